@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table of dials: every panel, knob, command option and check is made from it, never from a second list.
+
+A dial is a leaf of the request tree (request.py) that an artist turns. `path` says where it lies.
+"""
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Dict, Tuple, Union
+
+from .errors import RequestError
+
+Value = Union[float, int, str, Tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """One dial. `kind`: "float", "int", "colour" (three scene-linear floats) or "choice". `minimum` and `maximum` are hard."""
+
+    name: str
+    path: str
+    label: str
+    tooltip: str
+    kind: str
+    default: Value
+    minimum: float = 0.0
+    maximum: float = 1.0
+    unit: str = ""
+    choices: Tuple[str, ...] = ()
+    first_row: bool = False  # one of the few that matter most: shown without unfolding
+
+    def check(self, value: object) -> Value:
+        """The value as the tree stores it. Raises RequestError with name, value and the range allowed."""
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise RequestError("%s = %r is not one of %s." % (self.name, value, ", ".join(self.choices)), "Choose one of them.")
+            return str(value)
+        if self.kind == "colour":
+            parts = [p for p in value.split(",")] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
+            if len(parts) != 3:
+                raise RequestError("%s = %r is not a colour." % (self.name, value), "Give three numbers, like 0.8,0.7,0.6.")
+            return tuple(self._number(p) for p in parts)  # type: ignore[return-value]
+        number = self._number(value)
+        if self.kind == "int":
+            if number != int(number):
+                raise RequestError("%s = %r must be a whole number." % (self.name, value), "Give one from %g to %g." % (self.minimum, self.maximum))
+            return int(number)
+        return number
+
+    def _number(self, value: object) -> float:
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise RequestError("%s = %r is not a number." % (self.name, value), "Give one from %g to %g." % (self.minimum, self.maximum)) from None
+        if not self.minimum <= number <= self.maximum:  # also refuses NaN
+            raise RequestError(
+                "%s = %g is out of range." % (self.name, number), "It goes from %g to %g%s." % (self.minimum, self.maximum, " " + self.unit if self.unit else "")
+            )
+        return number
+
+
+_ALL = (
+    Dial("amount", "guide.amount", "Amount", "How much dust bursts out: 0 is none, 1 is the collapse as measured, 3 buries the street", "float", 1.0, 0.0, 4.0, first_row=True),
+    Dial("density", "guide.density", "Density", "How thick the dust is to look through: low is haze, high is a solid wall of cloud", "float", 1.0, 0.05, 8.0, first_row=True),
+    Dial("speed", "guide.speed", "Speed", "How hard the dust is thrown outward at first", "float", 1.0, 0.0, 4.0, first_row=True),
+    Dial("rise", "guide.rise", "Rise", "How much the cloud lifts: negative makes it hug the ground", "float", 0.3, -2.0, 4.0, first_row=True),
+    Dial("spread", "guide.spread", "Spread", "How strongly the cloud swells where it is born; swelling makes the billows", "float", 1.0, 0.0, 4.0, first_row=True),
+    Dial("turbulence", "guide.turbulence", "Turbulence", "How much the cloud breaks up into small swirls", "float", 1.0, 0.0, 4.0),
+    Dial("wind", "guide.wind", "Wind", "Wind that carries the cloud off", "float", 0.0, 0.0, 40.0, "m/s"),
+    Dial("wind_direction", "guide.wind_direction", "Wind to", "Where the wind blows to, seen from the camera of the first frame: 0 away from it, 90 to the right", "float", 90.0, -360.0, 360.0, "degrees"),
+    Dial("debris", "guide.debris", "Debris", "How many chunks fly out", "int", 60, 0, 2000),
+    Dial("debris_size", "guide.debris_size", "Debris size", "Size of the largest chunks", "float", 0.5, 0.01, 5.0, "m"),
+    Dial("light", "guide.light", "Sun", "Brightness of the sun on the dust, against the plate's own light", "float", 1.0, 0.0, 20.0, first_row=True),
+    Dial("ambient", "guide.ambient", "Sky light", "Brightness of the sky's light on the dust, against the plate's own light", "float", 1.0, 0.0, 20.0),
+    Dial("sun_azimuth", "guide.sun_azimuth", "Sun from", "Where the sun stands, seen from the camera of the first frame: 0 behind the shot, 90 at the right, 180 behind the camera", "float", 120.0, -360.0, 360.0, "degrees"),
+    Dial("sun_elevation", "guide.sun_elevation", "Sun height", "How high the sun stands above the horizon", "float", 35.0, 1.0, 90.0, "degrees"),
+    Dial("tint", "guide.tint", "Dust colour", "Colour of the dust itself, scene-linear", "colour", (0.62, 0.56, 0.50), 0.0, 1.0),
+    Dial("shadow", "guide.shadow", "Shadow", "How dark the dust's shadow falls on the plate: 0 leaves the plate untouched there", "float", 0.0, 0.0, 1.0),
+    Dial("start_frame", "guide.start_frame", "Start frame", "Nothing is emitted before this frame; 0 means from the first sign of movement", "int", 0, -1000000, 1000000),
+    Dial("composition", "guide.composition", "Composition seed", "Another composition of the cloud; the model's seed changes its detail alone", "int", 0, 0, 2147483647),
+    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 72, 24, 192),
+    Dial("seed", "model.seed", "Seed", "Another seed, another take: the same composition with other detail", "int", 0, 0, 2147483647, first_row=True),
+    Dial("quality", "model.quality", "Quality", "Draft takes fewer steps", "choice", "final", choices=("draft", "final"), first_row=True),
+)
+DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}
+
+
+def find(name: str) -> Dial:
+    """The dial of that name. Raises RequestError that offers the nearest names."""
+    if name in DIALS:
+        return DIALS[name]
+    near = difflib.get_close_matches(name, DIALS, n=3)
+    raise RequestError("There is no dial called %r." % name, "Did you mean %s?" % " or ".join(near) if near else "The dials are: %s." % ", ".join(DIALS))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a generation says while it runs. The pipeline yields these, the wire carries them, every client reads them.
+
+One process (`platebridge generate`) and a server far away give the same events in the same order.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Union
+
+
+@dataclass(frozen=True)
+class Started:
+    """Work has begun. `model`: its name; `device`: "cpu", "cuda:0" …"""
+
+    model: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`phase`: "reading", "guide", "generating", "writing". `done` of `total` steps of that phase."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The picture as it forms: a small PNG, display-referred, for the eye alone."""
+
+    frame: int
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something an artist should know; the work goes on. `message` is a whole sentence."""
+
+    message: str
+    input: str = ""
+    frame: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class FileReady:
+    """One finished file of the take. `kind`: "comp", "effect", "guide" (with `frame`), "preview" or "take" (frame None).
+
+    `name` is the file's name inside the take's folder (comp.1001.exr). "take" (take.json) comes last.
+    """
+
+    kind: str
+    frame: Optional[int]
+    name: str
+    sha256: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Done:
+    """The take is whole. `seconds`: of each stage by name, as in take.json."""
+
+    seconds: Dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The work ended with an error; `error` is errors.PlatebridgeError.to_dict(). What came before is kept."""
+
+    error: Dict[str, Any]
+
+
+Event = Union[Started, Progress, Preview, Warned, FileReady, Done, Failed]

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GenerateRequest: everything that defines a generation, in one tree of frozen dataclasses.
+
+The same tree travels on the wire, lies beside the take in take.json, drives the command, and is what provenance signs.
+Inputs stand in it by content (SHA-256 of each frame's file), so equal requests are equal pictures, wherever the files lie.
+A dial that is not in the tree does not exist.
+"""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+from .dials import DIALS, find
+from .errors import RequestError, VersionError
+from .frames import FrameRange
+
+REQUEST_VERSION = 1
+DEPTH_KINDS = ("z", "distance", "inverse")
+BAD_PIXELS = ("refuse", "scrub")
+Matrix = Tuple[Tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """One frame's file by content. `sha256`: 64 hex digits. `size`: bytes."""
+
+    frame: int
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One input as a sequence of files. `name`: what the artist calls it (shown, recorded, never opened).
+
+    `channels`: the channels to take, by name and in order; empty means the usual names for this input.
+    """
+
+    name: str = ""
+    channels: Tuple[str, ...] = ()
+    files: Tuple[FrameFile, ...] = ()
+
+    def at(self, frame: int) -> Optional[FrameFile]:
+        """The file of a frame, or None."""
+        for file in self.files:
+            if file.frame == frame:
+                return file
+        return None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """plate: scene-linear colour. depth, mask, vectors, guide: see ShotSettings and the pipeline's docstrings."""
+
+    plate: Pass = Pass()
+    depth: Pass = Pass()
+    mask: Pass = Pass()
+    vectors: Optional[Pass] = None
+    guide: Optional[Pass] = None
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """The camera at one frame. `camera_to_world`: 4 rows of 4, metres; x right, y up, looking along -z.
+
+    `focal_mm` None: the shot's. `principal_px` None: the middle; else (x, y) from the top left of the picture, in pixels.
+    """
+
+    frame: int
+    camera_to_world: Matrix
+    focal_mm: Optional[float] = None
+    principal_px: Optional[Tuple[float, float]] = None
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The shot's camera. `up`: the world's up, against gravity. A frame that is not listed holds the nearest listed one."""
+
+    focal_mm: float = 35.0
+    sensor_width_mm: float = 36.0
+    up: Tuple[float, float, float] = (0.0, 0.0, 1.0)
+    frames: Tuple[CameraFrame, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShotSettings:
+    """What the inputs mean. `depth_kind`: "z" (metres along the camera axis), "distance" (along the ray), "inverse" (1/Z).
+
+    `depth_scale` turns the file's unit into metres (after 1/Z is undone). `bad_pixels`: NaN and inf are refused by frame
+    number, or scrubbed with a warning. `working_space`: the DCC's scene-linear space, by name. `fps`: frames per second.
+    """
+
+    depth_kind: str = "z"
+    depth_scale: float = 1.0
+    bad_pixels: str = "refuse"
+    working_space: str = "Linear Rec.709"
+    fps: float = 24.0
+
+
+@dataclass(frozen=True)
+class GuideSettings:
+    """The guide's dials; ranges, units and meaning stand in dials.py."""
+
+    amount: float = 1.0
+    density: float = 1.0
+    speed: float = 1.0
+    rise: float = 0.3
+    spread: float = 1.0
+    turbulence: float = 1.0
+    wind: float = 0.0
+    wind_direction: float = 90.0
+    debris: int = 60
+    debris_size: float = 0.5
+    light: float = 1.0
+    ambient: float = 1.0
+    sun_azimuth: float = 120.0
+    sun_elevation: float = 35.0
+    tint: Tuple[float, float, float] = (0.62, 0.56, 0.50)
+    shadow: float = 0.0
+    start_frame: int = 0
+    composition: int = 0
+    detail: int = 72
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, its seed, and draft or final."""
+
+    name: str = "dust"
+    seed: int = 0
+    quality: str = "final"
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """Which files the take gets beside comp and effect."""
+
+    guide: bool = True
+    preview: bool = True
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One generation. `shot`: its name, which names the take's folder."""
+
+    shot: str
+    frames: FrameRange
+    inputs: Inputs
+    camera: Optional[Camera] = None
+    settings: ShotSettings = ShotSettings()
+    guide: GuideSettings = GuideSettings()
+    model: ModelSettings = ModelSettings()
+    output: OutputSettings = OutputSettings()
+    version: int = field(default=REQUEST_VERSION)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain dicts, lists, numbers and strings; `from_dict` gives an equal tree back."""
+        return _plain(self)
+
+    def hash(self) -> str:
+        """SHA-256 of the tree's canonical JSON: equal trees, equal hash, on any machine."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+    def with_dials(self, values: Dict[str, Any]) -> "GenerateRequest":
+        """A request with dials turned, by name. Raises RequestError on an unknown dial or a value out of range."""
+        changed: Dict[str, Dict[str, Any]] = {}
+        for name, value in values.items():
+            dial = find(name)
+            room, leaf = dial.path.split(".")
+            changed.setdefault(room, {})[leaf] = dial.check(value)
+        return dataclasses.replace(self, **{room: dataclasses.replace(getattr(self, room), **leaves) for room, leaves in changed.items()})
+
+    def dial_values(self) -> Dict[str, Any]:
+        """Every dial's value by name."""
+        out = {}
+        for dial in DIALS.values():
+            room, leaf = dial.path.split(".")
+            out[dial.name] = getattr(getattr(self, room), leaf)
+        return out
+
+    def all_files(self) -> List[FrameFile]:
+        """Every input file once, in the order it is needed: all passes of the first frame before the second's."""
+        passes = [p for p in (self.inputs.plate, self.inputs.depth, self.inputs.mask, self.inputs.vectors, self.inputs.guide) if p]
+        seen, out = set(), []
+        for file in sorted((f for p in passes for f in p.files), key=lambda f: f.frame):
+            if file.sha256 not in seen:
+                seen.add(file.sha256)
+                out.append(file)
+        return out
+
+
+def differing_dials(a: GenerateRequest, b: GenerateRequest) -> Dict[str, Tuple[Any, Any]]:
+    """Dials that differ between two takes: {name: (a's value, b's value)}."""
+    left, right = a.dial_values(), b.dial_values()
+    return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
+
+
+# --- reading a tree that came from outside -----------------------------------------------------------------------------------
+
+MAX_FRAMES = 100_000
+MAX_NAME = 1024
+
+
+def from_dict(tree: Any) -> GenerateRequest:
+    """A checked request from plain data. Raises RequestError (what is wrong, where) or VersionError (which side to upgrade)."""
+    if not isinstance(tree, dict):
+        raise RequestError("A request must be a table of fields.", "Send what GenerateRequest.to_dict gives.")
+    version = tree.get("version")
+    if version != REQUEST_VERSION:
+        older = isinstance(version, int) and version < REQUEST_VERSION
+        raise VersionError(
+            "This request has version %r; this side reads version %d." % (version, REQUEST_VERSION),
+            "Upgrade the side that made it." if older else "Upgrade this side.",
+        )
+    _only(tree, GenerateRequest, "request")
+    inputs_tree = _table(tree.get("inputs"), "inputs")
+    _only(inputs_tree, Inputs, "inputs")
+    request = GenerateRequest(
+        shot=shot_name(tree.get("shot")),
+        frames=_frame_range(tree.get("frames")),
+        inputs=Inputs(**{name: _pass(inputs_tree.get(name), name) for name in ("plate", "depth", "mask")},
+                      **{name: _pass(inputs_tree[name], name) if inputs_tree.get(name) is not None else None for name in ("vectors", "guide")}),
+        camera=camera_from_dict(tree["camera"]) if tree.get("camera") is not None else None,
+        settings=_settings(tree.get("settings", {})),
+        output=_output(tree.get("output", {})),
+    )
+    model = _table(tree.get("model", {}), "model")
+    _only(model, ModelSettings, "model")
+    name = model.get("name", "dust")
+    if not isinstance(name, str) or not 0 < len(name) <= 200:
+        raise RequestError("The model's name must be a word.", "`platebridge models` lists them.")
+    request = dataclasses.replace(request, model=ModelSettings(name=name))
+    guide = _table(tree.get("guide", {}), "guide")
+    by_path = {dial.path: dial.name for dial in DIALS.values()}
+    values = {}
+    for room, fields in (("guide", guide), ("model", {k: v for k, v in model.items() if k != "name"})):
+        for leaf, value in fields.items():
+            values[by_path.get("%s.%s" % (room, leaf), leaf)] = value
+    return request.with_dials(values)
+
+
+def camera_from_dict(tree: Any) -> Camera:
+    """A camera from camera.json's plain data (see CameraFrame). Raises RequestError naming the field."""
+    tree = _table(tree, "camera")
+    _only(tree, Camera, "camera")
+    frames = []
+    for item in _list(tree.get("frames", []), "camera.frames", MAX_FRAMES):
+        item = _table(item, "camera.frames")
+        _only(item, CameraFrame, "camera.frames")
+        rows = _list(item.get("camera_to_world"), "camera_to_world", 4)
+        if len(rows) != 4 or any(not isinstance(row, (list, tuple)) or len(row) != 4 for row in rows):
+            raise RequestError("camera_to_world must be 4 rows of 4 numbers.", "Write the camera's world matrix row by row.", input="camera")
+        matrix = tuple(tuple(_finite(v, "camera_to_world") for v in row) for row in rows)
+        point = item.get("principal_px")
+        frames.append(CameraFrame(
+            frame=_whole(item.get("frame"), "camera frame"), camera_to_world=matrix,  # type: ignore[arg-type]
+            focal_mm=None if item.get("focal_mm") is None else _positive(item["focal_mm"], "focal_mm"),
+            principal_px=None if point is None else tuple(_finite(v, "principal_px") for v in _list(point, "principal_px", 2)),  # type: ignore[arg-type]
+        ))
+    up = tuple(_finite(v, "up") for v in _list(tree.get("up", (0.0, 0.0, 1.0)), "up", 3))
+    if len(up) != 3 or not any(up):
+        raise RequestError("up must be three numbers, not all zero.", "Z up is [0, 0, 1].", input="camera")
+    return Camera(_positive(tree.get("focal_mm", 35.0), "focal_mm"), _positive(tree.get("sensor_width_mm", 36.0), "sensor_width_mm"), up, tuple(sorted(frames, key=lambda f: f.frame)))
+
+
+def shot_name(value: Any) -> str:
+    """A shot's name that is safe as a folder's name. Raises RequestError."""
+    good = isinstance(value, str) and 0 < len(value) <= 120 and value not in (".", "..") and value == value.strip(" .") and not set(value) & set('/\\:*?"<>|\0\n\r\t')
+    if not good:
+        raise RequestError("%r can't name a shot." % (value,), "Use letters, digits, - and _: it names a folder on every system.")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _only(tree: dict, kind: Any, where: str) -> None:
+    unknown = sorted(str(k) for k in set(tree) - {f.name for f in dataclasses.fields(kind)})
+    if unknown:
+        raise RequestError("%s has an unknown field: %s." % (where, ", ".join(unknown[:3])), "Remove it, or upgrade this side.")
+
+
+def _table(value: Any, where: str) -> dict:
+    if not isinstance(value, dict):
+        raise RequestError("%s must be a table of fields." % where, "Send what GenerateRequest.to_dict gives.")
+    return value
+
+
+def _list(value: Any, where: str, most: int) -> Any:
+    if not isinstance(value, (list, tuple)) or len(value) > most:
+        raise RequestError("%s must be a list of at most %d." % (where, most), "Shorten it.")
+    return value
+
+
+def _finite(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise RequestError("%s = %r is not a finite number." % (where, value), "Give a plain number.")
+    return float(value)
+
+
+def _positive(value: Any, where: str) -> float:
+    number = _finite(value, where)
+    if number <= 0:
+        raise RequestError("%s = %g must be more than 0." % (where, number), "Give it in its own unit.")
+    return number
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 10**9:
+        raise RequestError("%s = %r is not a whole number." % (where, value), "Frame numbers are whole.")
+    return value
+
+
+def _frame_range(value: Any) -> FrameRange:
+    tree = _table(value, "frames")
+    _only(tree, FrameRange, "frames")
+    frames = FrameRange(_whole(tree.get("first"), "frames.first"), _whole(tree.get("last"), "frames.last"))
+    if len(frames) > MAX_FRAMES:
+        raise RequestError("%d frames are more than a shot may have (%d)." % (len(frames), MAX_FRAMES), "Cut the shot.")
+    return frames
+
+
+def _pass(value: Any, name: str) -> Pass:
+    tree = _table(value, name)
+    _only(tree, Pass, name)
+    files = []
+    for item in _list(tree.get("files", ()), name + ".files", MAX_FRAMES):
+        item = _table(item, name + ".files")
+        _only(item, FrameFile, name + ".files")
+        sha, size = item.get("sha256"), item.get("size")
+        if not isinstance(sha, str) or len(sha) != 64 or set(sha) - set("0123456789abcdef"):
+            raise RequestError("A file's sha256 must be 64 hex digits.", "Hash the file's bytes.", input=name)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise RequestError("A file's size must be a number of bytes.", "Send the file's length.", input=name)
+        files.append(FrameFile(_whole(item.get("frame"), "frame"), sha, size))
+    if len({f.frame for f in files}) != len(files):
+        raise RequestError("A frame stands twice in the sequence.", "Give each frame one file.", input=name)
+    channels = _list(tree.get("channels", ()), name + ".channels", 8)
+    label = tree.get("name", "")
+    if not isinstance(label, str) or len(label) > MAX_NAME or any(not isinstance(c, str) or len(c) > 255 for c in channels):
+        raise RequestError("Names must be text of at most %d characters." % MAX_NAME, "Shorten them.", input=name)
+    return Pass(label, tuple(channels), tuple(sorted(files, key=lambda f: f.frame)))
+
+
+def _settings(value: Any) -> ShotSettings:
+    tree = _table(value, "settings")
+    _only(tree, ShotSettings, "settings")
+    kind, bad, space = tree.get("depth_kind", "z"), tree.get("bad_pixels", "refuse"), tree.get("working_space", "Linear Rec.709")
+    if kind not in DEPTH_KINDS:
+        raise RequestError("%r is not a kind of depth." % (kind,), "Say z, distance or inverse.", input="depth")
+    if bad not in BAD_PIXELS:
+        raise RequestError("bad_pixels = %r is unknown." % (bad,), "Say refuse or scrub.")
+    if not isinstance(space, str) or len(space) > 255:
+        raise RequestError("The working space must be a name.", "Send the DCC's name of it.")
+    fps = _positive(tree.get("fps", 24.0), "fps")
+    if not 1.0 <= fps <= 1000.0:
+        raise RequestError("fps = %g is out of range." % fps, "It goes from 1 to 1000.")
+    return ShotSettings(kind, _positive(tree.get("depth_scale", 1.0), "depth_scale"), bad, space, fps)
+
+
+def _output(value: Any) -> OutputSettings:
+    tree = _table(value, "output")
+    _only(tree, OutputSettings, "output")
+    for name in ("guide", "preview"):
+        if not isinstance(tree.get(name, True), bool):
+            raise RequestError("output.%s must be true or false." % name, "Say which.")
+    return OutputSettings(tree.get("guide", True), tree.get("preview", True))
