@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Light and a ray march for a box of dust: density in, three passes and their depth out.
+
+It knows a density grid, a camera and a sun. It must not know how the dust moved (`guide/solver.py`), nor colours:
+light is given as unit-free passes, and colour = sun_colour * sun + sky_colour * ambient is applied by others.
+
+The march is **not** held out by the plate. It keeps how alpha grows with depth instead (`Deep`), so that `holdout`
+can cut the dust at the plate's own full resolution afterwards, with an edge as crisp as the plate's.
+
+Conventions: world z up, grids (nz, ny, nx), vectors (x, y, z). A camera looks along its own -z, x right, y up;
+pixel row 0 is the top. Depth is along the camera axis, in the same lengths as the world (metres), not along the ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+#: Alpha below this is nothing: such a pixel has no depth of its own.
+CLEAR = 1e-4
+
+
+@dataclass
+class Light:
+    """What reaches each cell. sun, ambient: (nz, ny, nx) in [0, 1]; sun_depth: optical depth towards the sun."""
+
+    sun: torch.Tensor
+    ambient: torch.Tensor
+    sun_depth: torch.Tensor
+
+
+@dataclass
+class Deep:
+    """How alpha grows along the camera axis, in a few planes; small enough to keep beside every frame.
+
+    planes            (K,) depths, ascending; the first lies before all dust, the last behind it
+    cumulative_alpha  (K, h, w) alpha of the dust nearer than each plane; [0] is 0, [-1] is the alpha pass
+    cumulative_depth  (K, h, w) alpha-weighted sum of the depths of that dust, lengths
+    front             (h, w) depth of the first dust; inf where there is none
+    """
+
+    planes: torch.Tensor
+    cumulative_alpha: torch.Tensor
+    cumulative_depth: torch.Tensor
+    front: torch.Tensor
+
+
+@dataclass
+class Passes:
+    """One rendered frame, every array (h, w) float32.
+
+    sun, ambient  premultiplied light in about [0, 1], to be coloured later
+    alpha         coverage, [0, 1]
+    depth         mean depth of what is seen, alpha weighted, lengths along the camera axis; inf where alpha is nothing
+    deep          how alpha grows with depth
+    """
+
+    sun: torch.Tensor
+    ambient: torch.Tensor
+    alpha: torch.Tensor
+    depth: torch.Tensor
+    deep: Deep
+
+
+def _swept(extinction: torch.Tensor, direction, cell: float) -> torch.Tensor:
+    """Optical depth from each cell's centre to the light. extinction: per length; direction: towards the light.
+
+    One sweep of slices along the direction's dominant axis, each shifted in its plane by less than a cell. The
+    repeated bilinear shift softens distant shadows, as a sun of some width would.
+    """
+    direction = torch.as_tensor(direction, dtype=torch.float64)
+    direction = direction / direction.norm()
+    main = int(direction.abs().argmax())
+    axis = 2 - main  # x, y, z of the world are axes 2, 1, 0 of the grid
+    others = [a for a in (0, 1, 2) if a != axis]
+    grid = extinction.movedim(axis, 0)
+    if direction[main] > 0:
+        grid = grid.flip(0)
+    slope = [float(direction[2 - a] / direction[main].abs()) for a in others]
+    step = cell / float(direction[main].abs())
+    out = torch.empty_like(grid)
+    out[0] = 0.5 * step * grid[0]
+    for k in range(1, grid.shape[0]):
+        above = out[k - 1] + 0.5 * step * grid[k - 1]
+        for dim, part in enumerate(slope):
+            if part:
+                above = torch.lerp(above, _shifted(above, dim, part > 0), abs(part))
+        out[k] = above + 0.5 * step * grid[k]
+    if direction[main] > 0:
+        out = out.flip(0)
+    return out.movedim(0, axis)
+
+
+def _shifted(plane: torch.Tensor, dim: int, forward: bool) -> torch.Tensor:
+    """The plane read one cell further on (or back); beyond the box there is no dust."""
+    empty = torch.zeros_like(plane.narrow(dim, 0, 1))
+    n = plane.shape[dim]
+    return torch.cat([plane.narrow(dim, 1, n - 1), empty], dim) if forward else torch.cat([empty, plane.narrow(dim, 0, n - 1)], dim)
+
+
+def _scattered(depth: torch.Tensor) -> torch.Tensor:
+    """Light left after an optical depth, three octaves of scattering (after Wrenninge's contrast approximation, 2013)."""
+    return 0.55 * torch.exp(-depth) + 0.30 * torch.exp(-0.35 * depth) + 0.15 * torch.exp(-0.10 * depth)
+
+
+def _blurred(grid: torch.Tensor, radius: int) -> torch.Tensor:
+    """Box blur of a grid, radius in cells, edges counted as empty."""
+    out = grid[None, None]
+    for axis in (2, 3, 4):
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis - 2], pad[axis - 2] = 2 * radius + 1, radius
+        out = F.avg_pool3d(out, size, stride=1, padding=pad)
+    return out[0, 0]
+
+
+def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) -> Light:
+    """Sun and sky in every cell of a density grid.
+
+    density: (nz, ny, nx). extinction: per length at density 1. sun_direction: (x, y, z) towards the sun, world.
+    """
+    thick = density * extinction
+    sun_depth = _swept(thick, sun_direction, cell)
+    sky_depth = _swept(thick, (0.0, 0.0, 1.0), cell)
+    # What is buried in dust sees less sky from every side: the crease between two billows is dark because of this.
+    height = cell * density.shape[0]
+    reach = max(1, round(0.03 * density.shape[0]))
+    buried = _blurred(thick, reach) * (2 * reach + 1) * cell * 0.5 + _blurred(_blurred(thick, 2 * reach), reach) * height * 0.05
+    ambient = (0.35 + 0.65 * _scattered(0.5 * sky_depth)) * (0.15 + 0.85 * torch.exp(-0.22 * buried))
+    return Light(sun=_scattered(sun_depth), ambient=ambient, sun_depth=sun_depth)
+
+
+def sun_transmittance(points: torch.Tensor, lit: Light, origin, cell: float, sun_direction) -> torch.Tensor:
+    """Part of the sun that reaches points (n, 3) of the world through the dust, (n,) in [0, 1].
+
+    Points outside the box look along the sun to where their ray enters it, so a shadow on the street is right far
+    from the dust too; a ray that misses the box, or leaves it, is in full sun.
+    """
+    nz, ny, nx = lit.sun_depth.shape
+    low = torch.as_tensor(origin, dtype=points.dtype, device=points.device)
+    high = low + cell * torch.tensor([nx, ny, nz], dtype=points.dtype, device=points.device)
+    towards = torch.as_tensor(sun_direction, dtype=points.dtype, device=points.device)
+    towards = towards / towards.norm()
+    towards = torch.where(towards.abs() < 1e-9, torch.full_like(towards, 1e-9), towards)
+    a, b = (low - points) / towards, (high - points) / towards
+    enter, leave = torch.minimum(a, b).amax(1).clamp_min(0.0), torch.maximum(a, b).amin(1)
+    where = 2 * (points + enter[:, None] * towards - low) / (high - low) - 1
+    tau = F.grid_sample(lit.sun_depth[None, None], where.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False)
+    return torch.where(leave > enter, torch.exp(-tau.view(-1)), torch.ones_like(enter))
+
+
+def _occupied(density: torch.Tensor, origin, cell: float):
+    """Lowest and highest corner (3,) of the dust, a cell wider, or None if there is none."""
+    there = density > 1e-4
+    if not bool(there.any()):
+        return None
+    low, high = [], []
+    for main, dims in ((0, (0, 1)), (1, (0, 2)), (2, (1, 2))):
+        line = torch.nonzero(there.amax(dims)).flatten()
+        low.append(origin[main] + cell * max(0, int(line[0]) - 1))
+        high.append(origin[main] + cell * min(density.shape[2 - main], int(line[-1]) + 2))
+    return torch.tensor(low), torch.tensor(high)
+
+
+def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, extinction, sun_direction, *,
+          steps=112, planes=10, lit: Light | None = None) -> Passes:
+    """Render a density grid from a pinhole camera.
+
+    density: (nz, ny, nx). origin: (x, y, z) lowest corner. cell: length. camera_to_world: 4x4 rows. focal_px:
+    (fx, fy) and principal_px: (cx, cy) in pixels of `size` = (h, w); a pixel's centre is at (column + .5, row + .5).
+    extinction: per length at density 1. sun_direction: (x, y, z) towards the sun. steps: samples along the depth of
+    the dust, spread evenly in camera-axis depth and shared by all pixels. lit: from `light`, if made already.
+    """
+    device, (h, w) = density.device, size
+    lit = lit or light(density, cell, extinction, sun_direction)
+    matrix = torch.as_tensor(camera_to_world, dtype=torch.float32, device=device)
+    zeros = torch.zeros(h, w, device=device)
+    box = _occupied(density, origin, cell)
+    interval = _depth_interval(box, matrix.cpu()) if box is not None else None
+    if interval is None:
+        deep = Deep(torch.linspace(1.0, 2.0, planes + 1, device=device), zeros.expand(planes + 1, h, w).clone(),
+                    zeros.expand(planes + 1, h, w).clone(), torch.full_like(zeros, torch.inf))
+        return Passes(zeros, zeros.clone(), zeros.clone(), torch.full_like(zeros, torch.inf), deep)
+    near, far = interval
+    chunk = max(1, -(-steps // planes))
+    dz = (far - near) / (chunk * planes)
+
+    columns = (torch.arange(w, device=device) + 0.5 - principal_px[0]) / focal_px[0]
+    rows = (principal_px[1] - torch.arange(h, device=device) - 0.5) / focal_px[1]
+    ray = torch.stack([columns.expand(h, w), rows[:, None].expand(h, w), torch.full((h, w), -1.0, device=device)], -1)
+    ray = ray.reshape(-1, 3)
+    lengths = ray.norm(dim=1)
+    ray = ray @ matrix[:3, :3].T  # world direction for one length of camera-axis depth
+    eye = matrix[:3, 3]
+    low, high = box[0].to(device), box[1].to(device)
+    safe = torch.where(ray.abs() < 1e-9, torch.full_like(ray, 1e-9), ray)
+    a, b = (low - eye) / safe, (high - eye) / safe
+    enter, leave = torch.minimum(a, b).amax(1), torch.maximum(a, b).amin(1)
+
+    nz, ny, nx = density.shape
+    base = torch.as_tensor(origin, dtype=torch.float32, device=device)
+    span = cell * torch.tensor([nx, ny, nz], dtype=torch.float32, device=device)
+    # The light is sampled as it is, not weighted by density: at a cloud's rim that keeps the lit edge bright.
+    volume = torch.stack([density, lit.sun, lit.ambient])[None]
+    through = torch.ones(h * w, device=device)
+    total = torch.zeros(3, h * w, device=device)  # sun, ambient, alpha-weighted depth
+    front = torch.full((h * w,), torch.inf, device=device)
+    alphas, depths = [torch.zeros(h * w, device=device)], [torch.zeros(h * w, device=device)]
+    for number in range(planes):
+        start = near + number * chunk * dz
+        live = torch.nonzero((leave > start) & (enter < start + chunk * dz) & (through > 2e-3) & (leave > enter)).flatten()
+        if live.numel():
+            z = start + (torch.arange(chunk, device=device) + 0.5) * dz
+            points = eye + ray[live, None, :] * z[None, :, None]
+            where = (2 * (points - base) / span - 1).view(1, -1, chunk, 1, 3)
+            got = F.grid_sample(volume, where, padding_mode="zeros", align_corners=False)[0, :, :, :, 0]
+            stay = torch.exp(-got[0] * (extinction * dz) * lengths[live, None])
+            before = torch.cumprod(stay, 1) / stay.clamp_min(1e-30)
+            part = before * (1 - stay) * through[live, None]
+            total[0, live] += (part * got[1]).sum(1)
+            total[1, live] += (part * got[2]).sum(1)
+            total[2, live] += (part * z).sum(1)
+            through[live] *= stay.prod(1)
+            first = torch.where(got[0] > 1e-4, z - 0.5 * dz, torch.full_like(z, torch.inf).expand_as(got[0])).amin(1)
+            front[live] = torch.minimum(front[live], first)
+        alphas.append(1 - through)
+        depths.append(total[2].clone())
+    alpha = 1 - through
+    depth = torch.where(alpha > CLEAR, total[2] / alpha.clamp_min(1e-9), torch.full_like(alpha, torch.inf))
+    deep = Deep(near + chunk * dz * torch.arange(planes + 1, device=device), torch.stack(alphas).view(-1, h, w),
+                torch.stack(depths).view(-1, h, w), front.view(h, w))
+    return Passes(total[0].view(h, w), total[1].view(h, w), alpha.view(h, w), depth.view(h, w), deep)
+
+
+def _depth_interval(box, matrix):
+    """Least and greatest camera-axis depth of a box in front of the camera, or None if it lies behind."""
+    corners = torch.stack([torch.stack([box[i][0], box[j][1], box[k][2]]) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    depth = -((corners - matrix[:3, 3]) @ matrix[:3, 2])
+    near, far = float(depth.min()), float(depth.max())
+    if far <= 0:
+        return None
+    return max(near, 1e-3 * far), far
+
+
+def _filled(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """values (c, h, w) where weight (h, w) is positive, spread outwards into the holes, nearest detail first."""
+    top, below = values * weight, weight
+    stack = []
+    while min(below.shape) > 1 and len(stack) < 6:
+        stack.append((top, below))
+        top = F.avg_pool2d(top[None], 2, ceil_mode=True, count_include_pad=False)[0]
+        below = F.avg_pool2d(below[None, None], 2, ceil_mode=True, count_include_pad=False)[0, 0]
+    out = top / below.clamp_min(1e-9)
+    for top, below in reversed(stack):
+        up = F.interpolate(out[None], below.shape, mode="bilinear", align_corners=False)[0]
+        out = torch.where(below > CLEAR, top / below.clamp_min(1e-9), up)
+    return out
+
+
+def resized(deep: Deep, size) -> Deep:
+    """The same dust at another resolution (h, w), with `cumulative_alpha` as a **part of the whole**, [-1] = 1.
+
+    Pixels without dust take the parts of their neighbours, so that a refined silhouette a little outside the
+    guide's is cut where its neighbours are. `cumulative_depth` becomes the mean depth of the dust so far.
+    """
+    h, w = size
+    k = deep.planes.shape[0]
+    alpha = deep.cumulative_alpha[-1]
+    part = deep.cumulative_alpha / alpha.clamp_min(1e-9)
+    mean = deep.cumulative_depth / deep.cumulative_alpha.clamp_min(1e-9)
+    mean = torch.where(deep.cumulative_alpha > 1e-7, mean, deep.planes.view(-1, 1, 1).expand_as(mean))
+    front = torch.where(torch.isfinite(deep.front), deep.front, deep.planes[-1])[None]
+    rows = _filled(torch.cat([part, mean, front]), alpha * (alpha > CLEAR))
+    if not bool((alpha > CLEAR).any()):
+        rows[:k], rows[-1] = 0.0, deep.planes[-1]
+    if (h, w) != tuple(alpha.shape):
+        rows = F.interpolate(rows[None], (h, w), mode="bilinear", align_corners=False)[0]
+    return Deep(deep.planes, rows[:k], rows[k : 2 * k], rows[-1])
+
+
+def holdout(sun, ambient, alpha, deep: Deep, plate_depth):
+    """Cut dust at the plate. Returns (sun, ambient, alpha, depth), all (h, w); light and alpha stay premultiplied.
+
+    sun, ambient, alpha: (h, w), at the plate's resolution. deep: from `march`, any resolution. plate_depth: (h, w)
+    along the camera axis, inf is sky. What remains of a pixel is the part of its alpha that lies nearer than the
+    plate: exactly nothing where the plate is nearer than all dust, exactly the whole where it is behind it.
+    depth is the mean depth of that part, never behind the plate; inf where nothing is left.
+    """
+    at = resized(deep, alpha.shape)
+    part = torch.zeros_like(alpha)
+    mean = at.front.clone()
+    for low in range(deep.planes.shape[0] - 1):
+        # Alpha starts to grow at the first dust, not at the plane before it.
+        begin = torch.maximum(deep.planes[low].expand_as(alpha), at.front)
+        end = deep.planes[low + 1]
+        along = ((plate_depth - begin) / (end - begin).clamp_min(1e-9)).clamp(0.0, 1.0)
+        inside = (plate_depth > begin) & (end > begin)
+        here = torch.lerp(at.cumulative_alpha[low], at.cumulative_alpha[low + 1], along)
+        start = torch.where(at.cumulative_alpha[low] > 1e-7, at.cumulative_depth[low], begin)
+        part = torch.where(inside, here, part)
+        mean = torch.where(inside, torch.lerp(start, at.cumulative_depth[low + 1], along), mean)
+    part = torch.where(plate_depth <= at.front, torch.zeros_like(part), part)
+    part = torch.where(plate_depth >= deep.planes[-1], torch.ones_like(part), part.clamp(0.0, 1.0))
+    left = alpha * part
+    depth = torch.where(left > 0, torch.minimum(mean, plate_depth), torch.full_like(mean, torch.inf))
+    return sun * part, ambient * part, left, depth
