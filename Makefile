@@ -1,0 +1,49 @@
+# Two commands do the work: `make demo` and `make test`. Each sets up what it needs in .venv, from constraints.txt alone.
+PYTHON ?= python3.11
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/ready
+OUT    ?= out
+
+.PHONY: help setup demo test test-fast bench eval-dust lint clean
+help:
+	@echo "make demo [OUT=out]       two shots from plate to timeline; the last lines say what to open"
+	@echo "make test                 every test"
+	@echo "make bench [JSON=file]    what proves the figures"
+	@echo "make eval-dust [JSON=file]  the built-in model against held-out simulations"
+	@echo "make lint                 ruff and mypy"
+
+setup: $(READY)
+
+# torch goes first and alone, so that nothing else pulls another build of it.
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed here (Blender 4.5's own). Say which: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up .venv (once; Blender's wheel and torch are the large ones) ..."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	@$(RUN) -m pip install --quiet -c constraints.txt torch
+	@$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@sh tools/libraries.sh $(RUN)
+	@touch $(READY)
+
+demo: $(READY)
+	@$(RUN) -m demo --out $(OUT)
+
+test: $(READY) lint
+	@$(RUN) -m pytest
+
+test-fast: $(READY)
+	@$(RUN) -m pytest -m 'not slow'
+
+bench: $(READY)
+	@$(RUN) -m benchmarks $(if $(JSON),--json $(JSON))
+
+eval-dust: $(READY)
+	@$(RUN) -m platebridge_server.training evaluate $(if $(JSON),--json $(JSON))
+
+lint: $(READY)
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy shared/platebridge
+
+clean:
+	rm -rf $(VENV) .cache build dist out
