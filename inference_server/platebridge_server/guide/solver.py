@@ -30,7 +30,8 @@ class SmokeSettings:
     buoyancy        upward acceleration of density 1, length/s^2 (negative: dust heavier than air)
     confinement     vorticity confinement, 1/s (multiplied by the cell inside, after Fedkiw et al. 2001)
     forcing         small random acceleration where the dust is dense and moving, length/s^2
-    forcing_cycles  lattice cells of that forcing per domain height; those finer than the grid are left out
+    forcing_cycles  lattice cells of that forcing per domain height; each half as strong as the one
+                    before; those finer than the grid are left out
     forcing_speed   speed at which the forcing reaches full strength, length/s
     dissipation     density lost, 1/s
     drag            velocity lost, 1/s
@@ -39,7 +40,7 @@ class SmokeSettings:
 
     buoyancy: float = 0.35
     confinement: float = 1.8
-    forcing: float = 5.0
+    forcing: float = 2.4
     forcing_cycles: tuple[float, ...] = (18.0, 41.0)
     forcing_speed: float = 0.35
     dissipation: float = 0.12
@@ -201,6 +202,12 @@ def _difference(field: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.cat([first, inner, last], axis)
 
 
+def _length(vectors: torch.Tensor) -> torch.Tensor:
+    """Length of (3, ...) vectors; torch's own norm over a strided first axis is fifteen times slower here."""
+    x, y, z = vectors
+    return torch.sqrt(x * x + y * y + z * z)
+
+
 class Smoke:
     """The smoke in a box.
 
@@ -310,10 +317,12 @@ class Smoke:
             _difference(u, z) - _difference(w, x),
             _difference(v, x) - _difference(u, y),
         ])
-        amount = torch.linalg.vector_norm(curl, dim=0)
+        amount = _length(curl)
         normal = torch.stack([_difference(amount, axis) for axis in (x, y, z)])
-        normal /= torch.linalg.vector_norm(normal, dim=0).add_(1e-6 * self.cell + 1e-12)
-        return torch.linalg.cross(normal, curl, dim=0) * self.settings.confinement
+        normal /= _length(normal).add_(1e-6 * self.cell + 1e-12)
+        normal *= self.settings.confinement
+        (a, b, c), (i, j, k) = normal, curl
+        return torch.stack([b * k - c * j, c * i - a * k, a * j - b * i])
 
     def _forcing(self, density, velocity, dt):
         """Small lattice noise, renewed as fast as it moves the dust, where that is dense and moving."""
@@ -326,7 +335,7 @@ class Smoke:
             fresh = torch.randn(lattice.shape, generator=self._random)
             lattice = keep * lattice + math.sqrt(1.0 - keep * keep) * fresh
             self._lattices[number] = lattice
-            total += F.interpolate(lattice.to(self.device)[None], velocity.shape[1:], mode="trilinear", align_corners=True)[0]
+            total += 0.5**number * F.interpolate(lattice.to(self.device)[None], velocity.shape[1:], mode="trilinear", align_corners=True)[0]
         where = (density / 0.3).clamp(max=1.0)
-        where = where * (torch.linalg.vector_norm(velocity, dim=0) / settings.forcing_speed).clamp(max=1.0)
+        where = where * (_length(velocity) / settings.forcing_speed).clamp(max=1.0)
         return total * (where * settings.forcing)

@@ -102,7 +102,7 @@ def _shifted(plane: torch.Tensor, dim: int, forward: bool) -> torch.Tensor:
 
 def _scattered(depth: torch.Tensor) -> torch.Tensor:
     """Light left after an optical depth, three octaves of scattering (after Wrenninge's contrast approximation, 2013)."""
-    return 0.55 * torch.exp(-depth) + 0.30 * torch.exp(-0.35 * depth) + 0.15 * torch.exp(-0.10 * depth)
+    return 0.62 * torch.exp(-depth) + 0.27 * torch.exp(-0.35 * depth) + 0.11 * torch.exp(-0.10 * depth)
 
 
 def _blurred(grid: torch.Tensor, radius: int) -> torch.Tensor:
@@ -127,7 +127,7 @@ def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) 
     height = cell * density.shape[0]
     reach = max(1, round(0.03 * density.shape[0]))
     buried = _blurred(thick, reach) * (2 * reach + 1) * cell * 0.5 + _blurred(_blurred(thick, 2 * reach), reach) * height * 0.05
-    ambient = (0.35 + 0.65 * _scattered(0.5 * sky_depth)) * (0.15 + 0.85 * torch.exp(-0.22 * buried))
+    ambient = (0.35 + 0.65 * _scattered(0.5 * sky_depth)) * (0.15 + 0.85 * torch.exp(-0.32 * buried))
     return Light(sun=_scattered(sun_depth), ambient=ambient, sun_depth=sun_depth)
 
 
