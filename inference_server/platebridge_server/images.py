@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenEXR in and out: every part of a file, its windows, its pixel types and its header, exactly.
+
+Samples stay in the file's own type (half, float, uint) from reading to writing, so a bit that nobody changed is the bit
+that comes out. This module knows files and channels; it must not know what a plate or a depth is.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import OpenImageIO as oiio
+
+from platebridge.errors import InputError, StorageError
+
+MAGIC = b"v/1\x01"
+#: Checked on the header, before memory is taken: 32768 pixels a side, 512 million pixels, 8 GB of samples in a part.
+MAX_SIDE, MAX_PIXELS, MAX_BYTES, MAX_PARTS, MAX_CHANNELS = 32768, 1 << 29, 1 << 33, 256, 1024
+#: Compressions that lose nothing. A file in another one is written anew in ZIP: bit for bit is worth more than its size.
+LOSSLESS = ("none", "rle", "zips", "zip", "piz")
+_TYPES = {"half": (oiio.HALF, np.dtype(np.float16)), "float": (oiio.FLOAT, np.dtype(np.float32)), "uint": (oiio.UINT32, np.dtype(np.uint32))}
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels; x, y: its first pixel, from the top left of the shot's own pixel grid."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def union(self, other: Window) -> Window:
+        """The smallest window that holds both."""
+        x, y = min(self.x, other.x), min(self.y, other.y)
+        return Window(x, y, max(self.x + self.width, other.x + other.width) - x, max(self.y + self.height, other.y + other.height) - y)
+
+    def slices_in(self, outer: Window) -> Tuple[Tuple[slice, slice], Tuple[slice, slice]]:
+        """Where this window and `outer` meet: (rows, columns) inside `outer`, and the same pixels inside this one."""
+        x0, x1 = max(self.x, outer.x), min(self.x + self.width, outer.x + outer.width)
+        y0, y1 = max(self.y, outer.y), min(self.y + self.height, outer.y + outer.height)
+        x1, y1 = max(x0, x1), max(y0, y1)
+        return (
+            (slice(y0 - outer.y, y1 - outer.y), slice(x0 - outer.x, x1 - outer.x)),
+            (slice(y0 - self.y, y1 - self.y), slice(x0 - self.x, x1 - self.x)),
+        )
+
+    def __str__(self) -> str:
+        return "%dx%d" % (self.width, self.height)
+
+
+@dataclass(frozen=True)
+class PartHeader:
+    """One part (OpenEXR) or subimage (OIIO) of a file. `types`: "half", "float" or "uint" for each channel."""
+
+    index: int
+    name: str
+    channels: Tuple[str, ...]
+    types: Tuple[str, ...]
+    data: Window
+    display: Window
+    compression: str
+    spec: oiio.ImageSpec = dataclasses.field(repr=False, compare=False)
+
+    def attributes(self) -> Dict[str, object]:
+        """The header's attributes by OIIO's names: metadata, not pixels."""
+        return {p.name: p.value for p in self.spec.extra_attribs}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says before its pixels. `channels` lists (part index, channel name), in the file's order."""
+
+    path: Path
+    parts: Tuple[PartHeader, ...]
+
+    @property
+    def channels(self) -> List[Tuple[int, str]]:
+        return [(part.index, name) for part in self.parts for name in part.channels]
+
+    @property
+    def display(self) -> Window:
+        return self.parts[0].display
+
+
+@dataclass
+class Part:
+    """One part with its samples. `samples`: name -> (height, width) in the channel's own type, in the file's order."""
+
+    header: PartHeader
+    samples: Dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which input and frame a file is, for the sentence when it can't be used."""
+
+    input: str = ""
+    frame: Optional[int] = None
+
+
+def read_header(path: Path, where: Where = Where()) -> Header:
+    """Every part's channels, types, windows and metadata; no pixel is read.
+
+    Raises InputError on what is no scanline or tiled OpenEXR of a size we take: missing, empty, cut short, another format
+    under the name, deep samples, subsampled chroma, a header that claims the moon.
+    """
+    with _opened(path, where) as file:
+        parts = []
+        while file.seek_subimage(len(parts), 0):
+            if len(parts) == MAX_PARTS:
+                raise InputError("The file has more than %d parts." % MAX_PARTS, "Write fewer layers into it.", input=where.input, frame=where.frame)
+            parts.append(_part_header(len(parts), file.spec(), where))
+        file.geterror()  # the seek past the last part left one; read, it is gone
+        if not parts:
+            raise InputError("The file has no picture in it.", "Write this frame again.", input=where.input, frame=where.frame)
+        return Header(Path(path), tuple(parts))
+
+
+def read_channels(header: Header, wanted: Iterable[Tuple[int, str]], where: Where = Where()) -> Dict[Tuple[int, str], np.ndarray]:
+    """Samples of some channels: (part index, name) -> (height, width) in the channel's own type.
+
+    Raises InputError when the file ends before its last pixel.
+    """
+    by_part: Dict[int, List[str]] = {}
+    for index, name in wanted:
+        by_part.setdefault(index, []).append(name)
+    out: Dict[Tuple[int, str], np.ndarray] = {}
+    with _opened(header.path, where) as file:
+        for index, names in by_part.items():
+            part = header.parts[index]
+            for first, last, kind in _runs(part, names):
+                block = file.read_image(index, 0, first, last, _TYPES[kind][0])
+                if block is None:
+                    file.geterror()
+                    raise InputError("The file is cut short or damaged.", "Write this frame again.", input=where.input, frame=where.frame)
+                for at in range(first, last):
+                    if part.channels[at] in names:
+                        out[index, part.channels[at]] = block[:, :, at - first]
+    return out
+
+
+def read(path: Path, where: Where = Where()) -> List[Part]:
+    """A whole file: every part with every channel's samples. Raises InputError as `read_header` and `read_channels` do."""
+    header = read_header(path, where)
+    samples = read_channels(header, header.channels, where)
+    return [Part(part, {name: samples[part.index, name] for name in part.channels}) for part in header.parts]
+
+
+def encode(parts: Sequence[Part], attributes: Mapping[str, object] = {}, scratch: Optional[Path] = None) -> bytes:
+    """The bytes of an EXR with these parts: windows, types and metadata as their headers say, `attributes` added to each.
+
+    A lossy compression becomes ZIP. The same parts give the same bytes: where a header has no date, none is made up.
+    Raises StorageError when there is no room for the temporary file that OIIO needs.
+    """
+    specs = [_spec(part, attributes) for part in parts]
+    handle, name = tempfile.mkstemp(suffix=".exr", dir=scratch)
+    os.close(handle)
+    try:
+        file = oiio.ImageOutput.create(name)
+        ok = file.open(name, specs[0]) if len(specs) == 1 else file.open(name, tuple(specs))
+        for at, (part, spec) in enumerate(zip(parts, specs)):
+            ok = ok and (at == 0 or file.open(name, spec, "AppendSubimage")) and file.write_image(_block(part, spec))
+        ok = file.close() and ok
+        if not ok:
+            raise StorageError("A frame could not be written: %s." % (file.geterror() or oiio.geterror()).strip(), "Check the space in the temporary folder.")
+        return Path(name).read_bytes()
+    finally:
+        os.unlink(name)
+
+
+def new_part(samples: Mapping[str, np.ndarray], data: Window, display: Window, attributes: Mapping[str, object] = {}, compression: str = "zip") -> Part:
+    """A part made here, not read. samples: name -> (height, width) float16, float32 or uint32, all of the data window's size."""
+    names = tuple(samples)
+    kinds = tuple({dtype: kind for kind, (_, dtype) in _TYPES.items()}[samples[n].dtype] for n in names)
+    spec = oiio.ImageSpec(data.width, data.height, len(names), "half")
+    spec.attribute("compression", compression)
+    for name, value in attributes.items():
+        spec.attribute(name, value)
+    return Part(PartHeader(0, "", names, kinds, data, display, compression, spec), dict(samples))
+
+
+@contextlib.contextmanager
+def _opened(path: Path, where: Where):
+    """The file, open, after the checks that need only its first bytes."""
+    again = "Write this frame again."
+    try:
+        with open(path, "rb") as raw:
+            start = raw.read(4)
+    except FileNotFoundError:
+        raise InputError("The file %s is missing." % Path(path).name, "Write this frame, or shorten the frame range.", input=where.input, frame=where.frame) from None
+    except OSError as error:
+        raise InputError("The file can't be opened (%s)." % (error.strerror or error), "Give read access to it.", input=where.input, frame=where.frame) from None
+    if not start:
+        raise InputError("The file is empty (0 bytes).", again, input=where.input, frame=where.frame)
+    if start != MAGIC:
+        kind = {b"\x89PNG": "a PNG", b"\xff\xd8\xff\xe0": "a JPEG", b"\xff\xd8\xff\xe1": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}.get(start, "not an OpenEXR file")
+        raise InputError("The file is %s, whatever its name says." % kind, "Convert it to a scene-linear OpenEXR.", input=where.input, frame=where.frame)
+    file = oiio.ImageInput.open(str(path))  # by content: files of the spool have no suffix
+    if file is None:
+        raise _refused(oiio.geterror(), where)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def _refused(reason: str, where: Where) -> InputError:
+    """OIIO's reason in an artist's words."""
+    low = reason.lower()
+    if "subsampl" in low or "luminance" in low:
+        said = ("The file has subsampled colour (luminance-chroma).", "Write it as plain RGB.")
+    elif "deep" in low:
+        said = ("The file holds deep samples.", "Flatten it to a plain OpenEXR.")
+    elif "exceeds" in low or "limit" in low:
+        said = ("The header claims a size that no picture has.", "Write this frame again.")
+    else:
+        said = ("The file can't be read as OpenEXR; it is cut short or damaged.", "Write this frame again.")
+    return InputError(*said, input=where.input, frame=where.frame)
+
+
+def _part_header(index: int, spec: oiio.ImageSpec, where: Where) -> PartHeader:
+    if spec.deep:
+        raise _refused("deep", where)
+    samples = spec.width * spec.height
+    if max(spec.width, spec.height) > MAX_SIDE or samples > MAX_PIXELS or spec.nchannels > MAX_CHANNELS or samples * spec.nchannels * 4 > MAX_BYTES:
+        raise InputError(
+            "The picture is %dx%d with %d channels, more than this server takes." % (spec.width, spec.height, spec.nchannels),
+            "Stay below %d pixels a side, and write fewer layers into one file." % MAX_SIDE, input=where.input, frame=where.frame,
+        )
+    formats = spec.channelformats or (spec.format,) * spec.nchannels
+    return PartHeader(
+        index, spec.get_string_attribute("oiio:subimagename") or spec.get_string_attribute("name"),
+        tuple(spec.channelnames), tuple(str(f) if str(f) in _TYPES else "float" for f in formats),
+        Window(spec.x, spec.y, spec.width, spec.height), Window(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
+        spec.get_string_attribute("compression") or "none", spec.copy(),
+    )
+
+
+def _runs(part: PartHeader, names: List[str]) -> List[Tuple[int, int, str]]:
+    """Channels that lie side by side in one type, as (first, last + 1, type): each run is read at once, in its own type."""
+    wanted = sorted(part.channels.index(name) for name in set(names))
+    runs: List[Tuple[int, int, str]] = []
+    for at in wanted:
+        if runs and runs[-1][1] == at and runs[-1][2] == part.types[at]:
+            runs[-1] = (runs[-1][0], at + 1, part.types[at])
+        else:
+            runs.append((at, at + 1, part.types[at]))
+    return runs
+
+
+def writable(part: Part) -> Tuple[Part, List[str]]:
+    """The part without channels that can't be written beside the others, and their names.
+
+    OIIO's Python writes one numeric type at a time; half and float meet exactly in float, whole numbers do not.
+    """
+    kinds = {str(a.dtype) for a in part.samples.values()}
+    if "uint32" not in kinds or len(kinds) == 1:
+        return part, []
+    lost = [name for name, a in part.samples.items() if a.dtype == np.uint32]
+    return Part(part.header, {name: a for name, a in part.samples.items() if name not in lost}), lost
+
+
+def _spec(part: Part, attributes: Mapping[str, object]) -> oiio.ImageSpec:
+    head = part.header
+    kinds = [{dtype: kind for kind, (_, dtype) in _TYPES.items()}[a.dtype] for a in part.samples.values()]
+    spec = oiio.ImageSpec(head.data.width, head.data.height, len(kinds), _TYPES[kinds[0]][0])
+    spec.channelnames = tuple(part.samples)
+    if len(set(kinds)) > 1:
+        spec.channelformats = tuple(_TYPES[kind][0] for kind in kinds)
+    spec.x, spec.y = head.data.x, head.data.y
+    spec.full_x, spec.full_y, spec.full_width, spec.full_height = head.display.x, head.display.y, head.display.width, head.display.height
+    for p in head.spec.extra_attribs:
+        if p.name not in ("oiio:subimages", "openexr:chunkCount", "oiio:ColorSpace", "openexr:levelmode", "openexr:roundingmode"):
+            spec.attribute(p.name, p.type, p.value)
+    spec.attribute("compression", head.compression if head.compression in LOSSLESS else "zip")
+    if not spec.get_string_attribute("DateTime"):
+        spec.attribute("DateTime", "")  # else OIIO writes the time of day, and equal requests would give unequal files
+    for name, value in attributes.items():
+        spec.attribute(name, value)
+    return spec
+
+
+def _block(part: Part, spec: oiio.ImageSpec) -> np.ndarray:
+    """(height, width, channels) in the one type that holds all the part's samples exactly."""
+    arrays = list(part.samples.values())
+    kinds = {a.dtype for a in arrays}
+    return np.ascontiguousarray(np.stack(arrays, axis=-1).astype(arrays[0].dtype if len(kinds) == 1 else np.float32, copy=False))
