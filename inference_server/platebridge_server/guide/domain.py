@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the event lies: level space, how large it is, where its ground is, and the box of cells that its dust needs.
+
+It knows points and metres. It must not know pictures, files or the solver.
+
+Level space is the world turned and moved, never scaled: origin at the first camera, x to its right, y horizontally away
+from it, z against gravity. Small numbers there keep float32 exact, however far from its origin a world was built.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Optional
+
+import numpy as np
+
+from platebridge.request import GuideSettings
+
+from ..camera import CameraPath
+from .emitters import Event
+from .motion import Moving, Seen
+
+#: No more cells than this, whatever the detail dial says: 40 bytes a cell of float32 fields and their copies.
+MOST_CELLS = 3_000_000
+FEWEST = 12
+
+
+def level_from_world(path: CameraPath, first_frame: int) -> np.ndarray:
+    """(4, 4) from the world to level space. A camera that looks straight up or down takes its top as ahead."""
+    matrix = path.at(first_frame).camera_to_world
+    up = path.up
+    ahead = -matrix[:3, 2] - up * (-matrix[:3, 2] @ up)
+    if np.linalg.norm(ahead) < 1e-3:
+        ahead = matrix[:3, 1] - up * (matrix[:3, 1] @ up)
+    ahead /= np.linalg.norm(ahead)
+    out = np.eye(4)
+    out[:3, :3] = np.stack([np.cross(ahead, up), ahead, up])
+    out[:3, 3] = -out[:3, :3] @ matrix[:3, 3]
+    return out
+
+
+def direction(azimuth: float, elevation: float = 0.0) -> np.ndarray:
+    """Unit vector (x, y, z) in level space. azimuth: degrees from straight ahead to the right; elevation: degrees up."""
+    a, e = math.radians(azimuth), math.radians(elevation)
+    return np.array([math.sin(a) * math.cos(e), math.cos(a) * math.cos(e), math.sin(e)])
+
+
+@dataclass(frozen=True)
+class Box:
+    """The cells. origin: (x, y, z) of the lowest corner in level space; the ground is its floor. shape: (nx, ny, nz)."""
+
+    origin: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    cell: float
+
+
+@dataclass
+class Survey:
+    """What a first look through the shot gathers, frame by frame, in level space; a few numbers a frame.
+
+    first: the first frame in which something moves, or None. moved: rows of low and high corners of what moves.
+    """
+
+    first: Optional[int] = None
+    last: Optional[int] = None
+    moved: list[np.ndarray] = field(default_factory=list)
+    grounds: list[float] = field(default_factory=list)
+    bases: list[float] = field(default_factory=list)
+    widths: list[float] = field(default_factory=list)
+
+    def add(self, frame: int, seen: Seen, moving: Moving) -> None:
+        """moving: in level space; seen.camera: moved to level space too."""
+        if not len(moving):
+            return
+        if self.first is None:
+            self.first = frame
+        self.last = frame
+        self.moved.append(np.stack([np.quantile(moving.points, 0.01, axis=0), np.quantile(moving.points, 0.99, axis=0)]))
+        solid = seen.solid
+        points = seen.camera.unproject(np.where(np.isfinite(seen.depth), seen.depth, 0.0))
+        masked = points[solid] if solid.any() else moving.points
+        low, high = np.quantile(masked, [0.02, 0.98], axis=0)
+        self.bases.append(float(low[2]))
+        self.widths.append(float(high[0] - low[0]))
+        # What else stands about as far away as the event: its lowest part is the street.
+        middle, reach = 0.5 * (low + high), np.linalg.norm(high - low)
+        around = ~solid & (seen.mask < 0.1) & np.isfinite(seen.depth) & (seen.depth > 0)
+        near = around & (np.linalg.norm((points - middle)[..., :2], axis=-1) < reach)
+        if near.sum() > 50:
+            self.grounds.append(float(np.quantile(points[near][:, 2], 0.05)))
+
+    def event(self) -> Event:
+        corners = np.array(self.moved)
+        low, high = corners[:, 0].min(0), corners[:, 1].max(0)
+        scale = max(high[2] - low[2], 0.2 * (high[0] - low[0]), 0.05)
+        base = min(float(np.median(self.bases)), float(low[2]))
+        # The street may lie hidden below what is seen of the building, but not far below: a lake down the hill isn't it.
+        ground = min(base, max(float(np.median(self.grounds)), base - 0.4 * scale)) if self.grounds else base
+        width = float(np.median(self.widths))
+        return Event(float(scale), ground, float(np.clip(0.6 * width, 0.2 * scale, 1.2 * scale)))
+
+    def box(self, event: Event, settings: GuideSettings, frames_left: int, frame_seconds: float) -> Box:
+        """The cells for the dust of `frames_left` frames after the first motion."""
+        corners = np.array(self.moved)
+        # A few frames with broken depth must not stretch the box over the whole landscape.
+        low, high = np.quantile(corners[:, 0], 0.04, axis=0), np.quantile(corners[:, 1], 0.96, axis=0)
+        high[1] += event.thickness
+        seconds = frames_left * frame_seconds
+        age = seconds / event.second
+        run = min(1.5, 0.18 + 0.6 * (age * max(settings.speed, 0.3)) ** 0.8 * max(settings.spread, 0.3) ** 0.3)
+        reach = event.height * np.array([run, run, min(1.5, 0.12 + 0.22 * age * (1 + 0.5 * settings.spread) + 0.12 * max(settings.rise, 0.0) * age**2)])
+        low, high = low - reach, high + reach
+        drift = direction(settings.wind_direction) * min(settings.wind * seconds * 0.8, 3.0 * event.height)
+        low, high = np.minimum(low, low + drift), np.maximum(high, high + drift)
+        low[2] = event.ground
+        high[2] = max(high[2], event.ground + 0.5 * event.height)
+        size = np.minimum(high - low, 12.0 * event.height)
+        middle = 0.5 * (low + high)
+        low[:2] = middle[:2] - 0.5 * size[:2]
+        cell = float(size.max()) / settings.detail
+        cell = max(cell, float(size.prod() / MOST_CELLS) ** (1 / 3))
+        shape = tuple(int(max(FEWEST, math.ceil(s / cell))) for s in size)
+        return Box((float(low[0]), float(low[1]), float(low[2])), shape, cell)
