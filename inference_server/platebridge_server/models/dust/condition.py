@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a guide's frame to what the network is told, and from its answer back to passes. Used in training and use alike.
+
+It knows encodings and sizes. It must not know windows, noise levels or where guides come from.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+#: The dust may grow this many pixels beyond the guide, where the guide's alpha exceeds the threshold.
+SUPPORT_PIXELS = 6
+SUPPORT_ALPHA = 0.01
+
+
+def encode(passes: torch.Tensor) -> torch.Tensor:
+    """(..., 3, h, w) linear premultiplied sun, ambient, alpha to what the network sees: light under a square root."""
+    light = passes[..., :2, :, :].clamp_min(0).sqrt()
+    return torch.cat([light, passes[..., 2:, :, :].clamp(0, 1)], dim=-3)
+
+
+def decode(passes: torch.Tensor) -> torch.Tensor:
+    """The inverse of `encode`. Negative light is nothing (squared as it is, it would come back as haze)."""
+    light = passes[..., :2, :, :].clamp_min(0).square()
+    return torch.cat([light, passes[..., 2:, :, :].clamp(0, 1)], dim=-3)
+
+
+def normal_depth(alpha: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """(..., h, w) alpha-weighted depth, free of scene and units: alpha * (depth - mean) / spread, in [-3, 3].
+
+    Mean and spread are of each frame alone, so that a frame's condition does not depend on its window.
+    """
+    weight = torch.where(torch.isfinite(depth), alpha, 0.0)
+    known = torch.where(torch.isfinite(depth), depth, 0.0)
+    total = weight.sum((-2, -1), keepdim=True).clamp_min(1e-6)
+    mean = (weight * known).sum((-2, -1), keepdim=True) / total
+    spread = ((weight * (known - mean).square()).sum((-2, -1), keepdim=True) / total).sqrt()
+    return weight * ((known - mean) / spread.clamp_min(1e-6 + 1e-3 * mean.abs())).clamp(-3, 3)
+
+
+def condition(guide: torch.Tensor, depth: torch.Tensor, size) -> torch.Tensor:
+    """What the network is told: (frames, 4, H, W) encoded guide (3, the base the residual is added to) and depth (1).
+
+    guide: (frames, 3, h, w) linear premultiplied sun, ambient, alpha. depth: (frames, h, w) along the camera axis,
+    inf where clear. size: (H, W) to make, usually four times the guide's.
+    """
+    told = torch.cat([encode(guide), normal_depth(guide[:, 2].clamp(0, 1), depth)[:, None]], dim=1)
+    if tuple(size) != tuple(told.shape[-2:]):
+        told = F.interpolate(told, tuple(size), mode="bicubic", align_corners=False)
+    return torch.cat([told[:, :2].clamp_min(0), told[:, 2:3].clamp(0, 1), told[:, 3:]], dim=1)
+
+
+def support(base: torch.Tensor) -> torch.Tensor:
+    """(frames, 1, H, W) of 0 or 1 where dust may be: the guide's alpha (channel 2 of the condition), dilated."""
+    there = (base[:, 2:3] > SUPPORT_ALPHA).float()
+    return F.max_pool2d(there, 2 * SUPPORT_PIXELS + 1, stride=1, padding=SUPPORT_PIXELS)

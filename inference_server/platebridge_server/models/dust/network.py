@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dust network: a small video U-Net that turns a soft guide into detailed dust, one noise level at a time.
+
+It knows tensors of passes at one size. It must not know windows, files, cameras or requests.
+
+(2+1)D: 3x3 in space, 3 taps in time, convolutional in both, so that any size and any length work. It sees the
+picture in 2x2 blocks (unshuffled), which halves the cost; a linear skip carries fine noise past the trunk, which
+a narrow normalised trunk cannot. Norms are per pixel: group statistics differ between a crop and a frame.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+
+class PixelNorm(nn.Module):
+    """Norm over the channels of each pixel alone, in float32 inside, scaled and shifted by the embedding."""
+
+    def __init__(self, channels: int, embedding: int):
+        super().__init__()
+        self.dial = nn.Linear(embedding, 2 * channels)
+        nn.init.zeros_(self.dial.weight)
+        nn.init.zeros_(self.dial.bias)
+
+    def forward(self, x, embedding):
+        scale, shift = self.dial(embedding)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
+        # channels_last makes this view contiguous, which is what the fused norm wants.
+        normal = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2)
+        return torch.addcmul(shift, normal, 1 + scale)
+
+
+class Block(nn.Module):
+    """Residual: norm, 3x3, three taps in time, 3x3 (which begins at zero)."""
+
+    def __init__(self, channels: int, embedding: int):
+        super().__init__()
+        self.norm = PixelNorm(channels, embedding)
+        self.space = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time = nn.Conv2d(3 * channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        with torch.no_grad():  # in time it begins by passing the middle frame on
+            self.time.weight.mul_(0.3)
+            self.time.weight[:, channels : 2 * channels, 0, 0] += torch.eye(channels)
+
+    def forward(self, x, embedding, frames: int):
+        h = F.silu(self.space(self.norm(x, embedding)))
+        h = h.unflatten(0, (-1, frames))
+        before = torch.cat([h[:, :1], h[:, :-1]], dim=1).flatten(0, 1)  # the first frame is its own neighbour
+        after = torch.cat([h[:, 1:], h[:, -1:]], dim=1).flatten(0, 1)
+        h = F.silu(self.time(torch.cat([before, h.flatten(0, 1), after], dim=1)))
+        return x + self.out(h)
+
+
+class DustUNet(ModelMixin, ConfigMixin):
+    """Denoises the residual over the guide (EDM, Karras et al. 2022), all passes at once.
+
+    in_channels: the residual's three. condition_channels: guide's three encoded passes and its depth. `scale` is the
+    spread of each residual channel as measured in training data, so that residual / scale * sigma_data is what is noised.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(self, in_channels: int = 3, condition_channels: int = 4, widths: tuple[int, ...] = (48, 96, 160),
+                 blocks: tuple[int, ...] = (1, 2, 3), embedding: int = 128, sigma_data: float = 0.5,
+                 residual_scale: tuple[float, ...] = (0.084, 0.086, 0.095)):
+        super().__init__()
+        seen = 4 * (in_channels + condition_channels)
+        self.frequencies = 16
+        self.embed = nn.Sequential(nn.Linear(2 * self.frequencies + 3, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.enter = nn.Conv2d(seen, widths[0], 3, padding=1)
+        self.skip = nn.Conv2d(seen, 4 * in_channels, 1)
+        self.down, self.up, self.encoder, self.decoder, self.join = (nn.ModuleList() for _ in range(5))
+        for level, (width, count) in enumerate(zip(widths, blocks)):
+            self.encoder.append(nn.ModuleList(Block(width, embedding) for _ in range(count)))
+            if level + 1 < len(widths):
+                self.down.append(nn.Conv2d(width, widths[level + 1], 2, stride=2))
+                self.up.append(nn.Conv2d(widths[level + 1], 4 * width, 1))
+                self.join.append(nn.Conv2d(2 * width, width, 1))
+                self.decoder.append(nn.ModuleList(Block(width, embedding) for _ in range(count)))
+        self.leave_norm = PixelNorm(widths[0], embedding)
+        self.leave = nn.Conv2d(widths[0], 4 * in_channels, 3, padding=1)
+        for layer in (self.leave, self.skip):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def multiple(self) -> int:
+        """Heights and widths must be a multiple of this many pixels."""
+        return 2 * 2 ** (len(self.config.widths) - 1)
+
+    def residual_scale(self, device=None) -> torch.Tensor:
+        """(3, 1, 1) spread of the residual in each channel, divided by sigma_data: residual = this * what is noised."""
+        return torch.tensor(self.config.residual_scale, device=device)[:, None, None] / self.config.sigma_data
+
+    def forward(self, sample, sigma, condition, light):
+        """The denoised residual.
+
+        sample: (batch, frames, 3, h, w) noised residual. sigma: (batch,) its noise. condition: (batch, frames, 4, h, w).
+        light: (batch, frames, 3) towards the sun in the camera's axes. h, w: multiples of `multiple`. Returns float32.
+        """
+        data = self.config.sigma_data
+        sigma = sigma.float().view(-1, 1, 1, 1, 1)
+        total = sigma.square() + data**2
+        sample = sample.float()
+        seen = torch.cat([sample * total.rsqrt(), condition.float()], dim=2)
+        out = self._trunk(seen, sigma.view(-1).log() / 4, light.float()).float()
+        return sample * (data**2 / total) + out * (sigma * data * total.rsqrt())
+
+    def _trunk(self, seen, noise, light):
+        batch, frames = seen.shape[:2]
+        angle = noise[:, None] * torch.exp(torch.linspace(math.log(0.5), math.log(60.0), self.frequencies, device=seen.device))
+        waves = torch.cat([angle.sin(), angle.cos()], dim=1)[:, None].expand(-1, frames, -1)
+        embedding = self.embed(torch.cat([waves, light], dim=-1).flatten(0, 1).to(self.embed[0].weight.dtype))
+        x = F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last).to(self.enter.weight.dtype)
+        straight = self.skip(x)
+        x = self.enter(x)
+        kept = []
+        for level, stage in enumerate(self.encoder):
+            for block in stage:
+                x = block(x, embedding, frames)
+            if level < len(self.down):
+                kept.append(x)
+                x = self.down[level](x)
+        for level in reversed(range(len(self.up))):
+            x = F.pixel_shuffle(self.up[level](x), 2)
+            x = self.join[level](torch.cat([x, kept.pop()], dim=1))
+            for block in self.decoder[level]:
+                x = block(x, embedding, frames)
+        out = self.leave(F.silu(self.leave_norm(x, embedding))) + straight
+        return F.pixel_shuffle(out, 2).unflatten(0, (batch, frames))

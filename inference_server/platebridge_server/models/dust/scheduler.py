@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The noise levels of the dust model and the step between two of them: DPM-Solver++(2M), deterministic.
+
+It knows numbers and tensors. It must not know windows, frames or the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import ConfigMixin, SchedulerMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+
+
+@dataclass
+class DustSchedulerOutput(BaseOutput):
+    """prev_sample: the sample at the next, lower level of noise."""
+
+    prev_sample: torch.Tensor
+
+
+class DustScheduler(SchedulerMixin, ConfigMixin):
+    """Levels from sigma_max to sigma_min, spaced by rho (Karras et al. 2022); steps by DPM-Solver++(2M) (Lu et al. 2022).
+
+    The last level's denoised value is the result. Ending at 0.1 rather than lower is deliberate: a network's
+    error at tiny noise is grain in the picture.
+    """
+
+    order = 1
+
+    @register_to_config
+    def __init__(self, sigma_min: float = 0.1, sigma_max: float = 14.0, rho: float = 4.0):
+        self.init_noise_sigma = sigma_max
+        self.set_timesteps(4)
+
+    def set_timesteps(self, num_inference_steps: int, device=None):
+        """Choose the levels; `timesteps` are the sigmas themselves, highest first."""
+        config = self.config
+        low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
+        ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64) if num_inference_steps > 1 else torch.zeros(1, dtype=torch.float64)
+        self.num_inference_steps = num_inference_steps
+        self.sigmas = ((high + ramp * (low - high)) ** config.rho).float()
+        self.timesteps = self.sigmas.to(device) if device else self.sigmas
+        self._before = None
+
+    def scale_model_input(self, sample, timestep=None):
+        """The network scales its own input: nothing to do."""
+        return sample
+
+    def advance(self, sample, denoised, before, level: int):
+        """The sample at level + 1, from the denoised values at `level` and at the level before it (None at the first).
+
+        A pure function, frame by frame, so that windows may be at different levels at one time.
+        """
+        sigmas = self.sigmas.tolist()
+        if level + 1 == len(sigmas):
+            return denoised
+        ratio = sigmas[level + 1] / sigmas[level]
+        if before is not None:
+            step = torch.log(self.sigmas[level] / self.sigmas[level + 1]).item()
+            last = torch.log(self.sigmas[level - 1] / self.sigmas[level]).item()
+            lean = step / (2 * last)
+            denoised = (1 + lean) * denoised - lean * before
+        return ratio * sample + (1 - ratio) * denoised
+
+    def step(self, model_output, timestep, sample, return_dict: bool = True):
+        """diffusers' form of `advance`: model_output is the denoised sample, timestep one of `timesteps`."""
+        level = int((self.sigmas - float(timestep)).abs().argmin())
+        out = self.advance(sample, model_output, self._before if level else None, level)
+        self._before = model_output
+        return DustSchedulerOutput(prev_sample=out) if return_dict else (out,)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m platebridge_server.training`: make the data, train, export and evaluate the dust model.
+
+Only reads arguments; the work is in the modules beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="platebridge_server.training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    make = commands.add_parser("make-data", help="simulate collapses into shards; goes on where it stopped")
+    make.add_argument("--out", type=Path, required=True)
+    make.add_argument("--simulations", type=int, default=60)
+    make.add_argument("--first-seed", type=int, default=0)
+    make.add_argument("--seeds", help="exactly these seeds, with commas")
+    make.add_argument("--workers", type=int, default=2)
+
+    sheet = commands.add_parser("sheet", help="a contact sheet of shards, to look at")
+    sheet.add_argument("--data", type=Path, required=True)
+    sheet.add_argument("--png", type=Path, required=True)
+    sheet.add_argument("--count", type=int, default=8)
+    sheet.add_argument("--held-out", action="store_true")
+
+    train = commands.add_parser("train", help="train on the shards there are, and on those that come")
+    train.add_argument("--data", type=Path, required=True)
+    train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--minutes", type=float, required=True)
+    train.add_argument("--resume", action="store_true")
+    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--device", default="cpu")
+    train.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
+
+    export = commands.add_parser("export", help="write a checkpoint's averaged weights and the card into the package")
+    export.add_argument("--run", type=Path, required=True)
+    export.add_argument("--version", required=True)
+    export.add_argument("--to", type=Path, help="folder of weights; the package's own if not given")
+
+    evaluate = commands.add_parser("evaluate", help="measure the shipped model on held-out simulations")
+    evaluate.add_argument("--data", type=Path, default=Path(".cache/dust_data"))
+    evaluate.add_argument("--weights", type=Path)
+    evaluate.add_argument("--json", type=Path)
+    evaluate.add_argument("--strip", type=Path, help="write guide | result | truth as a PNG")
+    evaluate.add_argument("--simulations", type=int, default=4)
+    evaluate.add_argument("--device", default="cpu")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _arguments().parse_args(argv)
+    if options.command == "make-data":
+        from platebridge_server.training import data
+
+        if options.seeds:
+            for seed in options.seeds.split(","):
+                data.make(options.out, 1, int(seed))
+        else:
+            data.make(options.out, options.simulations, options.first_seed, options.workers)
+    elif options.command == "sheet":
+        from platebridge_server.training import data
+
+        data.contact_sheet(options.data, options.png, options.count, options.held_out)
+    elif options.command == "train":
+        from platebridge_server.training import train
+
+        train.train(options.data, options.out, options.minutes, resume=options.resume, threads=options.threads, device=options.device,
+                    compiled=not options.no_compile)
+    elif options.command == "export":
+        from platebridge_server.training import train
+
+        train.export(options.run, options.version, options.to)
+    else:
+        from platebridge_server.training import evaluate
+
+        evaluate.run(options.data, options.weights, options.json, options.strip, options.simulations, options.device)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated collapses: what the dust model learns from. Everything follows from a seed.
+
+Each simulation is run twice with the same emitters, fine (the truth) and coarse (a guide), the fine one nudged
+towards the coarse one so that large shapes agree and billows differ; each is seen by two cameras under two suns.
+It knows the solver and the march. It must not know the network, nor how the shards are stored (`data.py`).
+
+Lengths are domain heights; a frame is two steps of 1/76 s of the reference domain (`solver.REFERENCE_GRAVITY`), or,
+for two simulations in five, one: a tall tower at 24 frames per second moves that little from frame to frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from platebridge_server.guide import solver, volume
+
+FINE = (144, 96, 66)
+COARSE = (48, 32, 22)
+STEP = 1.0 / 76.0
+CLIP_FRAMES = 20
+SIZE = (128, 192)
+GUIDE_SCALE = 4
+NUDGE = 0.10
+
+
+@dataclass
+class View:
+    """One clip's camera and sun. camera_to_world: (frames, 4, 4); focal in pixels of `SIZE`."""
+
+    camera_to_world: torch.Tensor
+    focal: float
+    sun: torch.Tensor
+    extinction: float
+
+
+@dataclass
+class Clip:
+    """What one view gives: (frames, 3, h, w) sun, ambient, alpha, linear premultiplied; depth (frames, h, w).
+
+    truth at `SIZE`, guide (the coarse re-simulation) at a quarter of it; depth inf where there is no dust.
+    light_view: (frames, 3) unit vector towards the sun in the camera's axes.
+    """
+
+    truth: torch.Tensor
+    truth_depth: torch.Tensor
+    guide: torch.Tensor
+    guide_depth: torch.Tensor
+    light_view: torch.Tensor
+
+
+class Collapse:
+    """The emitters of one seeded event: what falls, where it pushes, what flies. Same points at any resolution."""
+
+    def __init__(self, random: np.random.Generator):
+        self.random = random
+        u = random.uniform
+        self.kind = random.choice(["tower", "wall", "blast"], p=[0.6, 0.25, 0.15])
+        self.gravity = u(1.8, 3.4)
+        self.turn = u(0, math.pi)
+        self.centre = np.array([u(-0.15, 0.15), u(-0.1, 0.1)])
+        self.half = {"tower": (u(0.12, 0.24), u(0.1, 0.2)), "wall": (u(0.3, 0.5), u(0.06, 0.12)),
+                     "blast": (u(0.05, 0.1), u(0.05, 0.1))}[self.kind]
+        self.height = {"tower": u(0.36, 0.66), "wall": u(0.22, 0.45), "blast": u(0.08, 0.2)}[self.kind]
+        self.fall_time = math.sqrt(2 * self.height / self.gravity)
+        self.start = u(0.0, 0.04)
+        self.spread = u(0.6, 1.6)
+        self.front_divergence = u(10, 26)
+        self.surge_start = self.start + self.fall_time * math.sqrt(u(0.10, 0.16)) * (0.3 if self.kind == "blast" else 1)
+        self.surge_length = u(0.4, 1.0)
+        self.surge_speed = u(0.5, 1.5)
+        self.surge_divergence = u(9, 26)
+        self.lobes = [(random.integers(1, 9), u(0, 2 * math.pi), u(0.2, 0.6)) for _ in range(4)]
+        self.patches = [(random.normal(0, 14, 3), u(0, 2 * math.pi), u(-9, 9)) for _ in range(6)]
+        self.jets = [self._jet() for _ in range(0 if self.kind == "blast" else random.integers(2, 8))]
+        self.chunks = [self._chunk() for _ in range(random.integers(2, 11))]
+
+    def _world(self, local: np.ndarray) -> np.ndarray:
+        c, s = math.cos(self.turn), math.sin(self.turn)
+        out = local.copy()
+        out[..., 0] = c * local[..., 0] - s * local[..., 1]
+        out[..., 1] = s * local[..., 0] + c * local[..., 1]
+        return out
+
+    def _place(self, local: np.ndarray) -> np.ndarray:
+        out = self._world(local)
+        out[..., :2] += self.centre
+        return out
+
+    def _jet(self):
+        u = self.random.uniform
+        side, along = self.random.integers(4), u(-0.9, 0.9)
+        a, b = self.half
+        at = {0: (a, along * b), 1: (-a, along * b), 2: (along * a, b), 3: (along * a, -b)}[int(side)]
+        out = {0: (1, 0), 1: (-1, 0), 2: (0, 1), 3: (0, -1)}[int(side)]
+        begin = self.start + u(0.0, 0.9) * self.fall_time
+        top = self.height - 0.5 * self.gravity * (begin - self.start) ** 2
+        return {"at": np.array([*at, max(0.03, top * u(0.3, 0.95))]), "to": np.array([*out, u(-0.2, 0.35)]) * u(0.8, 1.7),
+                "begin": begin, "length": u(0.06, 0.25), "radius": u(0.015, 0.04)}
+
+    def _chunk(self):
+        u = self.random.uniform
+        a, b = self.half
+        at = np.array([u(-a, a), u(-b, b), self.height * u(0.3, 1.0)])
+        angle, push = u(0, 2 * math.pi), u(0.25, 1.2)
+        lift = u(-0.2, 0.9) if self.kind != "blast" else u(0.5, 1.6)
+        return {"at": at, "to": np.array([push * math.cos(angle), push * math.sin(angle), lift]),
+                "begin": self.start + u(0.0, 0.5) * self.fall_time, "radius": u(0.008, 0.021)}
+
+    def _patchy(self, at: np.ndarray, time: float) -> np.ndarray:
+        """Smooth noise in [0, 1] over space and time, so that nothing leaves as an even sheet."""
+        total = sum(np.sin(at @ k + phase + speed * time) for k, phase, speed in self.patches)
+        return np.clip(0.6 + 0.35 * total, 0.0, 1.0)
+
+    def points(self, time: float):
+        """(position (n, 3), velocity (n, 3), volume (n,), density, weight, divergence rates (n,)) emitted at `time`."""
+        parts = []
+        random, (a, b) = self.random, self.half
+        since = time - self.start
+        if 0 <= since < self.fall_time:
+            top = self.height - 0.5 * self.gravity * since**2
+            n, thick = 7000, 0.06
+            local = random.uniform(-1, 1, (n, 3)) * [a, b, 0.5 * thick] + [0, 0, max(top, 0.03)]
+            there = self._patchy(local, time)
+            velocity = np.concatenate([local[:, :2] / [[a, b]] * self.spread * 0.5, np.full((n, 1), -0.45 * self.gravity * since)], 1)
+            parts.append(self._part(local, velocity, there * 4 * a * b * thick / n, 22, 25, self.front_divergence))
+        after = time - self.surge_start
+        if 0 <= after < self.surge_length:
+            n, thick, tall = 7000, 0.06, 0.07
+            turn = random.uniform(0, 2 * math.pi, n)
+            out = np.stack([np.cos(turn), np.sin(turn)], 1)
+            # A point on the rounded rectangle's rim, pushed out by up to the ring's thickness.
+            rim = out * np.minimum(a / np.maximum(np.abs(out[:, :1]), 1e-6), b / np.maximum(np.abs(out[:, 1:]), 1e-6))
+            flat = rim + out * random.uniform(-0.3, 1, (n, 1)) * thick
+            local = np.concatenate([flat, random.uniform(0, tall, (n, 1))], 1)
+            lobe = np.clip(0.75 + sum(w * np.cos(k * turn + p) for k, p, w in self.lobes), 0.05, 1.6)
+            fade = 1 - after / self.surge_length
+            speed = self.surge_speed * lobe * (0.35 + 0.65 * fade)
+            velocity = np.concatenate([out * speed[:, None], random.uniform(0.0, 0.2, (n, 1)) * speed[:, None]], 1)
+            length = 4 * (a + b)
+            there = self._patchy(local, time) * (0.4 + 0.6 * fade)
+            parts.append(self._part(local, velocity, there * length * thick * tall / n, 22, 25, self.surge_divergence * (0.3 + 0.7 * fade)))
+        for jet in self.jets:
+            if 0 <= time - jet["begin"] < jet["length"]:
+                parts.append(self._ball(jet["at"], jet["to"], jet["radius"], 260, 24, 40, 16))
+        for chunk in self.chunks:
+            flown = time - chunk["begin"]
+            if flown >= 0:
+                at = chunk["at"] + chunk["to"] * flown - [0, 0, 0.5 * self.gravity * flown**2]
+                if at[2] > 0:
+                    velocity = chunk["to"] - [0, 0, self.gravity * flown]
+                    # Several balls along the way of one step, or a fast chunk leaves beads.
+                    for back in (0.0, 1 / 3, 2 / 3):
+                        parts.append(self._ball(at - velocity * back * STEP, 0.35 * velocity, chunk["radius"], 60, 12, 20, 5))
+        if not parts:
+            return None
+        return tuple(np.concatenate(column).astype(np.float32) for column in zip(*parts))
+
+    def _ball(self, at, velocity, radius, n, density, weight, divergence):
+        offset = self.random.normal(0, 1, (n, 3))
+        offset *= radius * self.random.uniform(0, 1, (n, 1)) ** (1 / 3) / np.linalg.norm(offset, axis=1, keepdims=True)
+        volume = np.full(n, 4 / 3 * math.pi * radius**3 / n)
+        return self._part(at + offset, np.broadcast_to(velocity, (n, 3)), volume, density, weight, divergence)
+
+    def _part(self, local, velocity, volume, density, weight, divergence):
+        n = len(local)
+        return (self._place(np.asarray(local, float)), self._world(np.asarray(velocity, float)), volume,
+                np.full(n, density), np.full(n, weight), np.full(n, divergence))
+
+
+def look_at(eye, target) -> torch.Tensor:
+    """camera_to_world (4, 4) of an upright camera at `eye` looking at `target`."""
+    eye, target = np.asarray(eye, float), np.asarray(target, float)
+    back = eye - target
+    back /= np.linalg.norm(back)
+    right = np.cross([0, 0, 1.0], back)
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2], matrix[:3, 3] = right, np.cross(back, right), back, eye
+    return torch.tensor(matrix, dtype=torch.float32)
+
+
+def _view(random: np.random.Generator, early: bool) -> View:
+    u = random.uniform
+    turn, lift = u(0, 2 * math.pi), u(0.03, 0.45)
+    distance = u(2.0, 3.4)
+    target = np.array([u(-0.12, 0.12), u(-0.12, 0.12), u(0.22, 0.36) if early else u(0.18, 0.34)])
+    moving = random.random() < 0.4
+    pan, push = (u(-0.012, 0.012), u(-0.012, 0.012)) if moving else (0.0, 0.0)
+    cameras = []
+    for frame in range(CLIP_FRAMES):
+        angle, away = turn + pan * frame, distance * (1 + push * frame)
+        eye = target + away * np.array([math.cos(angle) * math.cos(lift), math.sin(angle) * math.cos(lift), math.sin(lift)])
+        cameras.append(look_at(eye, target))
+    # Framed as tight as 0.9 and as wide as 1.9 domain heights across the picture's height and a half.
+    focal = SIZE[1] * distance / u(0.85, 1.6)
+    azimuth, elevation = u(0, 2 * math.pi), u(0.2, 1.25)
+    sun = torch.tensor([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)], dtype=torch.float32)
+    return View(torch.stack(cameras), focal, sun, float(np.exp(u(math.log(16), math.log(75)))))
+
+
+def _render(smoke: solver.Smoke, view: View, frame: int, scale: int, steps: int):
+    h, w = SIZE[0] // scale, SIZE[1] // scale
+    focal = view.focal / scale
+    passes = volume.march(smoke.density, smoke.origin, smoke.cell, view.camera_to_world[frame], (focal, focal), (w / 2, h / 2), (h, w),
+                          view.extinction, view.sun, steps=steps)
+    return torch.stack([passes.sun, passes.ambient, passes.alpha]), passes.depth
+
+
+def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
+    """Both clips of a seeded collapse. The same seed gives the same bits on the same machine and thread count."""
+    random = np.random.default_rng([seed, 1])
+    event = Collapse(random)
+    dials = np.random.default_rng([seed, 2])
+    u = dials.uniform
+    settings = solver.SmokeSettings(buoyancy=u(-0.2, 0.7), confinement=6 * u(0.15, 0.5), forcing=u(0.8, 4.0))
+    views = [_view(dials, early) for early in (True, False)]
+    wind = (u(-0.25, 0.25), u(-0.25, 0.25), 0.0) if dials.random() < 0.5 else (0.0, 0.0, 0.0)
+    pace = np.random.default_rng([seed, 3])
+    slow = pace.random() < 0.4
+    draw = pace if slow else dials
+    first = int(draw.integers(6, 24) if slow else draw.integers(2, 9))
+    starts = (first, first + CLIP_FRAMES + int(draw.integers(4, 32) if slow else draw.integers(0, 11)))
+    smokes = []
+    for shape in (fine, coarse):
+        cell = 1.0 / shape[2]
+        origin = (-0.5 * shape[0] * cell, -0.5 * shape[1] * cell, 0.0)
+        smokes.append(solver.Smoke(shape, cell, origin, "cpu", settings, seed))
+    taken: list[list] = [[], []]
+    steps = 1 if slow else 2
+    for frame in range(starts[-1] + CLIP_FRAMES):
+        for part in range(steps):
+            emitted = event.points((frame * steps + part) * STEP)
+            target = None
+            for smoke in reversed(smokes):  # the coarse one first: the fine one is pulled towards it
+                sources = None
+                if emitted is not None:
+                    at, velocity, space, density, weight, push = (torch.from_numpy(column) for column in emitted)
+                    sources = solver.splat_sources(at, velocity=velocity, fraction=space / smoke.cell**3, shape=smoke.shape, cell=smoke.cell,
+                                                   origin=smoke.origin, density=density, weight=weight, divergence=push)
+                smoke.step(STEP, sources, wind, target, NUDGE if target is not None else 0.0)
+                if target is None:
+                    nx, ny, nz = fine
+                    target = torch.nn.functional.interpolate(smoke.velocity[None], (nz, ny, nx), mode="trilinear", align_corners=False)[0]
+        for number, start in enumerate(starts):
+            if start <= frame < start + CLIP_FRAMES:
+                view = views[number]
+                truth = _render(smokes[0], view, frame - start, 1, 112)
+                guide = _render(smokes[1], view, frame - start, GUIDE_SCALE, 56)
+                light = view.camera_to_world[frame - start, :3, :3].T @ view.sun
+                taken[number].append((*truth, *guide, light))
+    return [Clip(*(torch.stack(column) for column in zip(*rows))) for rows in taken]

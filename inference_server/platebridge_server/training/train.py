@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the dust network, by the clock: EDM loss on crops, resumable, and the export of what was learned.
+
+It knows clips, the network and the optimiser. It must not know windows or sampling over shots.
+Checkpoints are safetensors and JSON: nothing here reads or writes pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from platebridge_server.models.dust import condition as told
+from platebridge_server.models.dust.network import DustUNet
+from platebridge_server.models.dust.pipeline import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
+from platebridge_server.models.dust.scheduler import DustScheduler
+from platebridge_server.training import data
+
+CROP = 96
+BATCH = 2
+RATE = 1e-3
+LEAST_RATE = 0.04
+SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
+SOFT_SIGMA = (2.0, 3.5)
+NOISE = (-0.4, 1.5)  # mean and spread of log sigma
+
+
+@dataclass
+class Clips:
+    """All clips of a folder in memory (half floats), with a few soft guides each. Look again with `refresh`."""
+
+    folder: Path
+    random: np.random.Generator
+    seen: set = field(default_factory=set)
+    clips: list = field(default_factory=list)
+
+    def refresh(self) -> int:
+        """Take in shards that have appeared; the number of clips there are."""
+        for path in data.shards(self.folder):
+            if path not in self.seen:
+                self.seen.add(path)
+                for clip in data.read_shard(path):
+                    if float(clip.truth[:, 2].mean()) < 0.004:
+                        continue  # next to no dust: nothing to learn but the empty picture
+                    guides = [(clip.guide.half(), clip.guide_depth)]
+                    for _ in range(3):
+                        low, depth = data.soft_guide(clip.truth, clip.truth_depth, self.random.uniform(*SOFT_SIGMA))
+                        guides.append((low.half(), depth))
+                    self.clips.append((told.encode(clip.truth).half(), guides, clip.light_view))
+        return len(self.clips)
+
+    def crop(self, frames: int, size: int = CROP):
+        """One training crop: residual (frames, 3, size, size), condition (frames, 4, size, size), light (frames, 3)."""
+        random = self.random
+        truth, guides, light = self.clips[random.integers(len(self.clips))]
+        frames = min(frames, truth.shape[0])
+        guide, depth = guides[random.integers(1, len(guides))] if random.random() < SOFT_GUIDES else guides[0]
+        first = random.integers(truth.shape[0] - frames + 1)
+        part = slice(first, first + frames)
+        height, width = truth.shape[-2:]
+        wide = told.condition(guide[part].float(), depth[part], (height, width))
+        residual = truth[part].float() - wide[:, :3]
+        top, left = self._corner(residual[frames // 2], size, height, width)
+        residual = residual[..., top : top + size, left : left + size]
+        wide = wide[..., top : top + size, left : left + size]
+        light = light[part].clone()
+        if random.random() < 0.5:  # a mirrored cloud is lit from the mirrored side
+            residual, wide = residual.flip(-1), wide.flip(-1)
+            light[:, 0] = -light[:, 0]
+        return residual, wide, light
+
+    def _corner(self, residual, size, height, width):
+        """A crop whose middle is likely where the guide lacks most; one in eight anywhere."""
+        if self.random.random() < 0.125:
+            return int(self.random.integers(height - size + 1)), int(self.random.integers(width - size + 1))
+        weight = torch.nn.functional.avg_pool2d(residual.square().sum(0)[None, None], 8)[0, 0].numpy() + 1e-9
+        share = weight.ravel().astype(np.float64)
+        cell = self.random.choice(share.size, p=share / share.sum())
+        row, column = divmod(int(cell), weight.shape[1])
+        jitter = self.random.integers(-size // 3, size // 3 + 1, 2)
+        top = int(np.clip(row * 8 + 4 - size // 2 + jitter[0], 0, height - size))
+        return top, int(np.clip(column * 8 + 4 - size // 2 + jitter[1], 0, width - size))
+
+
+def edm_loss(network, residual, sigma, wide, light, noise):
+    """Weighted squared error of the denoised residual (Karras et al. 2022), per sample. residual already scaled."""
+    sigma_data = network.config.sigma_data if hasattr(network, "config") else network._orig_mod.config.sigma_data
+    shaped = sigma.view(-1, 1, 1, 1, 1)
+    denoised = network(residual + noise * shaped, sigma, wide, light)
+    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    return weight * (denoised - residual).square().flatten(1).mean(1)
+
+
+def _measured_scale(clips: Clips, count: int = 96) -> list[float]:
+    """Spread of the residual in each channel over dust-centred crops (over whole frames it is mostly emptiness)."""
+    parts = torch.cat([clips.crop(2)[0] for _ in range(count)])
+    return [round(float(v), 4) for v in parts.square().mean((0, 2, 3)).sqrt()]
+
+
+def _save(folder: Path, network, average, optimiser, state: dict) -> None:
+    """A checkpoint that is whole or not there: written beside, then renamed, the state last."""
+    tensors = {f"average.{k}": v for k, v in average.items()}
+    tensors.update({f"network.{k}": v.detach() for k, v in network.state_dict().items()})
+    for number, slot in optimiser.state_dict()["state"].items():
+        tensors.update({f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in slot.items()})
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "checkpoint.part")
+    (folder / "checkpoint.part").rename(folder / "checkpoint.safetensors")
+    state = {**state, "config": {k: v for k, v in network.config.items() if not k.startswith("_")}}
+    (folder / "state.part").write_text(json.dumps(state, indent=1))
+    (folder / "state.part").rename(folder / "state.json")
+
+
+def _restore(folder: Path, network, average, optimiser) -> None:
+    tensors = load_file(folder / "checkpoint.safetensors")
+    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+    for k in average:
+        average[k].copy_(tensors[f"average.{k}"])
+    slots: dict = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, number, name = key.split(".")
+            slots.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, threads: int = 2, device: str = "cpu", seed: int = 0,
+          compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH) -> int:
+    """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
+
+    The learning rate falls along a cosine of the clock; the last third sees longer crops, against flicker. Writes
+    checkpoint.safetensors, state.json and log.jsonl into `out`.
+    """
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    state = {"iterations": 0, "seconds": 0.0, "seed": seed}
+    if resume and (out / "state.json").exists():
+        state = json.loads((out / "state.json").read_text())
+    random = np.random.default_rng([state["seed"], state["iterations"]])
+    torch.manual_seed(state["seed"] * 1000003 + state["iterations"])
+    clips = Clips(folder, random)
+    if clips.refresh() < least_clips:
+        raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
+    if "config" in state:
+        network = DustUNet(**state["config"])
+    else:
+        network = DustUNet(**{"residual_scale": tuple(_measured_scale(clips)), **(config or {})})
+    network = network.to(device=device, memory_format=torch.channels_last).train()
+    average = {k: v.detach().clone() for k, v in network.named_parameters()}
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
+    if "config" in state:
+        _restore(out, network, average, optimiser)
+    model = torch.compile(network, dynamic=False) if compiled else network
+    scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
+    total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
+    iteration, saved, refreshed, losses = state["iterations"], begun, begun, []
+    asked = []  # a polite kill ends the run with a checkpoint
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    with (out / "log.jsonl").open("a") as log:
+        while True:
+            seconds = before + time.monotonic() - begun
+            if seconds >= total or asked:
+                break
+            part = seconds / total
+            rate = RATE * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            frames = 14 if part > 0.67 else 8
+            rows = [clips.crop(frames) for _ in range(batch)]
+            residual, wide, light = (torch.stack(column).to(device) for column in zip(*rows))
+            residual = residual / scale
+            sigma = torch.exp(NOISE[0] + NOISE[1] * torch.randn(batch)).clamp(0.02, 40.0).to(device)
+            noise = torch.randn(residual.shape).to(device)
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=quick):
+                loss = edm_loss(model, residual, sigma, wide, light, noise)
+            loss.mean().backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            iteration += 1
+            keep = min(0.9985 if part < 0.7 else 0.9993, (1 + iteration) / (10 + iteration))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
+            losses.append(float(loss.detach().mean()))
+            now = time.monotonic()
+            if iteration % 25 == 0:
+                line = {"iteration": iteration, "seconds": round(seconds, 1), "loss": round(sum(losses[-100:]) / len(losses[-100:]), 5),
+                        "rate": round(rate, 7), "clips": len(clips.clips)}
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+            if now - refreshed > 60:
+                clips.refresh()
+                refreshed = now
+            if now - saved > 180:
+                _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": before + now - begun})
+                saved = now
+    seconds = before + time.monotonic() - begun
+    _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds})
+    return iteration
+
+
+def export(run: Path, version: str, to: Path | None = None) -> Path:
+    """Write a run's averaged weights in diffusers' layout (half floats). Into the package, the card is renewed as well."""
+    state = json.loads((run / "state.json").read_text())
+    network = DustUNet(**state["config"])
+    tensors = load_file(run / "checkpoint.safetensors")
+    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+    folder = to or WEIGHTS
+    network.half().save_pretrained(folder / "unet")
+    DustScheduler().save_pretrained(folder / "scheduler")
+    if to is None:
+        path = FOLDER / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card.update(version=version, weights_sha256=weights_sha256(folder), parameters=sum(p.numel() for p in network.parameters()))
+        card["training"] = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
+        path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder
