@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be refused before any work is done: each fault one sentence with input, frame and mend.
+
+First what needs no pixel (is every frame there, does every header fit, is there room on the disk), then one pass over the
+pixels of plate, depth, mask and what else was given. Nothing is written and nothing is generated before both are through.
+Must not know guides or models.
+"""
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from platebridge.errors import Cancelled, InputError, RequestError, StorageError
+from platebridge.events import Event, Progress, Warned
+from platebridge.request import GenerateRequest
+
+from . import channels, depth
+from .images import Header, Where
+from .shot import Shot
+
+#: Narrower than this there is nothing to see, and the model's smallest field is larger.
+LEAST_SIDE = 16
+
+
+def check_request(request: GenerateRequest) -> None:
+    """What the request alone shows: inputs that are absent, frames that are missing. Raises InputError or RequestError."""
+    for name in ("plate", "depth", "mask", "vectors", "guide"):
+        source = getattr(request.inputs, name)
+        if source is None:
+            continue
+        there = {f.frame for f in source.files}
+        if not there:
+            raise InputError("There are no files.", "Give the %s as a sequence of OpenEXR files." % name, input=name)
+        missing = [f for f in request.frames if f not in there]
+        if missing:
+            raise InputError(
+                "%s missing from the sequence: %s." % ("1 frame is" if len(missing) == 1 else "%d frames are" % len(missing), listed(missing)),
+                "Write %s, or shorten the frame range." % ("it" if len(missing) == 1 else "them"), input=name, frame=missing[0],
+            )
+    if request.camera is not None and not request.camera.frames:
+        raise RequestError("The camera has no frames.", "List at least one frame with its camera_to_world.", input="camera")
+
+
+def check_headers(request: GenerateRequest, header: Callable[[str, int], Header]) -> None:
+    """Every file's header: readable, with the channels wanted, of one size. `header(input, frame)` reads one. Raises InputError."""
+    size: Optional[Tuple[int, int, int, int]] = None
+    for name in ("plate", "depth", "mask", "vectors", "guide"):
+        source = getattr(request.inputs, name)
+        if source is None:
+            continue
+        seen: Dict[str, None] = {}
+        for file in (f for f in source.files if f.frame in request.frames):
+            if file.sha256 in seen:
+                continue
+            seen[file.sha256] = None
+            where = Where(name, file.frame)
+            head = header(name, file.frame)
+            found = channels.find(head, name, source.channels, where)
+            part = head.parts[found[0][0]]
+            if name == "plate":
+                _check_plate(head, found, where)
+            if name == "guide":
+                continue  # an artist's guide may have any size
+            shown = part.display
+            now = (shown.x, shown.y, shown.width, shown.height)
+            if size is None:
+                size = now
+            elif now != size:
+                raise InputError(
+                    "The picture is %dx%d where the plate's first is %dx%d%s." % (now[2:] + size[2:] + ("" if now[2:] != size[2:] else ", and begins elsewhere",)),
+                    "Render it at the plate's size.", input=name, frame=file.frame,
+                )
+
+
+def check_room(folder: Path, wanted: int, what: str) -> None:
+    """Raises StorageError if the disk of `folder` has less than `wanted` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise StorageError(
+            "There is not enough disk left for %s: about %s needed, %s free in %s." % (what, _size(wanted), _size(free), folder),
+            "Free some space, or choose another folder.",
+        )
+
+
+def scratch_bytes(request: GenerateRequest, height: int, width: int) -> int:
+    """About how much the scratch folder takes at most while a shot of this size is made: guides, clouds, glances."""
+    return len(request.frames) * (4_000_000 + min(height * width, 600_000) * 5) // 2 + 4 * height * width * 24
+
+
+def take_bytes(request: GenerateRequest) -> int:
+    """About how many bytes a take's files have at least: comps like their plates, effects about half as much."""
+    return sum(f.size for f in request.inputs.plate.files if f.frame in request.frames) * 3 // 2
+
+
+def check_pixels(shot: Shot, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """One pass over all pixels: Progress and Warned as it goes. Raises InputError; Cancelled when asked."""
+    request, frames = shot.request, list(shot.request.frames)
+    tally = _Tally(request)
+    done_files = set()
+    for at, frame in enumerate(frames):
+        if cancelled():
+            raise Cancelled()
+        yield Progress("reading", at, len(frames))
+        for name in ("plate", "depth", "mask", "vectors", "guide"):
+            source = shot.source(name)
+            file = source and shot.file(name, frame)
+            if source is None or file is None or (name, file.sha256) in done_files:
+                continue
+            done_files.add((name, file.sha256))
+            if name == "depth":
+                tally.depth(shot, frame)
+            else:
+                tally.count(name, frame, shot.raw(name, frame))
+        tally.mask_meets_depth(shot, frame)
+    yield Progress("reading", len(frames), len(frames))
+    yield from tally.verdict()
+
+
+class _Tally:
+    """What a pass over the pixels found, frame by frame, and what follows from it."""
+
+    def __init__(self, request: GenerateRequest) -> None:
+        self.request, self.scrub = request, request.settings.bad_pixels == "scrub"
+        self.bad: Dict[str, List[int]] = {}
+        self.over_one: List[int] = []
+        self.zero_sky: List[int] = []
+        self.holes: List[int] = []
+        self.inverse: List[int] = []
+        self.near: List[int] = []
+        self.masked, self.masked_solid = False, False
+
+    def count(self, name: str, frame: int, pixels: np.ndarray) -> None:
+        """pixels: (h, w, c) float32 as read."""
+        good = np.isfinite(pixels)
+        if not good.all():
+            self._bad(name, frame, int((~good.all(axis=-1)).sum()))
+        if name == "mask" and float(np.max(pixels, initial=0.0, where=good)) > 1.001:
+            self.over_one.append(frame)
+
+    def depth(self, shot: Shot, frame: int) -> None:
+        raw = shot.raw_depth(frame)
+        kind = self.request.settings.depth_kind
+        broken = np.isnan(raw) | np.isneginf(raw) | (np.isposinf(raw) if kind == "inverse" else False)
+        if broken.any():
+            self._bad("depth", frame, int(broken.sum()))
+        if not raw.any():
+            raise InputError("The depth is zero everywhere.", "Render the depth pass again; is it switched on in every layer?", input="depth", frame=frame)
+        z, holes, zeros = shot.depth_as_read(frame)
+        if not np.isfinite(z).any():
+            raise InputError("The depth is sky everywhere.", "Render what stands in the shot into the depth pass.", input="depth", frame=frame)
+        if holes.any():
+            self.holes.append(frame)
+        if zeros.any():
+            self.zero_sky.append(frame)
+        if kind == "z":
+            step = max(1, min(raw.shape) // 128)
+            small = raw[::step, ::step] * np.float32(self.request.settings.depth_scale)
+            if depth.looks_inverse(small):
+                self.inverse.append(frame)
+            elif float(z[np.isfinite(z)].max()) < 1.0:
+                self.near.append(frame)
+
+    def mask_meets_depth(self, shot: Shot, frame: int) -> None:
+        if self.masked_solid:
+            return
+        mask = shot.mask(frame) > 0
+        if mask.any():
+            self.masked = True
+            self.masked_solid = bool(np.isfinite(shot.depth(frame)[mask]).any())
+
+    def verdict(self) -> Iterator[Event]:
+        """Raises what must stop the work, else yields what the artist should know."""
+        request, frames = self.request, self.request.frames
+        if len(self.inverse) * 2 > len(frames):
+            raise InputError(
+                "The depth is said to be Z in metres, but it looks like 1/Z: it shrinks with distance and nothing is farther than 1 m.",
+                "Say depth kind inverse (--depth-kind inverse), or give the scale of its unit (--depth-scale).", input="depth", frame=self.inverse[0],
+            )
+        if not self.masked:
+            raise InputError("The mask is empty in every frame of %s." % frames, "Paint or render what collapses into it.", input="mask", frame=frames.first)
+        if not self.masked_solid:
+            raise InputError(
+                "Wherever the mask is, the depth is sky, in every frame.", "Render the depth with what the mask shows in it.", input="mask", frame=frames.first
+            )
+        for name, bad in self.bad.items():
+            yield Warned("NaN or infinite pixels in %s were taken as %s." % (_frames(bad), "holes" if name == "depth" else "0"), name, bad[0])
+        if self.over_one:
+            yield Warned("The mask goes above 1 in %s; it was cut off at 1." % _frames(self.over_one), "mask", self.over_one[0])
+        if self.zero_sky:
+            yield Warned("Depth 0 in %s was taken as sky." % _frames(self.zero_sky), "depth", self.zero_sky[0])
+        if self.holes:
+            yield Warned("Holes in the depth of %s were filled from around them." % _frames(self.holes), "depth", self.holes[0])
+        if self.near:
+            yield Warned("Everything is nearer than 1 m in %s: is the depth in metres? Give its unit with --depth-scale." % _frames(self.near), "depth", self.near[0])
+
+    def _bad(self, name: str, frame: int, count: int) -> None:
+        if not self.scrub:
+            raise InputError(
+                "%d pixel%s NaN or infinite." % (count, " is" if count == 1 else "s are"),
+                "Render the frame again, or let such pixels be scrubbed (--bad-pixels scrub).", input=name, frame=frame,
+            )
+        self.bad.setdefault(name, []).append(frame)
+
+
+def _check_plate(head: Header, found, where: Where) -> None:
+    part = head.parts[found[0][0]]
+    if any(part.types[part.channels.index(name)] == "uint" for _, name in found):
+        raise InputError("The plate's colour is in whole numbers, not in light.", "Write it as half or float.", input="plate", frame=where.frame)
+    if min(part.data.width, part.data.height) < LEAST_SIDE:
+        raise InputError("The picture is %s; the smallest is %dx%d." % (part.data, LEAST_SIDE, LEAST_SIDE), "Render it larger.", input="plate", frame=where.frame)
+
+
+def listed(frames: List[int]) -> str:
+    """[1001, 1002, 1003, 1007] as '1001-1003, 1007'; a long list is cut."""
+    runs: List[List[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    said = ["%d" % a if a == b else "%d-%d" % (a, b) for a, b in runs]
+    return ", ".join(said[:6]) + (" and more" if len(said) > 6 else "")
+
+
+def _frames(frames: List[int]) -> str:
+    return ("frame " if len(frames) == 1 else "frames ") + listed(frames)
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return "%.0f %s" % (count, unit)
+        count /= 1000.0
+    return "%.1f TB" % count

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a file's depth numbers mean, in metres along the camera's axis: sky, holes, distance, 1/Z.
+
+Plain functions on arrays; must not know files, frames or requests.
+"""
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import numpy as np
+
+#: Renderers write 1e10 (Blender), 1e30 or inf where nothing is; half floats turn them all into inf.
+SKY_FROM = 1e9
+#: A gap in the depth up to this many pixels wide is a hole to be filled; a wider run of zeros is sky.
+HOLE_PX = 4
+
+
+def to_metres(raw: np.ndarray, kind: str, scale: float, ray_scale: Optional[np.ndarray] = None) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth along the camera's axis.
+
+    raw: (h, w), as the file has it. kind: "z", "distance" (along the ray; `ray_scale` (h, w) turns
+    it into depth along the axis) or "inverse" (1/Z). scale: metres per unit of the file, after 1/Z is undone.
+    Returns (z, holes, zeros): z (h, w) float32 metres with +inf as sky and holes filled; holes and zeros: (h, w) bool, pixels
+    that had no depth and were filled, and pixels of plain 0 that were taken as sky.
+    """
+    raw = raw.astype(np.float32, copy=False)
+    none = np.zeros(raw.shape, bool)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if kind == "inverse":
+            broken = ~np.isfinite(raw) | (raw < 0)
+            sky, zeros = ~broken & (raw <= 1.0 / SKY_FROM), none
+            z = np.float32(scale) / np.where(sky | broken, np.float32(1), raw)
+        else:
+            broken = np.isnan(raw) | (raw < 0)
+            zero = raw == 0
+            zeros = zero & wide(zero | broken)
+            broken |= zero & ~zeros
+            sky = zeros | (raw >= SKY_FROM)
+            z = raw * np.float32(scale)
+            if kind == "distance" and ray_scale is not None:
+                z = z * ray_scale.astype(np.float32)
+    z = np.where(sky, np.float32(np.inf), z).astype(np.float32)
+    return (filled(z, broken) if broken.any() else z), broken, zeros
+
+
+def wide(area: np.ndarray) -> np.ndarray:
+    """The pixels of an area that belong to runs wider than a hole. area: (h, w) bool."""
+    core = area
+    for _ in range(HOLE_PX // 2):
+        core = ~_grown(~core)
+    for _ in range(HOLE_PX // 2 + 1):
+        core = _grown(core) & area
+    return core
+
+
+def filled(z: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """z with its holes filled from their rim inwards by the farthest neighbour: a gap seldom hides what is nearer."""
+    known = ~holes
+    z = np.where(known, z, -np.inf)
+    while not known.all():
+        if not known.any():
+            return np.full_like(z, np.inf)
+        spread, reach = _max3(z), _grown(known)
+        z = np.where(known, z, np.where(reach, spread, z))
+        known = reach
+    return z.astype(np.float32)
+
+
+def looks_inverse(z: np.ndarray) -> bool:
+    """Whether depth said to be Z is evidently 1/Z. z: (h, w) metres, as read.
+
+    Two signs together, either of which alone could be an odd scene: nothing at all is farther than a metre, and numbers
+    fall where a picture goes away from the camera: the lower quarter (ground, near) is well above the upper, or the
+    upper quarter is plain 0, which is how 1/Z writes infinity.
+    """
+    known = np.isfinite(z) & (z > 0) & (z < SKY_FROM)
+    if not known.any() or float(z[known].max()) > 1.0:
+        return False
+    quarter = max(1, z.shape[0] // 4)
+    top, bottom = z[:quarter], z[-quarter:]
+    low = bottom[known[-quarter:]]
+    high = top[known[:quarter]]
+    zero_above = float((top == 0).mean()) > 0.25
+    return zero_above or bool(low.size and high.size and np.median(low) > 1.2 * np.median(high))
+
+
+def _grown(area: np.ndarray) -> np.ndarray:
+    padded = np.pad(area, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
+
+
+def _max3(z: np.ndarray) -> np.ndarray:
+    padded = np.pad(z, 1, constant_values=-np.inf)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])

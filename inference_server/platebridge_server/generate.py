@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way of a shot as one stream of events: checks, guide, model, composite, files.
+
+The same code serves `platebridge generate` in one process and the server's worker. It knows arrays, models and files; it
+must not know sockets, jobs or hosts. Frames leave it in order, each as soon as it is done, and none stays in memory.
+"""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import numpy as np
+import torch
+
+from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
+from platebridge.frames import name_at
+from platebridge.request import GenerateRequest
+
+from . import channels, checks, composite, images, take, work
+from .composite import Effect
+from .guide.guide import Guide
+from .images import Header, Part, Where, Window
+from .live import streamed
+from .models import registry
+from .models.base import GuideReader
+from .shot import Shot
+
+#: The guide's picture in pixels at most: it is for the eye, the model reads its own crop of the same cloud.
+GUIDE_PIXELS = 60_000
+#: Width of the pictures sent while work goes on.
+GLANCE = 320
+
+
+def generate(
+    request: GenerateRequest, open_file: Callable[[str], Path], take_id: str, *, scratch: Path, device: Optional[str] = None,
+    origin: Optional[Mapping[str, Any]] = None, have: Mapping[str, str] = {}, cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Generates a take. `open_file(sha256)`: where an input file lies. `take_id`: 32 hex digits.
+
+    scratch: a folder of this take's own, which stays when the work is interrupted and begun again. device: "cpu",
+    "cuda:0" …; None takes the best there is. origin: what the client says of itself, for take.json. have: files that
+    had come, {name: SHA-256}; they are not made again. cancelled: asked before each step of each stage.
+
+    The same request gives the same frames, bit for bit, on one machine. Raises PlatebridgeError; what came before is good.
+    """
+    def work_on(say: Callable[[Event], None]) -> None:
+        _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
+
+    yield from streamed(work_on)
+
+
+def best_device() -> str:
+    """"cuda:0" where there is one, else "cpu"."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+class _Generation:
+    """One run. `say` takes events; it waits until each is read, so a slow reader slows the work and nothing piles up."""
+
+    def __init__(self, request, open_file, take_id, scratch, device, origin, have, cancelled, say) -> None:
+        self.request, self.open_file, self.take_id, self.device = request, open_file, take_id, device
+        self.scratch, self.origin, self.have, self.cancelled, self._say = scratch, origin, have, cancelled, say
+        self.model = registry.find(request.model.name)
+        self.card = self.model.card()
+        self.seconds: Dict[str, float] = defaultdict(float)
+        self.warnings: List[Dict[str, Any]] = []
+        self.facts: Dict[str, Any] = {}
+        self.files = _Journal(scratch / "files.jsonl", have)
+
+    def run(self) -> None:
+        began = time.monotonic()
+        self._say(Started(self.model.name, self.device))
+        _deterministic()
+        with self._timed("reading"):
+            self._check()
+        with self._timed("guide"):
+            self.guide = self._simulated()
+        for frame, made in self._effects():
+            with self._timed("writing"):
+                self._write_frame(frame, made)
+        with self._timed("preview"):
+            self._write_preview()
+        self.seconds["total"] = time.monotonic() - began
+        self._write_document()
+        self._say(Done({name: round(value, 3) for name, value in self.seconds.items()}))
+
+    # --- stages ------------------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        request = self.request
+        checks.check_request(request)
+        checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(getattr(request.inputs, name).at(frame).sha256), Where(name, frame)))
+        self.shot = shot = Shot(request, self.open_file)
+        checks.check_room(self.scratch, checks.scratch_bytes(request, *shot.size), "the work")
+        if not shot.camera.given:
+            self._warn(Warned("No camera was given; a 35 mm camera that stands still was taken.", "camera"))
+        for event in checks.check_pixels(shot, self.cancelled):
+            self._warn(event) if isinstance(event, Warned) else self._say(event)
+
+    def _simulated(self) -> Guide:
+        h, w = self.shot.size
+        shrink = min(1.0 / work.COARSER, (GUIDE_PIXELS / (h * w)) ** 0.5)
+        size = max(4, round(h * shrink)), max(4, round(w * shrink))
+        guide = Guide(self.shot, self.request.guide, self.request.settings.fps, size, self.scratch / "guide", self.device)
+        guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)
+        return guide
+
+    def _effects(self) -> Iterator[Tuple[int, Effect]]:
+        """Every frame that is still to be made with its effect, in order."""
+        frames = list(self.request.frames)
+        wanted = [f for f in frames if not all(name in self.have for name in self._names(f).values())]
+        if not wanted:
+            return
+        dusty = [f for f in frames if not self.guide.empty(f)] if self.guide.bbox else []
+        if not dusty:
+            self._warn(Warned("Nothing in the mask moves, so no dust is born: the effect is empty in every frame.", "mask"))
+        first, last = (dusty[0], dusty[-1]) if dusty else (frames[-1] + 1, frames[-1])
+        for frame in (f for f in wanted if f < first):
+            yield frame, self._no_effect()
+        if dusty and wanted[-1] >= first:
+            for frame, made in self._generated(range(first, last + 1), max(first, wanted[0])):
+                if frame in wanted:
+                    yield frame, made
+        for frame in (f for f in wanted if f > max(last, first - 1)):
+            yield frame, self._no_effect()
+
+    def _generated(self, frames: range, first_needed: int) -> Iterator[Tuple[int, Effect]]:
+        """The model over the frames that have dust."""
+        shot = self.shot
+        area = work.choose(shot.size, self.guide.bbox)
+        self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
+        cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self.scratch / "crop", self.request.hash())
+        with self._timed("loading"):
+            self.model.load(self.device)
+        lights = None
+        made = self.model.generate(
+            GuideReader(cropped.passes, cropped.sun_in_view), frames, area.size, self.request.model,
+            lambda done, total: self._say(Progress("generating", done, total)), self.cancelled, first_needed,
+        )
+        while True:
+            with self._timed("generating"):
+                got = next(made, None)
+            if got is None:
+                return
+            with self._timed("writing"):
+                settled = self._settled(got[0], area.at_full_size(got[1]), cropped, area, lights)
+            yield got[0], settled
+
+    def _settled(self, frame, passes, cropped, area, lights) -> Effect:
+        """PROVISIONAL"""
+        shot = self.shot
+        own, inside = area.on_canvas(shot.size)
+        plate_depth = work.padded(shot.depth(frame), area, np.float32(np.inf))
+        from .guide import volume
+        sun, ambient, alpha, z = (t.numpy() for t in volume.holdout(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (passes.sun, passes.ambient, passes.alpha)), cropped.frame(frame).deep, torch.from_numpy(plate_depth)))
+        rgba = np.stack([sun + ambient] * 3 + [alpha], -1)
+        return composite.settle(work.pasted(rgba, area, shot.size, 0.0), work.pasted(z, area, shot.size, np.float32(np.inf)), shot.depth(frame))
+
+    # --- files -------------------------------------------------------------------------------------------------------------
+
+    def _write_frame(self, frame: int, made: Effect) -> None:
+        """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
+        names, shot = self._names(frame), self.shot
+        parts = shot.plate_parts(frame)
+        seen = self._comp(frame, parts, made)
+        if names["comp"] not in self.have:
+            self._ready("comp", frame, names["comp"], images.encode(parts, self._labels("comp"), self.scratch))
+        if names["effect"] not in self.have:
+            samples = {c: made.rgba[..., i] for i, c in enumerate("RGBA")} | {"Z": made.z}
+            if made.shadow is not None:
+                samples["shadow.Y"] = made.shadow
+            part = images.new_part(samples, shot.window, shot.display)
+            self._ready("effect", frame, names["effect"], images.encode([part], self._labels("effect"), self.scratch))
+        if "guide" in names and names["guide"] not in self.have:
+            self._ready("guide", frame, names["guide"], self._guide_file(frame))
+        picture = take.display(seen)
+        self._glance(frame).parent.mkdir(exist_ok=True)
+        np.save(self._glance(frame), picture)
+        self._say(Preview(frame, take.png(picture, GLANCE)))
+        done = frame - self.request.frames.first + 1
+        self._say(Progress("writing", done, len(self.request.frames)))
+
+    def _comp(self, frame: int, parts: List[Part], made: Effect) -> np.ndarray:
+        """Lays the effect over the plate's own samples, in place; gives the comp on the canvas, (h, w, 3) float32, for the eye."""
+        header = Header(Path(), tuple(p.header for p in parts))
+        found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
+        part = parts[found[0][0]]
+        coverage = channels.beside(header, found, "A")
+        on_canvas, own = part.header.data.slices_in(self.shot.window)
+        rgba = made.rgba[on_canvas]  # the canvas holds every frame's data window, so `own` is the whole of it
+        plate = {c: part.samples[name] for c, (_, name) in zip("RGB", found)}
+        over = composite.over(rgba, plate, part.samples[coverage[1]] if coverage else None)
+        for c, (_, name) in zip("RGB", found):
+            part.samples[name] = over[c]
+        if coverage:
+            part.samples[coverage[1]] = over["A"]
+        for at, whole in enumerate(parts):
+            parts[at], lost = images.writable(whole)
+            if lost:
+                self._warn(Warned("The plate's channels %s hold whole numbers beside light and are left out of the comp." % ", ".join(lost), "plate"))
+        seen = np.zeros((*self.shot.size, 3), np.float32)
+        seen[on_canvas] = np.stack([over[c] for c in "RGB"], -1).astype(np.float32)
+        return seen
+
+    def _guide_file(self, frame: int) -> bytes:
+        """The guide as it is looked at: premultiplied RGBA and Z over the whole canvas, small."""
+        seen = self.guide.frame(frame)
+        h, w = seen.alpha.shape
+        rgba = np.stack([seen.sun + seen.ambient] * 3 + [seen.alpha], -1).astype(np.float16)
+        window = Window(0, 0, w, h)
+        part = images.new_part({c: rgba[..., i] for i, c in enumerate("RGBA")} | {"Z": seen.depth.astype(np.float32)}, window, window)
+        return images.encode([part], self._labels("guide"), self.scratch)
+
+    def _glance(self, frame: int) -> Path:
+        return self.scratch / "glances" / ("%d.npy" % frame)
+
+    def _write_preview(self) -> None:
+        """preview.mp4 of all frames, the slate burned in. Read one by one from the scratch folder."""
+        if not self.request.output.preview or "preview.mp4" in self.have:
+            return
+        frames = [f for f in self.request.frames if self._glance(f).exists()]
+        if len(frames) < len(self.request.frames):
+            self._warn(Warned("The preview lacks frames that were made before an interruption; the frames themselves are all there."))
+        path = self.scratch / "preview.mp4"
+        slates = (take.slate(np.load(self._glance(f)), "%s  %s  %d" % (self.request.shot, self.take_id[:8], f)) for f in frames)
+        take.preview_mp4(slates, self.request.settings.fps, path)
+        if frames:
+            self._ready("preview", None, "preview.mp4", path.read_bytes())
+
+    def _write_document(self) -> None:
+        data = take.document(
+            self.request, self.take_id, self.card, files=self.files.known, warnings=self.warnings, seconds=self.seconds,
+            origin=self.origin, device=self.device, facts=self.facts,
+        )
+        self._say(FileReady("take", None, "take.json", hashlib.sha256(data).hexdigest(), data))
+
+    def _names(self, frame: int) -> Dict[str, str]:
+        kinds = ("comp", "effect", "guide") if self.request.output.guide else ("comp", "effect")
+        return {kind: name_at(kind + ".####.exr", frame) for kind in kinds}
+
+    def _no_effect(self) -> Effect:
+        return composite.nothing(*self.shot.size, shadow=self.request.guide.shadow > 0)
+
+    def _labels(self, kind: str) -> Dict[str, str]:
+        return take.labels(kind, self.request, self.take_id, self.card)
+
+    def _ready(self, kind: str, frame: Optional[int], name: str, data: bytes) -> None:
+        """A finished file goes out."""
+        sha = hashlib.sha256(data).hexdigest()
+        self.files.add(name, sha, len(data))
+        self._say(FileReady(kind, frame, name, sha, data))
+
+    def _warn(self, event: Warned) -> None:
+        said = {"message": event.message, "input": event.input, "frame": event.frame}
+        if said not in self.warnings:
+            self.warnings.append(said)
+            self._say(event)
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.monotonic() - began
+
+
+class _Journal:
+    """What every file of the take is, kept in the scratch folder: take.json lists files that came before an interruption too."""
+
+    def __init__(self, path: Path, have: Mapping[str, str]) -> None:
+        self._path, self.known = path, {name: (sha, None) for name, sha in have.items()}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # the last line of a killed process may be half a line
+                    name, sha, size = json.loads(line)
+                    if have.get(name) == sha:
+                        self.known[name] = (sha, size)
+
+    def add(self, name: str, sha: str, size: int) -> None:
+        self.known[name] = (sha, size)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps([name, sha, size]) + "\n")
+
+
+def _deterministic() -> None:
+    """torch gives the same bits again for the same work on the same machine."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

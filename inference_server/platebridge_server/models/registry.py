@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models there are, by name. A model is imported when it is asked for, so a list costs nothing."""
+from __future__ import annotations
+
+from typing import Callable, Dict, List
+
+from platebridge.errors import ModelError
+
+from .base import Model
+
+
+def _dust() -> Model:
+    from .dust_model import DustModel
+
+    return DustModel()
+
+
+_MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust}
+
+
+def names() -> List[str]:
+    """Every model's name, the built-in one first."""
+    return list(_MODELS)
+
+
+def find(name: str) -> Model:
+    """The model of that name, not loaded yet. Raises ModelError that lists what there is."""
+    if name not in _MODELS:
+        raise ModelError("There is no model called %r." % name, "There is %s." % " and ".join(names()))
+    return _MODELS[name]()

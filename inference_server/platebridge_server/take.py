@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a take says of itself: labels in every frame's header, take.json, and the preview for the eye.
+
+Must not know sockets or how pixels were made.
+"""
+from __future__ import annotations
+
+import fractions
+import io
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import platebridge
+from platebridge.request import GenerateRequest
+
+TAKE_VERSION = 1
+_TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+#: IPTC's words for what each file is; the mapping is ours, the words are theirs.
+SOURCE_TYPES = {
+    "comp": _TERMS + "compositeWithTrainedAlgorithmicMedia",
+    "effect": _TERMS + "trainedAlgorithmicMedia",
+    "guide": _TERMS + "algorithmicMedia",
+    "preview": _TERMS + "compositeWithTrainedAlgorithmicMedia",
+}
+PREVIEW_WIDTH = 960
+_PACKAGES = ("torch", "diffusers", "safetensors", "numpy", "OpenImageIO", "av")
+
+
+def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str, Any]) -> Dict[str, str]:
+    """The header of one frame's file. kind: "comp", "effect" or "guide". A guide is no model's work and names none.
+
+    The flat IPTC key is the name that OpenImageIO itself gives the property in formats that carry XMP; OpenEXR has no
+    agreed place for XMP, so the packet lies in a plain string beside it.
+    """
+    out = {
+        "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPES[kind],
+        "xmp": _packet(SOURCE_TYPES[kind]),
+        "platebridge:version": platebridge.__version__,
+        "platebridge:kind": kind,
+        "platebridge:take": take_id,
+        "platebridge:shot": request.shot,
+        "platebridge:request": request.hash(),
+    }
+    if kind != "guide":
+        out["platebridge:model"] = request.model.name
+        out["platebridge:weights"] = str(card.get("weights_sha256", ""))
+    return {name: value for name, value in out.items() if value}
+
+
+def document(
+    request: GenerateRequest, take_id: str, card: Mapping[str, Any], *, files: Mapping[str, Tuple[str, Optional[int]]], warnings: List[Dict[str, Any]],
+    seconds: Mapping[str, float], origin: Optional[Mapping[str, Any]], device: str, facts: Optional[Mapping[str, Any]] = None,
+) -> bytes:
+    """take.json. files: name -> (SHA-256, bytes or None), every file of the take but take.json itself. seconds: by stage.
+
+    origin: what the client says of itself. facts: what the work found out (working size, crop).
+    """
+    tree = {
+        "version": TAKE_VERSION,
+        "take_id": take_id,
+        "shot": request.shot,
+        "frames": {"first": request.frames.first, "last": request.frames.last},
+        "request": request.to_dict(),
+        "request_hash": request.hash(),
+        "model": dict(card),
+        "weights_sha256": card.get("weights_sha256", ""),
+        "digital_source_type": dict(SOURCE_TYPES),
+        "files": {name: {"sha256": sha, "size": size} for name, (sha, size) in sorted(files.items())},
+        "software": versions(),
+        "device": device,
+        "origin": dict(origin or {}),
+        "warnings": warnings,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        **dict(facts or {}),
+    }
+    return json.dumps(tree, indent=1, ensure_ascii=False).encode()
+
+
+def versions() -> Dict[str, str]:
+    """Ours and those of what the pixels went through."""
+    out = {"platebridge": platebridge.__version__, "python": platform.python_version(), "system": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            out[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            out[name] = "absent"
+    return out
+
+
+def _packet(uri: str) -> str:
+    return (
+        '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"><Iptc4xmpExt:DigitalSourceType>%s</Iptc4xmpExt:DigitalSourceType>'
+        '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>' % uri
+    )
+
+
+def display(linear: np.ndarray, width: int = PREVIEW_WIDTH) -> np.ndarray:
+    """Scene-linear (h, w, 3) to (h', w', 3) uint8 for the eye: at most `width` wide, even sides, clipped to the sRGB curve."""
+    height, wide = linear.shape[:2]
+    scale = min(1.0, width / wide)
+    size = max(2, round(wide * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+    light = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
+    if size != (wide, height):
+        light = np.stack([np.asarray(Image.fromarray(light[..., i], "F").resize(size, Image.Resampling.BOX)) for i in range(3)], -1)
+    coded = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.power(np.maximum(light, 1e-8), 1 / 2.4) - 0.055)
+    return (np.clip(coded, 0, 1) * 255.0 + 0.5).astype(np.uint8)
+
+
+def slate(picture: np.ndarray, text: str) -> np.ndarray:
+    """The picture, (h, w, 3) uint8, with a line of text burned in below: shot, take and frame. For previews alone."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(max(10, picture.shape[0] // 32))
+    draw.text((picture.shape[1] // 64 + 2, picture.shape[0] - 4), text, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0), font=font, anchor="ls")
+    return np.asarray(image)
+
+
+def png(picture: np.ndarray, width: int) -> bytes:
+    """The PNG of a picture (h, w, 3) uint8, at most `width` wide."""
+    image = Image.fromarray(picture)
+    image.thumbnail((width, width))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def preview_mp4(pictures: Iterator[np.ndarray], fps: float, path: Path) -> None:
+    """Writes an mp4 of (h, w, 3) uint8 pictures of one size, one at a time. H.264 where this PyAV has it, else MPEG-4."""
+    with av.open(str(path), "w", format="mp4") as box:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+                stream = box.add_stream(codec, rate=fractions.Fraction(fps).limit_denominator(1001))
+                stream.height, stream.width, stream.pix_fmt = picture.shape[0], picture.shape[1], "yuv420p"
+                stream.options = {"crf": "18", "preset": "fast"} if codec == "libx264" else {"qscale": "3"}
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                box.mux(packet)
+        if stream is not None:
+            for packet in stream.encode():
+                box.mux(packet)

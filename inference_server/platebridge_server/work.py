@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the model works and at which size: a crop of the plate around all the dust, at most so many pixels.
+
+The crop stands still over the shot and the same camera looks through it. Only the model's passes are resampled on their
+way back (bicubic, antialiased when shrunk); plate, depth and holdout stay at full resolution. Must not know models.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .camera import Pinhole
+from .guide.frame import GuideFrame, packed, unpacked
+from .guide.store import Store
+from .models.base import Passes
+
+#: The model's field in pixels at most. Beyond it the model works smaller and is put back larger.
+MOST_PIXELS = 600_000
+#: The guide is this many times coarser than the model's field: what the model was trained on.
+COARSER = 4
+#: Room around the dust for what the model adds at its rim, plate pixels and part of the dust's own size.
+ROOM_PX, ROOM_PART = 16, 0.03
+
+
+@dataclass(frozen=True)
+class WorkArea:
+    """x, y, width, height: the crop on the shot's canvas, in plate pixels; it may reach over the canvas by a few.
+
+    size: (h, w) of the model's field for it. guide_size: (h, w) of the guide for it.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    size: Tuple[int, int]
+
+    @property
+    def guide_size(self) -> Tuple[int, int]:
+        return self.size[0] // COARSER, self.size[1] // COARSER
+
+    def camera(self, whole: Pinhole) -> Pinhole:
+        """The canvas's camera as it sees the crop at the guide's size."""
+        h, w = whole.size
+        return whole.resized(self.guide_size, (self.x / w, self.y / h, (self.x + self.width) / w, (self.y + self.height) / h))
+
+    def on_canvas(self, canvas: Tuple[int, int]) -> Tuple[Tuple[slice, slice], Tuple[slice, slice]]:
+        """(rows, columns) of the crop on the canvas, and the same pixels within the crop."""
+        y0, y1, x0, x1 = max(self.y, 0), min(self.y + self.height, canvas[0]), max(self.x, 0), min(self.x + self.width, canvas[1])
+        return (slice(y0, y1), slice(x0, x1)), (slice(y0 - self.y, y1 - self.y), slice(x0 - self.x, x1 - self.x))
+
+    def at_full_size(self, passes: Passes) -> Passes:
+        """The model's passes at the plate's own resolution, of the crop's size: bicubic, never below 0 nor above 1 in alpha."""
+        if self.size == (self.height, self.width):
+            return passes
+        wide = torch.from_numpy(np.stack([passes.sun, passes.ambient, passes.alpha]))[None]
+        there = F.interpolate(F.max_pool2d(wide[:, 2:], 3, 1, 1), (self.height, self.width), mode="nearest") > 0
+        wide = F.interpolate(wide, (self.height, self.width), mode="bicubic", align_corners=False, antialias=True).clamp_min(0.0) * there
+        return Passes(wide[0, 0].numpy(), wide[0, 1].numpy(), wide[0, 2].clamp_max(1.0).numpy())
+
+
+def choose(canvas: Tuple[int, int], bbox: Tuple[float, float, float, float], most: int = MOST_PIXELS) -> WorkArea:
+    """The work area for a canvas (h, w) and the part of it that dust takes: left, top, right, bottom in [0, 1]."""
+    h, w = canvas
+    left, top, right, bottom = bbox[0] * w, bbox[1] * h, bbox[2] * w, bbox[3] * h
+    room_x, room_y = ROOM_PX + ROOM_PART * (right - left), ROOM_PX + ROOM_PART * (bottom - top)
+    x0, x1 = max(0, math.floor(left - room_x)), min(w, math.ceil(right + room_x))
+    y0, y1 = max(0, math.floor(top - room_y)), min(h, math.ceil(bottom + room_y))
+    shrink = min(1.0, math.sqrt(most / ((x1 - x0) * (y1 - y0))))
+    if shrink == 1.0:
+        size = tuple(-(-n // COARSER) * COARSER for n in (y1 - y0, x1 - x0))
+        return WorkArea(x0, y0, size[1], size[0], size)
+    size = tuple(max(COARSER, int(n * shrink) // COARSER * COARSER) for n in (y1 - y0, x1 - x0))
+    return WorkArea(x0, y0, x1 - x0, y1 - y0, size)
+
+
+class CroppedGuide:
+    """The guide as seen through a work area, each frame rendered once and kept in `scratch`.
+
+    guide: has `frame(f)` and `through(f, camera)` as guide.Guide. camera(f): the canvas's camera.
+    """
+
+    def __init__(self, guide, area: WorkArea, camera, scratch: Path, fingerprint: str) -> None:
+        self._guide, self._area, self._camera = guide, area, camera
+        self._store = Store(scratch, "%s %s" % (fingerprint, area))
+
+    def frame(self, frame: int) -> GuideFrame:
+        """The guide at a frame, at the area's guide size. Debris are the guide's own."""
+        if self._store.has("frame", frame):
+            arrays, facts = self._store.get("frame", frame)
+            return unpacked(arrays, self._area.guide_size, np.asarray(facts["light_view"], np.float32))
+        seen = self._guide.through(frame, self._area.camera(self._camera(frame)))
+        self._store.put("frame", frame, packed(seen), {"light_view": [float(v) for v in seen.light_view]})
+        return seen
+
+    def passes(self, frame: int) -> Dict[str, np.ndarray]:
+        """What base.GuideReader wants of it."""
+        seen = self.frame(frame)
+        return {"sun": seen.sun, "ambient": seen.ambient, "alpha": seen.alpha, "depth": seen.depth}
+
+    def sun_in_view(self, frame: int) -> Tuple[float, float, float]:
+        """The sun's direction in the camera's axes."""
+        return tuple(float(v) for v in self.frame(frame).light_view)
+
+
+def padded(array: np.ndarray, area: WorkArea, fill: float) -> np.ndarray:
+    """The crop of a canvas array, (area.height, area.width, ...), `fill` where the crop reaches over the canvas."""
+    own, inside = area.on_canvas(array.shape[:2])
+    out = np.full((area.height, area.width, *array.shape[2:]), fill, array.dtype)
+    out[inside] = array[own]
+    return out
+
+
+def pasted(crop: Optional[np.ndarray], area: WorkArea, canvas: Tuple[int, int], fill: float) -> Optional[np.ndarray]:
+    """The inverse of `padded`: a canvas array with the crop in it."""
+    if crop is None:
+        return None
+    own, inside = area.on_canvas(canvas)
+    out = np.full((*canvas, *crop.shape[2:]), fill, crop.dtype)
+    out[own] = crop[inside]
+    return out
