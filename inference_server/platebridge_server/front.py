@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's front door: one ROUTER socket, keys, limits, credits. One thread, never held up by a disk for long.
+
+Who has no key never reaches the parser. A client gets no more than it gave credit for, and may send no more than it was given.
+A client that vanishes cancels nothing. Knows no pixels and no models; jobs are the scheduler's.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import IO, Any, Callable, Collection, Deque, Dict, List, Optional, Tuple
+
+import zmq
+from platebridge import __version__
+from platebridge.errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, VersionError
+from platebridge.mailbox import Mailbox
+from platebridge.protocol import CHUNK, LAST, MAX_FRAME, Message, join_hashes, receive, send, split_hashes, split_held, unpack
+from zmq.utils import z85
+
+from .engines.base import Died, Happened, Ready
+from .jobs import JobStore, StoredEvent
+from .scheduler import Scheduler
+from .spool import Spool, SpoolWriter
+
+log = logging.getLogger(__name__)
+
+WINDOW = 8 * CHUNK        # bytes of uploads a client may have under way
+MOST_CREDIT = 64 * CHUNK  # whatever a client grants, no more than this is on its way to it for one take
+EVENT_COST = 4096         # what an event without bytes takes of the credit
+SESSIONS, SUBSCRIPTIONS = 64, 64
+FAULTS = 20               # so many messages that break the rules, and a client is not listened to any more
+SILENCE = 60.0            # seconds; a living client says something every 5
+TIDY = 300.0
+STOP = object()
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """The spool's writer has dealt with a piece: `taken` bytes up to `end`; `there` bytes of `size` are on the disk."""
+
+    client: bytes
+    sha256: str
+    size: int
+    end: int
+    taken: int
+    there: int
+    error: Optional[PlatebridgeError]
+
+
+@dataclass
+class Subscription:
+    """One take's events on their way to one client. `sent`: the number of the last event sent whole."""
+
+    take: str
+    sent: int
+    credit: int
+    held: Collection[str]
+    waiting: Deque[StoredEvent] = field(default_factory=deque)
+    drained: bool = False             # nothing newer in the store as far as we know
+    file: Optional[IO[bytes]] = None  # of the event being sent in pieces
+    offset: int = 0
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+        self.file, self.offset = None, 0
+
+
+@dataclass
+class Session:
+    """One client that said hello. `owed`: bytes of its uploads that are not on the disk yet."""
+
+    seen: float
+    owed: int = 0
+    faults: int = 0
+    subscriptions: Dict[str, Subscription] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where to listen and who may come in. `tcp`: address and port; `ipc`: a path in a private folder or "". `clients`: Z85 keys."""
+
+    tcp_host: str
+    tcp_port: int
+    ipc: str
+    public_key: bytes
+    secret_key: bytes
+    clients: Collection[bytes]
+
+
+def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket, List[str]]:
+    """(router, the socket that is asked about keys, endpoints). The next free port is taken when `tcp_port` is not.
+
+    The keys' socket must listen before the router does: libzmq lets everyone in when nobody answers for keys.
+    """
+    keys = context.socket(zmq.REP)
+    keys.linger = 0
+    keys.bind("inproc://zeromq.zap.01")
+    router = context.socket(zmq.ROUTER)
+    router.linger = 0
+    router.maxmsgsize = MAX_FRAME
+    router.sndhwm = 64           # messages on their way to one client; at 2 MB each this bounds our memory
+    router.rcvhwm = 16
+    router.router_mandatory = 1  # a client that is gone or does not read is an error here, not a silent loss
+    router.handshake_ivl = 5000
+    router.heartbeat_ivl = 5000
+    router.heartbeat_timeout = 20000
+    endpoints = []
+    if door.ipc:
+        router.bind("ipc://" + door.ipc)  # no keys: the folder is its owner's alone
+        endpoints.append("ipc://" + door.ipc)
+    router.zap_domain = b"platebridge"
+    router.curve_publickey, router.curve_secretkey, router.curve_server = door.public_key, door.secret_key, True
+    host = "[%s]" % door.tcp_host if ":" in door.tcp_host else door.tcp_host
+    router.ipv6 = ":" in door.tcp_host
+    for port in range(door.tcp_port, door.tcp_port + 100):
+        try:
+            router.bind("tcp://%s:%d" % (host, port))
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE:
+                mend = "Choose another --bind or --port."
+                raise ConnectionFailed("The server can't listen on %s:%d: %s." % (host, port, error), mend) from error
+            continue
+        endpoints.append("tcp://%s:%d" % (host, port))
+        return router, keys, endpoints
+    raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, door.tcp_port + 99), "Choose another --port.")
+
+
+class Front:
+    """Runs everything that has to do with clients. `mailbox`: where engine and spool writer put their reports, and STOP."""
+
+    def __init__(self, context: zmq.Context, door: Door, store: JobStore, spool: Spool, mailbox: Mailbox) -> None:
+        self.router, self._keys, self.endpoints = open_door(context, door)
+        self._clients = frozenset(door.clients)
+        self._store, self._spool, self._mailbox = store, spool, mailbox
+        self.writer = SpoolWriter(spool, self._written)
+        self.scheduler: Optional[Scheduler] = None
+        self._sessions: Dict[bytes, Session] = {}
+        self._device, self._models = "", []  # type: ignore[var-annotated]
+        self._answers: Dict[str, Callable[[bytes, Session, Message], None]] = {
+            "ping": self._on_ping, "models": self._on_models, "jobs": self._on_jobs, "have": self._on_have, "put": self._on_put,
+            "submit": self._on_submit, "attach": self._on_attach, "detach": self._on_detach, "cancel": self._on_cancel,
+            "ack": self._on_ack, "credit": self._on_credit,
+        }
+
+    def run(self) -> None:
+        """Until STOP lies in the mailbox."""
+        poller = zmq.Poller()
+        for socket in (self.router, self._keys, self._mailbox):
+            poller.register(socket, zmq.POLLIN)
+        tidied = 0.0
+        pause = 0
+        while True:
+            ready = dict(poller.poll(pause))
+            if self._keys in ready:
+                self._answer_for_key()
+            for report in self._mailbox.take_all():
+                if report is STOP:
+                    return
+                self._take_report(report)
+            if self.router in ready:
+                self._listen()
+            pause = self._push_events()
+            if time.monotonic() - tidied > TIDY or not tidied:
+                tidied = time.monotonic()
+                self.scheduler.tidy()
+                self._forget_the_silent(tidied)
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            for subscription in session.subscriptions.values():
+                subscription.close()
+        self.writer.close()
+        self.router.close()
+        self._keys.close()
+
+    def changed(self, take: str) -> None:
+        """A job has a new event."""
+        for session in self._sessions.values():
+            if take in session.subscriptions:
+                session.subscriptions[take].drained = False
+
+    # --- who may come in ---------------------------------------------------------------------------------------------------
+
+    def _answer_for_key(self) -> None:
+        """ZAP (ZeroMQ RFC 27): libzmq asks for each TCP handshake, before a byte of ours is parsed."""
+        frames = self._keys.recv_multipart()
+        known = len(frames) == 7 and frames[5] == b"CURVE" and z85.encode(frames[6]) in self._clients
+        status, text = (b"200", b"OK") if known else (b"400", b"unknown key")
+        self._keys.send_multipart([b"1.0", frames[1] if len(frames) > 1 else b"", status, text, b"client" if known else b"", b""])
+        if not known:
+            log.warning("Refused a client at %s: its key is unknown", frames[3].decode("ascii", "replace") if len(frames) > 3 else "?")
+
+    # --- what clients say -----------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        for _ in range(64):  # then events get their turn
+            try:
+                frames = receive(self.router)
+            except zmq.Again:
+                return
+            self._hear(bytes(frames[0]), frames[1:])
+
+    def _hear(self, client: bytes, frames: List[memoryview]) -> None:
+        session = self._sessions.get(client)
+        if session is not None and session.faults > FAULTS:
+            return
+        number = 0
+        try:
+            message = unpack(frames)
+            number = message.id
+            if message.type == "hello":
+                self._on_hello(client, message)
+                return
+            if session is None:
+                raise ConnectionFailed("The server does not know this client: say hello first.", "Restart the client.")
+            session.seen = time.monotonic()
+            answer = self._answers.get(message.type)
+            if answer is None:
+                raise ProtocolError("A %s message is nothing to send to a server." % message.type)
+            answer(client, session, message)
+        except PlatebridgeError as error:
+            if isinstance(error, (ProtocolError, VersionError)) and session is not None:
+                session.faults += 1
+                log.warning("A client broke the rules: %s", error)
+            take = message.body.get("take") if number else None
+            self._say(client, Message("error", {"error": error.to_dict(), **({"take": take} if take else {})}, id=number))
+
+    def _on_hello(self, client: bytes, message: Message) -> None:
+        if client not in self._sessions and len(self._sessions) >= SESSIONS:
+            self._forget_the_silent(time.monotonic())
+            if len(self._sessions) >= SESSIONS:
+                raise ConnectionFailed("%d clients are connected already." % SESSIONS, "Close some of them.")
+        self._forget(client)
+        self._sessions[client] = Session(time.monotonic())
+        self._say(client, Message("welcome", {"server": __version__, "window": WINDOW, "device": self._device}, id=message.id))
+
+    def _on_ping(self, client: bytes, session: Session, message: Message) -> None:
+        self._say(client, Message("pong", id=message.id))
+
+    def _on_models(self, client: bytes, session: Session, message: Message) -> None:
+        self._say(client, Message("cards", {"models": self._models}, id=message.id))
+
+    def _on_jobs(self, client: bytes, session: Session, message: Message) -> None:
+        jobs = [{"take": j.take, "shot": j.shot, "state": j.state, "created": j.created, "events": self._store.last(j.take)}
+                for j in self._store.all()]
+        self._say(client, Message("takes", {"jobs": jobs}, id=message.id))
+
+    def _on_have(self, client: bytes, session: Session, message: Message) -> None:
+        hashes = split_hashes(message.parts[0])
+        self._say_lacking(client, [sha for sha in hashes if self._spool.size(sha) < 0], None, message.id)
+
+    def _on_put(self, client: bytes, session: Session, message: Message) -> None:
+        body, data = message.body, message.parts[0]
+        if session.owed + len(data) > WINDOW + CHUNK:
+            raise ProtocolError("A client sends more than it was given credit for.")
+        session.owed += len(data)
+        self.writer.write((client, body["offset"] + len(data)), body["sha256"], body["size"], body["offset"], data)
+
+    def _on_submit(self, client: bytes, session: Session, message: Message) -> None:
+        body = message.body
+        held = split_held(message.parts[1])
+        self._check_subscription(session, body["take"])
+        state, lacking = self.scheduler.submit(body["take"], message.parts[0], body["origin"], held, body["again"])
+        self._subscribe(session, body, held)
+        self._say(client, Message("accepted", {"take": body["take"], "state": state}, id=message.id))
+        if lacking:
+            self._say_lacking(client, lacking, body["take"], message.id)
+
+    def _on_attach(self, client: bytes, session: Session, message: Message) -> None:
+        body = message.body
+        held = split_held(message.parts[0])
+        self._check_subscription(session, body["take"])
+        job = self._store.require(body["take"])
+        self._subscribe(session, body, held)
+        self._say(client, Message("accepted", {"take": job.take, "state": job.state}, id=message.id))
+        lacking = [sha for sha, _ in self._store.lacking(job.take)] if job.state == "uploading" else []
+        if lacking:
+            self._say_lacking(client, lacking, job.take, message.id)
+
+    def _on_detach(self, client: bytes, session: Session, message: Message) -> None:
+        subscription = session.subscriptions.pop(message.body["take"], None)
+        if subscription is not None:
+            subscription.close()
+
+    def _on_cancel(self, client: bytes, session: Session, message: Message) -> None:
+        self.scheduler.cancel(message.body["take"])
+        self._say(client, Message("ok", id=message.id))
+
+    def _on_ack(self, client: bytes, session: Session, message: Message) -> None:
+        self._store.ack(message.body["take"], message.body["n"])
+
+    def _on_credit(self, client: bytes, session: Session, message: Message) -> None:
+        subscription = session.subscriptions.get(message.body.get("take", ""))
+        if subscription is not None:  # one that was detached a moment ago needs none
+            subscription.credit = min(MOST_CREDIT, subscription.credit + message.body["bytes"])
+
+    def _check_subscription(self, session: Session, take: str) -> None:
+        if take not in session.subscriptions and len(session.subscriptions) >= SUBSCRIPTIONS:
+            raise JobError("A client follows %d takes already." % SUBSCRIPTIONS, "Close some of them.")
+
+    def _subscribe(self, session: Session, body: Dict[str, Any], held: Dict[str, str]) -> None:
+        former = session.subscriptions.pop(body["take"], None)
+        if former is not None:
+            former.close()
+        session.subscriptions[body["take"]] = Subscription(
+            body["take"], body["after"], min(MOST_CREDIT, body["credit"]), frozenset(held.values()))
+
+    # --- what engine and disk say ----------------------------------------------------------------------------------------------
+
+    def _written(self, sender: Any, sha256: str, size: int, taken: int, there: int, error: Any) -> None:
+        """On the writer's thread."""
+        client, end = sender
+        self._mailbox.put(Uploaded(client, sha256, size, end, taken, there, error))
+
+    def _take_report(self, report: Any) -> None:
+        if isinstance(report, Happened):
+            self.scheduler.happened(report)
+        elif isinstance(report, Died):
+            self.scheduler.died(report)
+        elif isinstance(report, Ready):
+            self._device, self._models = report.device, report.models
+        else:
+            self._uploaded(report)
+
+    def _uploaded(self, done: Uploaded) -> None:
+        session = self._sessions.get(done.client)
+        if session is not None:
+            session.owed -= done.taken
+            if done.error is not None:
+                self._say(done.client, Message("error", {"error": done.error.to_dict(), "sha256": done.sha256}))
+            elif done.there == done.size:
+                self._say(done.client, Message("stored", {"sha256": done.sha256}))
+            elif done.there < done.end:
+                self._say(done.client, Message("resume", {"sha256": done.sha256, "offset": done.there}))
+            self._say(done.client, Message("credit", {"bytes": done.taken}))
+        if done.error is None and done.there == done.size:
+            self.scheduler.stored(done.sha256)
+
+    # --- what clients are told ----------------------------------------------------------------------------------------------------
+
+    def _say(self, client: bytes, message: Message) -> None:
+        """An answer. A client that is gone, or so far behind that its queue is full, must say hello again."""
+        try:
+            send(self.router, message, client)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            self._forget(client)
+
+    def _say_lacking(self, client: bytes, hashes: List[str], take: Optional[str], number: int) -> None:
+        partial = {}
+        for sha in hashes[:256]:  # the ones that are sent first; a stopped upload is among them
+            offset = self._spool.partial(sha)
+            if offset:
+                partial[sha] = offset
+        body: Dict[str, Any] = {"partial": partial, **({"take": take} if take else {})}
+        self._say(client, Message("lacks", body, (join_hashes(hashes),), number))
+
+    def _push_events(self) -> int:
+        """One message for each take that has credit, in turn, for a while. Gives the milliseconds to wait for something new."""
+        for _ in range(16):
+            busy = stuck = False
+            for client, session in list(self._sessions.items()):
+                for subscription in list(session.subscriptions.values()):
+                    try:
+                        busy = self._push(client, subscription) or busy
+                    except zmq.Again:
+                        stuck = True  # credit, but a full queue: it has read nothing for a while
+                    except zmq.ZMQError as error:
+                        if error.errno != zmq.EHOSTUNREACH:
+                            raise
+                        self._forget(client)
+                        break
+                    except PlatebridgeError as error:
+                        subscription.close()
+                        session.subscriptions.pop(subscription.take)
+                        self._say(client, Message("error", {"error": error.to_dict(), "take": subscription.take}))
+            if not busy:
+                return 20 if stuck else 1000
+        return 0
+
+    def _push(self, client: bytes, subscription: Subscription) -> bool:
+        """The next message of a take; whether there was one."""
+        if subscription.credit <= 0:
+            return False
+        if not subscription.waiting:
+            if subscription.drained:
+                return False
+            subscription.waiting.extend(self._store.events(subscription.take, subscription.sent, 64))
+            if not subscription.waiting:
+                subscription.drained = True
+                return False
+        event = subscription.waiting[0]
+        if event.kind in LAST and event.n < self._store.last(subscription.take):
+            subscription.waiting.popleft()  # the job went on after it: an end that was none
+            subscription.sent = event.n
+            return True
+        held = event.sha256 is not None and event.sha256 in subscription.held
+        data: bytes = b""
+        if event.sha256 is not None and not held:
+            if subscription.file is None:
+                subscription.file = self._open(event)
+            subscription.file.seek(subscription.offset)
+            data = subscription.file.read(CHUNK)
+        body = {"take": subscription.take, "n": event.n, "kind": event.kind, "fields": event.fields, "size": event.size,
+                "offset": subscription.offset, "held": held}
+        sent = send(self.router, Message("event", body, (data,) if data else ()), client)
+        subscription.credit -= EVENT_COST + len(data)
+        subscription.offset += len(data)
+        if held or event.sha256 is None or subscription.offset >= event.size:
+            subscription.close()
+            subscription.waiting.popleft()
+            subscription.sent = event.n
+        elif not data:
+            raise JobError("A file of this take is damaged on the server.", "Generate a new take.")
+        return sent > 0
+
+    def _open(self, event: StoredEvent) -> IO[bytes]:
+        try:
+            return open(self._spool.open_file(event.sha256), "rb")
+        except PlatebridgeError:
+            name = event.fields.get("name", event.kind)
+            raise JobError("The server no longer has %s: a client had it once." % name, "Generate a new take.") from None
+
+    # --- who is gone ----------------------------------------------------------------------------------------------------------------
+
+    def _forget(self, client: bytes) -> None:
+        session = self._sessions.pop(client, None)
+        if session is not None:
+            for subscription in session.subscriptions.values():
+                subscription.close()
+
+    def _forget_the_silent(self, now: float) -> None:
+        for client in [c for c, s in self._sessions.items() if now - s.seen > SILENCE]:
+            self._forget(client)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a job: accepted, fed with files, run, run again after a death, kept, and one day forgotten.
+
+Joins job store, spool and engine; knows no sockets, no messages, no pixels. Used by one thread.
+"""
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+from platebridge.errors import Cancelled, JobError, PlatebridgeError, RequestError, StorageError
+from platebridge.protocol import LAST, Buffer, event_from_plain
+from platebridge.request import from_dict
+
+from .engines.base import Died, Engine, Happened, Task
+from .jobs import ENDED, QUEUED, RUNNING, UPLOADING, JobStore, canonical
+from .spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """`open`: jobs that have not ended, at once. `bytes`: input files of one job together. `deaths`: of its worker without a new file
+    between them before a job is given up. `days`: that an ended job and its files are kept.
+    """
+
+    open: int = 1000
+    bytes: int = 500 * 2**30
+    deaths: int = 3
+    days: float = 14.0
+
+
+class Scheduler:
+    """`changed(take)` is called whenever a job has a new event. `tidy(call)` runs slow work on the disk elsewhere."""
+
+    def __init__(self, store: JobStore, spool: Spool, engine: Engine, scratch: Path, changed: Callable[[str], None],
+                 tidy: Callable[[Callable[[], Any]], None], limits: JobLimits = JobLimits()) -> None:
+        self._store, self._spool, self._engine, self._scratch = store, spool, engine, scratch
+        self._changed, self._tidy, self._limits = changed, tidy, limits
+        self._cancelling: set = set()
+
+    def begin(self) -> None:
+        """Takes up what a server before this one left: work that was running runs again, without what it had made."""
+        for job in self._store.in_state(UPLOADING, QUEUED, RUNNING):
+            if job.state == RUNNING:
+                log.info("Take %s goes on", job.take)
+            self._refresh(job.take)
+        self.dispatch()
+
+    def submit(self, take: str, raw_request: Buffer, origin: Dict[str, Any], held: Dict[str, str], again: bool) -> Tuple[str, List[str]]:
+        """(state, hashes of files that are lacking). Asked twice, it is one job. `again`: one that failed or was cancelled goes on.
+
+        Raises RequestError, VersionError, StorageError, JobError (the take names another request).
+        """
+        request = _read_request(raw_request)
+        digest = request.hash()
+        job = self._store.get(take)
+        if job is None:
+            self._admit(request)
+            self._store.add(take, request.shot, canonical(request.to_dict()), digest, origin, request.all_files(), held)
+            log.info("Take %s of %s: %d files named", take, request.shot, len(request.all_files()))
+        elif job.hash != digest:
+            raise JobError("The take %s was asked for with another request." % take, "Generate a new take: a take is never overwritten.")
+        elif job.state in ENDED and again and job.state != "done":
+            self._store.set_state(take, UPLOADING)
+            self._store.forgive(take)
+        state = self._store.require(take).state
+        if state in (UPLOADING, QUEUED):
+            self._refresh(take)
+            self.dispatch()
+        return self._store.require(take).state, [sha for sha, _ in self._store.lacking(take)] if state == UPLOADING else []
+
+    def stored(self, sha256: str) -> None:
+        """An uploaded file is whole and verified."""
+        for take in self._store.present(sha256):
+            self._store.set_state(take, QUEUED)
+        self.dispatch()
+
+    def cancel(self, take: str) -> None:
+        """Ends the job; one that has ended stays as it is. Raises JobError when it is unknown."""
+        job = self._store.require(take)
+        if job.state in (UPLOADING, QUEUED):
+            self._append(take, "failed", {"error": Cancelled().to_dict()})
+        elif job.state == RUNNING:
+            self._cancelling.add(take)
+            self._engine.cancel(take)
+
+    def happened(self, report: Happened) -> None:
+        """An event from the engine. One that can't be is a fault of the worker's and ends the job."""
+        if self._store.require(report.take).state != RUNNING:
+            return  # a late word from a worker whose task was given to another
+        kind, fields, sha256, size = report.kind, report.fields, report.sha256, report.size
+        try:
+            event_from_plain(kind, fields)
+        except PlatebridgeError as error:
+            kind, fields, sha256, size = "failed", {"error": error.to_dict()}, None, 0
+        self._append(report.take, kind, fields, sha256, size)
+        if kind in LAST:
+            self.dispatch()
+
+    def died(self, report: Died) -> None:
+        """A worker died in the middle of the job: again with what has come, a few times."""
+        take = report.take
+        if self._store.require(take).state == RUNNING:
+            if take in self._cancelling:
+                self._append(take, "failed", {"error": Cancelled().to_dict()})
+            elif self._store.count_death(take) > self._limits.deaths:
+                error = JobError("The worker died %d times in a row on this take (%s)." % (self._limits.deaths + 1, report.reason),
+                                 "It may lack memory: try a draft, fewer frames or a smaller plate. What came is kept.")
+                self._append(take, "failed", {"error": error.to_dict()})
+            else:
+                warning = "The worker died (%s) and was started again; the frames that came are kept." % report.reason
+                self._append(take, "warned", {"message": warning, "input": "", "frame": None})
+                self._store.set_state(take, QUEUED)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Gives waiting jobs to the engine, the oldest first, while it has room."""
+        if not self._engine.free():
+            return
+        for job in self._store.in_state(QUEUED):
+            if not self._engine.free():
+                return
+            self._store.set_state(job.take, RUNNING)
+            have = self._store.made(job.take)
+            self._engine.submit(Task(job.take, job.request, job.origin, have, self._scratch / job.take))
+
+    def tidy(self) -> None:
+        """Forgets what is past its days, and keeps the spool within its limits."""
+        for take in self._store.outlived(time.time() - self._limits.days * 86400):
+            self._store.remove(take)
+            self._tidy(lambda folder=self._scratch / take: shutil.rmtree(folder, ignore_errors=True))
+        kept = self._store.kept()
+        self._tidy(lambda: self._spool.make_room(kept))
+        self._tidy(lambda: self._spool.sweep(kept))
+
+    def _admit(self, request: Any) -> None:
+        if len(self._store.in_state(UPLOADING, QUEUED, RUNNING)) >= self._limits.open:
+            raise JobError("%d jobs wait on this server already." % self._limits.open, "Cancel some, or wait.")
+        files = request.all_files()
+        total = sum(f.size for f in files)
+        largest = max((f.size for f in files), default=0)
+        if total > self._limits.bytes or largest > self._spool.limits.file:
+            raise StorageError("This shot's files are too large for this server (%d MB, the largest %d MB)." % (total >> 20, largest >> 20),
+                               "It takes %d MB, %d MB each." % (self._limits.bytes >> 20, self._spool.limits.file >> 20))
+        lacking = sum(f.size for f in files if self._spool.size(f.sha256) != f.size)
+        try:
+            self._spool.check_room(lacking)
+        except StorageError:
+            self._spool.make_room(self._store.kept() | {f.sha256 for f in files}, lacking)
+            self._spool.check_room(lacking)
+
+    def _refresh(self, take: str) -> None:
+        """What the disk really has of a job's inputs decides whether it waits for files or for the engine."""
+        lacking = set()
+        for sha256, size in self._store.needs(take):
+            there = self._spool.size(sha256)
+            if there != size:
+                lacking.add(sha256)
+                if there >= 0:
+                    self._spool.forget(sha256)  # cut short by a power failure
+            else:
+                self._spool.open_file(sha256)  # used now: not to be taken away
+        self._store.set_lacking(take, lacking)
+        self._store.set_state(take, UPLOADING if lacking else QUEUED)
+
+    def _append(self, take: str, kind: str, fields: Dict[str, Any], sha256: Any = None, size: int = 0) -> None:
+        self._store.append(take, kind, fields, sha256, size)
+        if kind in LAST:
+            self._cancelling.discard(take)
+            log.info("Take %s: %s", take, self._store.require(take).state)
+        if kind == "done":
+            self._tidy(lambda: shutil.rmtree(self._scratch / take, ignore_errors=True))
+        self._changed(take)
+
+
+def _read_request(raw: Buffer) -> Any:
+    try:
+        tree = json.loads(bytes(raw))
+    except (ValueError, RecursionError):
+        raise RequestError("The request can't be read.", "Send what GenerateRequest.to_dict gives, as JSON.") from None
+    return from_dict(tree)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server as one: data folder, keys, connection file, front, engine; from `platebridge serve` until it is told to stop.
+
+Wires the rooms together and knows nothing of what goes on in them.
+"""
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Callable, List, Optional, Tuple
+
+import platformdirs
+import zmq
+from platebridge.connection import PORT, Connection, default_path, private_folder, remove_connection, write_connection, write_private
+from platebridge.errors import ConnectionFailed, RequestError, StorageError
+from platebridge.mailbox import Mailbox
+from platebridge.takes import storage_error
+from zmq.utils import z85
+
+from .engines.local import GENERATOR, LocalEngine
+from .front import STOP, Door, Front
+from .jobs import JobStore
+from .scheduler import JobLimits, Scheduler
+from .spool import Spool, SpoolLimits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What this server takes before it refuses."""
+
+    spool: SpoolLimits = field(default_factory=SpoolLimits)
+    jobs: JobLimits = field(default_factory=JobLimits)
+
+
+def default_data() -> Path:
+    """Where a server keeps jobs and files when nobody says where."""
+    return Path(platformdirs.user_data_dir("platebridge", appauthor=False))
+
+
+def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = PORT, ipc: bool = True, device: Optional[str] = None,
+          connection_file: Optional[Path] = None, limits: Limits = Limits(), generator: str = GENERATOR,
+          client_keys: Optional[Path] = None, started: Optional[Callable[[Connection], None]] = None) -> None:
+    """Serves until SIGINT or SIGTERM. Jobs that a server before it left unfinished go on.
+
+    `data`: jobs, files, keys, logs. `bind`: an address; None is this machine alone. One that others can reach needs `client_keys`, a
+    file with a public key (Z85, 40 characters) per line. `device`: "cpu", "cuda:0", or several with commas; None: the worker chooses.
+    `started` is called once clients can come. Raises StorageError, ConnectionFailed, RequestError.
+    """
+    folder = private_folder(data if data is not None else default_data())
+    lock = _lock(folder)
+    context = zmq.Context()
+    mailbox = Mailbox(4096)
+    path = Path(connection_file) if connection_file is not None else default_path()
+    socket_folder = _socket_folder(path, folder) if ipc and os.name == "posix" else None
+    engine = LocalEngine(folder / "spool", folder / "logs", [name or None for name in (device or "").split(",")], generator,
+                         limits.spool.reserve)
+    front = None
+    try:
+        server_public, server_secret = _key_pair(folder / "server.key")
+        client_public, client_secret = _key_pair(folder / "client.key")
+        allowed = [client_public, *_client_keys(bind, client_keys)]
+        socket_path = str(socket_folder / "socket") if socket_folder else ""
+        door = Door(bind or "127.0.0.1", port, socket_path, server_public, server_secret, allowed)
+        store = JobStore(folder / "jobs.sqlite")
+        spool = Spool(folder / "spool", limits.spool)
+        front = Front(context, door, store, spool, mailbox)
+        front.scheduler = Scheduler(store, spool, engine, folder / "scratch", front.changed, front.writer.call, limits.jobs)
+        engine.start(mailbox.put)
+        front.scheduler.begin()
+        connection = Connection(tuple(front.endpoints), server_public.decode(), client_public.decode(), client_secret.decode(), os.getpid())
+        write_connection(connection, path)
+        log.info("Listening on %s; connection file %s", ", ".join(front.endpoints), path)
+        if started is not None:
+            started(connection)
+        _run_until_told(front, mailbox)
+    finally:
+        remove_connection(path, os.getpid())
+        mailbox.close()
+        engine.close()
+        if front is not None:
+            front.close()
+            store.close()
+        context.term()
+        if socket_folder is not None:
+            shutil.rmtree(socket_folder, ignore_errors=True)
+        lock.close()
+
+
+def _run_until_told(front: Front, mailbox: Mailbox) -> None:
+    """The front has a thread of its own: a signal's handler may then do nothing but set a flag, whatever was going on."""
+    told = threading.Event()
+    failed: List[BaseException] = []
+
+    def run() -> None:
+        try:
+            front.run()
+        except BaseException as error:  # raised again below, on the thread that can tell somebody
+            failed.append(error)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: told.set())
+    thread = threading.Thread(target=run, name="front")
+    thread.start()
+    while thread.is_alive():
+        if told.wait(0.5):
+            mailbox.put(STOP)
+            thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _lock(folder: Path) -> IO[str]:
+    """One server per data folder. The system lets the lock go when the process ends, however it ends."""
+    path = folder / "lock"
+    try:
+        file = open(path, "a+")  # noqa: SIM115 (held open as long as the server lives)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StorageError("Another server runs on %s." % folder, "Use that one, or start this one with another --data.") from None
+    return file
+
+
+def _socket_folder(connection_file: Path, data: Path) -> Path:
+    """A private folder for the Unix socket: beside the connection file, or where paths are shorter than the system's limit.
+
+    Its name is the data folder's own, so what a killed server left is ours to take away.
+    """
+    name = "socket-" + hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:8]
+    if not connection_file.parent.is_dir():
+        private_folder(connection_file.parent)
+    folder = connection_file.parent / name
+    if len(os.fsencode(folder / "socket")) >= zmq.IPC_PATH_MAX_LEN:
+        return Path(tempfile.mkdtemp(prefix="platebridge-"))
+    shutil.rmtree(folder, ignore_errors=True)
+    return private_folder(folder)
+
+
+def _key_pair(path: Path) -> Tuple[bytes, bytes]:
+    """(public, secret), made the first time: clients that know this server's key still know it after a restart."""
+    try:
+        lines = path.read_bytes().split()
+    except FileNotFoundError:
+        public, secret = zmq.curve_keypair()
+        write_private(path, public + b"\n" + secret + b"\n")
+        return public, secret
+    if len(lines) != 2 or any(len(line) != 40 for line in lines):
+        raise StorageError("The key file %s is damaged." % path, "Take it away: the server makes a new one.")
+    return lines[0], lines[1]
+
+
+def _client_keys(bind: Optional[str], path: Optional[Path]) -> List[bytes]:
+    """Keys from the file, checked. An address that others can reach must have some."""
+    keys = []
+    if path is not None:
+        try:
+            lines = Path(path).read_text().splitlines()
+        except OSError as error:
+            raise storage_error(error, path) from error
+        for line in lines:
+            key = line.split("#")[0].strip().encode()
+            if key:
+                try:
+                    good = len(z85.decode(key)) == 32
+                except (ValueError, KeyError):
+                    good = False
+                if not good:
+                    raise RequestError("%s has a line that is no key: %.60r." % (path, line), "A public key is 40 characters (Z85).")
+                keys.append(key)
+    if bind is not None and not _loopback(bind) and not keys:
+        mend = "Name a file of keys with --client-keys."
+        raise ConnectionFailed("%s can be reached by others: it needs a list of clients' keys." % bind, mend)
+    return keys
+
+
+def _loopback(bind: str) -> bool:
+    try:
+        return ipaddress.ip_address(bind).is_loopback
+    except ValueError:
+        raise RequestError("%r is not an address." % bind, "Give an address of this machine, like 192.168.1.20.") from None

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The take folder: written atomically, never overwritten, readable with no server and no plug-in.
+
+    <folder>/take_0007/ comp.1001.exr … effect.1001.exr … guide.1001.exr … preview.mp4 take.json
+
+Until take.json has come, `unfinished.json` lies in it: what was asked and of whom, so that another process can go on.
+Knows no sockets and no pixels: a file is bytes with a hash.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Union
+
+from .errors import InputError, StorageError
+from .events import FileReady
+from .protocol import safe_name
+
+TAKE = "take.json"
+MARKER = "unfinished.json"
+_TEMPORARY = ".part-"
+AnyPath = Union[str, "os.PathLike[str]"]
+
+
+class TakeWriter:
+    """Writes one take's files as they come. Make one with `create` (a new take) or `resume` (one that was interrupted).
+
+    `path`: the take's folder. `note`: what stands in unfinished.json. `have`: files that are there, {name: sha256}.
+    """
+
+    def __init__(self, path: Path, note: Dict[str, Any], have: Dict[str, str]) -> None:
+        self.path, self.note, self.have = path, note, have
+
+    @property
+    def take_id(self) -> str:
+        return str(self.note["take_id"])
+
+    @property
+    def finished(self) -> bool:
+        return TAKE in self.have
+
+    @classmethod
+    def create(cls, folder: AnyPath, take_id: str, note: Optional[Dict[str, Any]] = None) -> TakeWriter:
+        """A new folder take_0001, take_0002 … in `folder`, beside all that are there. Raises StorageError.
+
+        `note`: plain data to find again after a crash (the request, the endpoint). Two programs may do this at once.
+        """
+        root = Path(folder)
+        with _storage(root):
+            root.mkdir(parents=True, exist_ok=True)
+            number = max((_number(p) for p in root.iterdir()), default=0)
+            while True:
+                number += 1
+                path = root / ("take_%04d" % number)
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    continue  # another program was faster: the next number is ours
+        writer = cls(path, {**(note or {}), "take_id": take_id}, {})
+        writer._put(MARKER, json.dumps(writer.note, indent=1, sort_keys=True).encode())
+        return writer
+
+    @classmethod
+    def resume(cls, path: AnyPath) -> TakeWriter:
+        """Goes on with a take that lacks its take.json. Raises StorageError when it is no such folder."""
+        take = Path(path)
+        with _storage(take):
+            try:
+                note = json.loads((take / MARKER).read_bytes())
+            except FileNotFoundError:
+                raise StorageError("%s holds no unfinished take." % take, "Generate a new take; this one is left as it is.") from None
+            except ValueError:
+                raise StorageError("%s is damaged." % (take / MARKER), "Generate a new take; this one is left as it is.") from None
+            if not isinstance(note, dict) or not isinstance(note.get("take_id"), str):
+                raise StorageError("%s names no take." % (take / MARKER), "Generate a new take; this one is left as it is.")
+            have = {}
+            for file in sorted(take.iterdir()):
+                if file.name.startswith(_TEMPORARY):
+                    file.unlink()  # what a killed program had half written: never a file of the take
+                elif file.name != MARKER and safe_name(file.name) and file.is_file():
+                    have[file.name] = hash_file(file)
+        writer = cls(take, note, have)
+        if writer.finished:
+            writer._forget_marker()
+        return writer
+
+    def write(self, file: FileReady) -> Path:
+        """The file's place, once it lies there whole. Asked again with equal bytes, it does nothing.
+
+        Raises StorageError: the bytes are not what they should be, another file of that name is there, no disk, no access.
+        """
+        if not safe_name(file.name) or file.name == MARKER:
+            raise StorageError("%.80r is no name for a take's file." % file.name, "Upgrade the server.", frame=file.frame)
+        if hashlib.sha256(file.data).hexdigest() != file.sha256:
+            raise StorageError("%s came damaged." % file.name, "Attach to the take again: the server still has the file.", frame=file.frame)
+        path = self.path / file.name
+        if self.have.get(file.name) != file.sha256:
+            self._put(file.name, file.data)
+            self.have[file.name] = file.sha256
+        if file.name == TAKE:
+            self._forget_marker()
+        return path
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Under a temporary name, to the disk, and only then under its own: nobody ever reads half a frame."""
+        path, temporary = self.path / name, self.path / (_TEMPORARY + name)
+        with _storage(path):
+            if path.exists():
+                if hash_file(path) == hashlib.sha256(data).hexdigest():
+                    return
+                raise StorageError("%s is there already, with other content." % path, "Move it away, or generate a new take.")
+            try:
+                with open(temporary, "wb") as out:
+                    out.write(data)
+                    out.flush()
+                    os.fsync(out.fileno())
+                os.replace(temporary, path)
+            except OSError:
+                with contextlib.suppress(OSError):  # the first error is the one to tell
+                    temporary.unlink()
+                raise
+
+    def _forget_marker(self) -> None:
+        with _storage(self.path), contextlib.suppress(FileNotFoundError):
+            (self.path / MARKER).unlink()
+
+
+@dataclass(frozen=True)
+class Take:
+    """A take on disk. `document`: take.json as it is, {} while unfinished. `note`: unfinished.json, {} when finished."""
+
+    path: Path
+    number: int
+    document: Dict[str, Any]
+    note: Dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.document)
+
+    def files(self) -> Dict[str, str]:
+        """Every file that take.json lists, {name: sha256}. Raises InputError when the list is not one."""
+        listed = self.document.get("files", {})
+        if isinstance(listed, list):  # [{"name": ..., "sha256": ...}, ...]
+            listed = {f.get("name"): f.get("sha256") for f in listed if isinstance(f, dict)}
+        elif isinstance(listed, dict):  # {name: sha256} or {name: {"sha256": ..., ...}}
+            listed = {name: f.get("sha256") if isinstance(f, dict) else f for name, f in listed.items()}
+        if not isinstance(listed, dict) or any(not safe_name(n) or not isinstance(s, str) for n, s in listed.items()):
+            raise InputError("%s has no list of files that can be read." % (self.path / TAKE), "Generate the take again.")
+        return listed
+
+
+def list_takes(folder: AnyPath) -> List[Take]:
+    """The takes in a shot's folder by number, unfinished ones too. An absent folder has none."""
+    root = Path(folder)
+    if not root.is_dir():
+        return []
+    with _storage(root):
+        return [read_take(p) for p in sorted((p for p in root.iterdir() if _number(p) and p.is_dir()), key=_number)]
+
+
+def read_take(path: AnyPath) -> Take:
+    """A take as it lies there. Raises InputError when take.json can't be read."""
+    take = Path(path)
+    tree: Dict[str, Dict[str, Any]] = {TAKE: {}, MARKER: {}}
+    for name in tree:
+        with _storage(take), contextlib.suppress(FileNotFoundError):
+            try:
+                tree[name] = json.loads((take / name).read_bytes())
+            except ValueError:
+                raise InputError("%s is damaged." % (take / name), "Restore it from a copy, or generate the take again.") from None
+            if not isinstance(tree[name], dict):
+                raise InputError("%s is not a table of fields." % (take / name), "Restore it from a copy, or generate the take again.")
+    return Take(take, _number(take), tree[TAKE], {} if tree[TAKE] else tree[MARKER])
+
+
+def verify_take(path: AnyPath) -> List[str]:
+    """Every file of the take hashed again. Gives a sentence for each that is missing or altered; [] is a whole take."""
+    take = read_take(path)
+    if not take.finished:
+        return ["%s is unfinished: take.json has not come." % take.path]
+    faults = []
+    for name, sha in sorted(take.files().items()):
+        file = take.path / name
+        if not file.is_file():
+            faults.append("%s is missing." % name)
+        elif hash_file(file) != sha:
+            faults.append("%s was altered." % name)
+    return faults
+
+
+def hash_file(path: AnyPath) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits, in steps of 1 MB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _number(path: Path) -> int:
+    found = re.fullmatch(r"take_(\d{4,9})", path.name)
+    return int(found.group(1)) if found else 0
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    """OSError to a StorageError with the mend."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: AnyPath) -> StorageError:
+    """What an OSError at a path means to an artist."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageError("The disk is full: %s can't be written." % path, "Make room and go on; what came is kept.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError("%s can't be written: no access." % path, "Choose a folder that you may write to.")
+    if error.errno == errno.ENOENT:
+        return StorageError("%s does not exist any more." % path, "Was the folder moved or a drive taken off?")
+    return StorageError("%s: %s." % (path, error.strerror or error), "See to the disk and go on; what came is kept.")
