@@ -3,6 +3,7 @@
 
 The files are written by OpenImageIO alone, never by our own writer, so what reads them is tested against another tool.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -59,13 +60,19 @@ class TinyShot:
         return self.by_hash[sha256]
 
 
-def make_tiny_shot(folder: Path, width: int = 96, height: int = 64, frames: int = 8, first: int = 1001, plate_type: str = "half") -> TinyShot:
+def make_tiny_shot(
+    folder: Path, width: int = 96, height: int = 64, frames: int = 8, first: int = 1001, plate_type: str = "half"
+) -> TinyShot:
     """Writes the shot's plate (R G B, some values above 1 and below 0), depth (Z, metres), mask (A) and vectors (X Y Z W)."""
     np = pytest.importorskip("numpy")
     shot = TinyShot(Path(folder), width, height, first, first + frames - 1)
     rows, columns = np.mgrid[0:height, 0:width].astype("f4")
     horizon = int(height * 0.7)
-    back_z = np.where(rows < height * 0.2, SKY, np.where(rows < horizon, WALL_M, WALL_M * (height - horizon) / np.maximum(rows - horizon, 1) / 4).clip(8, WALL_M))
+    back_z = np.where(
+        rows < height * 0.2,
+        SKY,
+        np.where(rows < horizon, WALL_M, WALL_M * (height - horizon) / np.maximum(rows - horizon, 1) / 4).clip(8, WALL_M),
+    )
     block_w, block_h, left = width // 4, height // 4, width * 3 // 8
     noise = np.random.default_rng(11).normal(0, 0.02, (height, width, 3)).astype("f4")
     top_before = None

@@ -3,6 +3,7 @@
 
 Knows headers and names; must not know pixels.
 """
+
 from __future__ import annotations
 
 import fnmatch
@@ -19,7 +20,11 @@ USUAL: Dict[str, Tuple[Tuple[str, ...], ...]] = {
     "depth": (("depth.Z",), ("Z",), ("*.Depth.Z",), ("depth.V",), ("depth",), ("*.depth",), ("depth.*",), ("*.Z",)),
     "mask": (("mask",), ("mask.*",), ("A",), ("alpha",), ("rgba.A",), ("matte",), ("matte.*",), ("*.mask",), ("*.mask.*",), ("*.A",)),
     "vectors": (
-        ("Vector.X", "Vector.Y"), ("*.Vector.X", "*.Vector.Y"), ("X", "Y"), ("backward.u", "backward.v"), ("R", "G"),
+        ("Vector.X", "Vector.Y"),
+        ("*.Vector.X", "*.Vector.Y"),
+        ("X", "Y"),
+        ("backward.u", "backward.v"),
+        ("R", "G"),
     ),
     "guide": (("R", "G", "B", "A"), ("rgba.R", "rgba.G", "rgba.B", "rgba.A"), ("*Combined.R", "*Combined.G", "*Combined.B", "*Combined.A")),
 }
@@ -65,7 +70,9 @@ def _one(header: Header, pattern: str) -> Optional[Channel]:
     want = pattern.lower()
     for part in header.parts:
         for name in part.channels:
-            if fnmatch.fnmatchcase(name.lower(), want) or (part.name and fnmatch.fnmatchcase("%s.%s" % (part.name.lower(), name.lower()), want)):
+            if fnmatch.fnmatchcase(name.lower(), want) or (
+                part.name and fnmatch.fnmatchcase("%s.%s" % (part.name.lower(), name.lower()), want)
+            ):
                 return part.index, name
     return None
 
@@ -73,4 +80,6 @@ def _one(header: Header, pattern: str) -> Optional[Channel]:
 def _absent(header: Header, input: str, what: str, where: Where) -> InputError:
     names = [name for _, name in header.channels]
     listed = ", ".join(names[:12]) + (" and %d more" % (len(names) - 12) if len(names) > 12 else "")
-    return InputError("The file has %s; it has %s." % (what, listed), "Say which to take with --%s-channels." % input, input=input, frame=where.frame)
+    return InputError(
+        "The file has %s; it has %s." % (what, listed), "Say which to take with --%s-channels." % input, input=input, frame=where.frame
+    )

@@ -5,6 +5,7 @@ First what needs no pixel (is every frame there, does every header fit, is there
 pixels of plate, depth, mask and what else was given. Nothing is written and nothing is generated before both are through.
 Must not know guides or models.
 """
+
 from __future__ import annotations
 
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
-
 from platebridge.errors import Cancelled, InputError, RequestError, StorageError
 from platebridge.events import Event, Progress, Warned
 from platebridge.request import GenerateRequest
@@ -37,8 +37,11 @@ def check_request(request: GenerateRequest) -> None:
         missing = [f for f in request.frames if f not in there]
         if missing:
             raise InputError(
-                "%s missing from the sequence: %s." % ("1 frame is" if len(missing) == 1 else "%d frames are" % len(missing), listed(missing)),
-                "Write %s, or shorten the frame range." % ("it" if len(missing) == 1 else "them"), input=name, frame=missing[0],
+                "%s missing from the sequence: %s."
+                % ("1 frame is" if len(missing) == 1 else "%d frames are" % len(missing), listed(missing)),
+                "Write %s, or shorten the frame range." % ("it" if len(missing) == 1 else "them"),
+                input=name,
+                frame=missing[0],
             )
     if request.camera is not None and not request.camera.frames:
         raise RequestError("The camera has no frames.", "List at least one frame with its camera_to_world.", input="camera")
@@ -70,8 +73,11 @@ def check_headers(request: GenerateRequest, header: Callable[[str, int], Header]
                 size = now
             elif now != size:
                 raise InputError(
-                    "The picture is %dx%d where the plate's first is %dx%d%s." % (now[2:] + size[2:] + ("" if now[2:] != size[2:] else ", and begins elsewhere",)),
-                    "Render it at the plate's size.", input=name, frame=file.frame,
+                    "The picture is %dx%d where the plate's first is %dx%d%s."
+                    % (now[2:] + size[2:] + ("" if now[2:] != size[2:] else ", and begins elsewhere",)),
+                    "Render it at the plate's size.",
+                    input=name,
+                    frame=file.frame,
                 )
 
 
@@ -147,10 +153,17 @@ class _Tally:
         if broken.any():
             self._bad("depth", frame, int(broken.sum()))
         if not raw.any():
-            raise InputError("The depth is zero everywhere.", "Render the depth pass again; is it switched on in every layer?", input="depth", frame=frame)
+            raise InputError(
+                "The depth is zero everywhere.",
+                "Render the depth pass again; is it switched on in every layer?",
+                input="depth",
+                frame=frame,
+            )
         z, holes, zeros = shot.depth_as_read(frame)
         if not np.isfinite(z).any():
-            raise InputError("The depth is sky everywhere.", "Render what stands in the shot into the depth pass.", input="depth", frame=frame)
+            raise InputError(
+                "The depth is sky everywhere.", "Render what stands in the shot into the depth pass.", input="depth", frame=frame
+            )
         if holes.any():
             self.holes.append(frame)
         if zeros.any():
@@ -177,16 +190,28 @@ class _Tally:
         if len(self.inverse) * 2 > len(frames):
             raise InputError(
                 "The depth is said to be Z in metres, but it looks like 1/Z: it shrinks with distance and nothing is farther than 1 m.",
-                "Say depth kind inverse (--depth-kind inverse), or give the scale of its unit (--depth-scale).", input="depth", frame=self.inverse[0],
+                "Say depth kind inverse (--depth-kind inverse), or give the scale of its unit (--depth-scale).",
+                input="depth",
+                frame=self.inverse[0],
             )
         if not self.masked:
-            raise InputError("The mask is empty in every frame of %s." % frames, "Paint or render what collapses into it.", input="mask", frame=frames.first)
+            raise InputError(
+                "The mask is empty in every frame of %s." % frames,
+                "Paint or render what collapses into it.",
+                input="mask",
+                frame=frames.first,
+            )
         if not self.masked_solid:
             raise InputError(
-                "Wherever the mask is, the depth is sky, in every frame.", "Render the depth with what the mask shows in it.", input="mask", frame=frames.first
+                "Wherever the mask is, the depth is sky, in every frame.",
+                "Render the depth with what the mask shows in it.",
+                input="mask",
+                frame=frames.first,
             )
         for name, bad in self.bad.items():
-            yield Warned("NaN or infinite pixels in %s were taken as %s." % (_frames(bad), "holes" if name == "depth" else "0"), name, bad[0])
+            yield Warned(
+                "NaN or infinite pixels in %s were taken as %s." % (_frames(bad), "holes" if name == "depth" else "0"), name, bad[0]
+            )
         if self.over_one:
             yield Warned("The mask goes above 1 in %s; it was cut off at 1." % _frames(self.over_one), "mask", self.over_one[0])
         if self.zero_sky:
@@ -194,13 +219,19 @@ class _Tally:
         if self.holes:
             yield Warned("Holes in the depth of %s were filled from around them." % _frames(self.holes), "depth", self.holes[0])
         if self.near:
-            yield Warned("Everything is nearer than 1 m in %s: is the depth in metres? Give its unit with --depth-scale." % _frames(self.near), "depth", self.near[0])
+            yield Warned(
+                "Everything is nearer than 1 m in %s: is the depth in metres? Give its unit with --depth-scale." % _frames(self.near),
+                "depth",
+                self.near[0],
+            )
 
     def _bad(self, name: str, frame: int, count: int) -> None:
         if not self.scrub:
             raise InputError(
                 "%d pixel%s NaN or infinite." % (count, " is" if count == 1 else "s are"),
-                "Render the frame again, or let such pixels be scrubbed (--bad-pixels scrub).", input=name, frame=frame,
+                "Render the frame again, or let such pixels be scrubbed (--bad-pixels scrub).",
+                input=name,
+                frame=frame,
             )
         self.bad.setdefault(name, []).append(frame)
 
@@ -208,9 +239,16 @@ class _Tally:
 def _check_plate(head: Header, found, where: Where) -> None:
     part = head.parts[found[0][0]]
     if any(part.types[part.channels.index(name)] == "uint" for _, name in found):
-        raise InputError("The plate's colour is in whole numbers, not in light.", "Write it as half or float.", input="plate", frame=where.frame)
+        raise InputError(
+            "The plate's colour is in whole numbers, not in light.", "Write it as half or float.", input="plate", frame=where.frame
+        )
     if min(part.data.width, part.data.height) < LEAST_SIDE:
-        raise InputError("The picture is %s; the smallest is %dx%d." % (part.data, LEAST_SIDE, LEAST_SIDE), "Render it larger.", input="plate", frame=where.frame)
+        raise InputError(
+            "The picture is %s; the smallest is %dx%d." % (part.data, LEAST_SIDE, LEAST_SIDE),
+            "Render it larger.",
+            input="plate",
+            frame=where.frame,
+        )
 
 
 def listed(frames: List[int]) -> str:

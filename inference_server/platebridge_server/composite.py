@@ -5,6 +5,7 @@ Two laws hold for every pixel: where the effect's alpha is 0 the comp is the pla
 and comp = effect.rgb + (1 - effect.a) * plate, computed from the effect as its file has it, half floats and all. So any
 tool that lays the file over the plate gets the comp. Plain functions on arrays; knows no files and no models.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ class Effect:
     shadow: Optional[np.ndarray] = None
 
 
-def settle(rgba: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Optional[np.ndarray] = None, allowed: Optional[np.ndarray] = None) -> Effect:
+def settle(
+    rgba: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Optional[np.ndarray] = None, allowed: Optional[np.ndarray] = None
+) -> Effect:
     """The effect as it will be written, held out once more.
 
     rgba: (h, w, 4) float32 premultiplied; z: (h, w) metres; plate_depth: (h, w) metres, +inf is sky; shadow: (h, w) in
@@ -63,7 +66,9 @@ def settle(rgba: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Opt
 def nothing(height: int, width: int, shadow: bool = False) -> Effect:
     """No effect at all."""
     return Effect(
-        np.zeros((height, width, 4), np.float16), np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.float16) if shadow else None
+        np.zeros((height, width, 4), np.float16),
+        np.full((height, width), np.inf, np.float32),
+        np.zeros((height, width), np.float16) if shadow else None,
     )
 
 

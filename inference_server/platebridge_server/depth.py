@@ -3,6 +3,7 @@
 
 Plain functions on arrays; must not know files, frames or requests.
 """
+
 from __future__ import annotations
 
 from typing import Optional, Tuple
@@ -15,7 +16,9 @@ SKY_FROM = 1e9
 HOLE_PX = 4
 
 
-def to_metres(raw: np.ndarray, kind: str, scale: float, ray_scale: Optional[np.ndarray] = None) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def to_metres(
+    raw: np.ndarray, kind: str, scale: float, ray_scale: Optional[np.ndarray] = None
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth along the camera's axis.
 
     raw: (h, w), as the file has it. kind: "z", "distance" (along the ray; `ray_scale` (h, w) turns

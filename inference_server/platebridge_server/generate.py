@@ -4,11 +4,13 @@
 The same code serves `platebridge generate` in one process and the server's worker. It knows arrays, models and files; it
 must not know sockets, jobs or hosts. Frames leave it in order, each as soon as it is done, and none stays in memory.
 """
+
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -16,7 +18,6 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
-
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
@@ -37,8 +38,15 @@ GLANCE = 320
 
 
 def generate(
-    request: GenerateRequest, open_file: Callable[[str], Path], take_id: str, *, scratch: Path, device: Optional[str] = None,
-    origin: Optional[Mapping[str, Any]] = None, have: Mapping[str, str] = {}, cancelled: Callable[[], bool] = lambda: False,
+    request: GenerateRequest,
+    open_file: Callable[[str], Path],
+    take_id: str,
+    *,
+    scratch: Path,
+    device: Optional[str] = None,
+    origin: Optional[Mapping[str, Any]] = None,
+    have: Mapping[str, str] = {},
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Generates a take. `open_file(sha256)`: where an input file lies. `take_id`: 32 hex digits.
 
@@ -48,6 +56,7 @@ def generate(
 
     The same request gives the same frames, bit for bit, on one machine. Raises PlatebridgeError; what came before is good.
     """
+
     def work_on(say: Callable[[Event], None]) -> None:
         _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
 
@@ -55,7 +64,7 @@ def generate(
 
 
 def best_device() -> str:
-    """"cuda:0" where there is one, else "cpu"."""
+    """ "cuda:0" where there is one, else "cpu"."""
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
@@ -75,7 +84,7 @@ class _Generation:
     def run(self) -> None:
         began = time.monotonic()
         self._say(Started(self.model.name, self.device))
-        _deterministic()
+        _deterministic(self.device)
         with self._timed("reading"):
             self._check()
         with self._timed("guide"):
@@ -94,7 +103,10 @@ class _Generation:
     def _check(self) -> None:
         request = self.request
         checks.check_request(request)
-        checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(getattr(request.inputs, name).at(frame).sha256), Where(name, frame)))
+        checks.check_headers(
+            request,
+            lambda name, frame: images.read_header(self.open_file(getattr(request.inputs, name).at(frame).sha256), Where(name, frame)),
+        )
         self.shot = shot = Shot(request, self.open_file)
         checks.check_room(self.scratch, checks.scratch_bytes(request, *shot.size), "the work")
         if not shot.camera.given:
@@ -139,8 +151,13 @@ class _Generation:
             self.model.load(self.device)
         lights = None
         made = self.model.generate(
-            GuideReader(cropped.passes, cropped.sun_in_view), frames, area.size, self.request.model,
-            lambda done, total: self._say(Progress("generating", done, total)), self.cancelled, first_needed,
+            GuideReader(cropped.passes, cropped.sun_in_view),
+            frames,
+            area.size,
+            self.request.model,
+            lambda done, total: self._say(Progress("generating", done, total)),
+            self.cancelled,
+            first_needed,
         )
         while True:
             with self._timed("generating"):
@@ -157,9 +174,19 @@ class _Generation:
         own, inside = area.on_canvas(shot.size)
         plate_depth = work.padded(shot.depth(frame), area, np.float32(np.inf))
         from .guide import volume
-        sun, ambient, alpha, z = (t.numpy() for t in volume.holdout(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (passes.sun, passes.ambient, passes.alpha)), cropped.frame(frame).deep, torch.from_numpy(plate_depth)))
+
+        sun, ambient, alpha, z = (
+            t.numpy()
+            for t in volume.holdout(
+                *(torch.from_numpy(np.ascontiguousarray(a)) for a in (passes.sun, passes.ambient, passes.alpha)),
+                cropped.frame(frame).deep,
+                torch.from_numpy(plate_depth),
+            )
+        )
         rgba = np.stack([sun + ambient] * 3 + [alpha], -1)
-        return composite.settle(work.pasted(rgba, area, shot.size, 0.0), work.pasted(z, area, shot.size, np.float32(np.inf)), shot.depth(frame))
+        return composite.settle(
+            work.pasted(rgba, area, shot.size, 0.0), work.pasted(z, area, shot.size, np.float32(np.inf)), shot.depth(frame)
+        )
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
@@ -202,7 +229,11 @@ class _Generation:
         for at, whole in enumerate(parts):
             parts[at], lost = images.writable(whole)
             if lost:
-                self._warn(Warned("The plate's channels %s hold whole numbers beside light and are left out of the comp." % ", ".join(lost), "plate"))
+                self._warn(
+                    Warned(
+                        "The plate's channels %s hold whole numbers beside light and are left out of the comp." % ", ".join(lost), "plate"
+                    )
+                )
         seen = np.zeros((*self.shot.size, 3), np.float32)
         seen[on_canvas] = np.stack([over[c] for c in "RGB"], -1).astype(np.float32)
         return seen
@@ -234,8 +265,15 @@ class _Generation:
 
     def _write_document(self) -> None:
         data = take.document(
-            self.request, self.take_id, self.card, files=self.files.known, warnings=self.warnings, seconds=self.seconds,
-            origin=self.origin, device=self.device, facts=self.facts,
+            self.request,
+            self.take_id,
+            self.card,
+            files=self.files.known,
+            warnings=self.warnings,
+            seconds=self.seconds,
+            origin=self.origin,
+            device=self.device,
+            facts=self.facts,
         )
         self._say(FileReady("take", None, "take.json", hashlib.sha256(data).hexdigest(), data))
 
@@ -288,7 +326,13 @@ class _Journal:
             file.write(json.dumps([name, sha, size]) + "\n")
 
 
-def _deterministic() -> None:
-    """torch gives the same bits again for the same work on the same machine."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+def _deterministic(device: str) -> None:
+    """torch gives the same bits again for the same work on the same machine, in whichever process it is done.
+
+    Sums are split by thread, so their number is set here and not left to a process's environment. On the CPU our
+    operations are deterministic by themselves; torch's own switch would cost three seconds of imports there.
+    """
+    torch.set_num_threads(min(16, os.cpu_count() or 1))
+    if device != "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False

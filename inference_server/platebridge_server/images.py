@@ -4,6 +4,7 @@
 Samples stay in the file's own type (half, float, uint) from reading to writing, so a bit that nobody changed is the bit
 that comes out. This module knows files and channels; it must not know what a plate or a depth is.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -16,7 +17,6 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import OpenImageIO as oiio
-
 from platebridge.errors import InputError, StorageError
 
 MAGIC = b"v/1\x01"
@@ -24,7 +24,11 @@ MAGIC = b"v/1\x01"
 MAX_SIDE, MAX_PIXELS, MAX_BYTES, MAX_PARTS, MAX_CHANNELS = 32768, 1 << 29, 1 << 33, 256, 1024
 #: Compressions that lose nothing. A file in another one is written anew in ZIP: bit for bit is worth more than its size.
 LOSSLESS = ("none", "rle", "zips", "zip", "piz")
-_TYPES = {"half": (oiio.HALF, np.dtype(np.float16)), "float": (oiio.FLOAT, np.dtype(np.float32)), "uint": (oiio.UINT32, np.dtype(np.uint32))}
+_TYPES = {
+    "half": (oiio.HALF, np.dtype(np.float16)),
+    "float": (oiio.FLOAT, np.dtype(np.float32)),
+    "uint": (oiio.UINT32, np.dtype(np.uint32)),
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,9 @@ def read_header(path: Path, where: Where = Where()) -> Header:
         parts = []
         while file.seek_subimage(len(parts), 0):
             if len(parts) == MAX_PARTS:
-                raise InputError("The file has more than %d parts." % MAX_PARTS, "Write fewer layers into it.", input=where.input, frame=where.frame)
+                raise InputError(
+                    "The file has more than %d parts." % MAX_PARTS, "Write fewer layers into it.", input=where.input, frame=where.frame
+                )
             parts.append(_part_header(len(parts), file.spec(), where))
         file.geterror()  # the seek past the last part left one; read, it is gone
         if not parts:
@@ -169,13 +175,18 @@ def encode(parts: Sequence[Part], attributes: Mapping[str, object] = {}, scratch
             ok = ok and (at == 0 or file.open(name, spec, "AppendSubimage")) and file.write_image(_block(part, spec))
         ok = file.close() and ok
         if not ok:
-            raise StorageError("A frame could not be written: %s." % (file.geterror() or oiio.geterror()).strip(), "Check the space in the temporary folder.")
+            raise StorageError(
+                "A frame could not be written: %s." % (file.geterror() or oiio.geterror()).strip(),
+                "Check the space in the temporary folder.",
+            )
         return Path(name).read_bytes()
     finally:
         os.unlink(name)
 
 
-def new_part(samples: Mapping[str, np.ndarray], data: Window, display: Window, attributes: Mapping[str, object] = {}, compression: str = "zip") -> Part:
+def new_part(
+    samples: Mapping[str, np.ndarray], data: Window, display: Window, attributes: Mapping[str, object] = {}, compression: str = "zip"
+) -> Part:
     """A part made here, not read. samples: name -> (height, width) float16, float32 or uint32, all of the data window's size."""
     names = tuple(samples)
     kinds = tuple({dtype: kind for kind, (_, dtype) in _TYPES.items()}[samples[n].dtype] for n in names)
@@ -194,14 +205,29 @@ def _opened(path: Path, where: Where):
         with open(path, "rb") as raw:
             start = raw.read(4)
     except FileNotFoundError:
-        raise InputError("The file %s is missing." % Path(path).name, "Write this frame, or shorten the frame range.", input=where.input, frame=where.frame) from None
+        raise InputError(
+            "The file %s is missing." % Path(path).name,
+            "Write this frame, or shorten the frame range.",
+            input=where.input,
+            frame=where.frame,
+        ) from None
     except OSError as error:
-        raise InputError("The file can't be opened (%s)." % (error.strerror or error), "Give read access to it.", input=where.input, frame=where.frame) from None
+        raise InputError(
+            "The file can't be opened (%s)." % (error.strerror or error), "Give read access to it.", input=where.input, frame=where.frame
+        ) from None
     if not start:
         raise InputError("The file is empty (0 bytes).", again, input=where.input, frame=where.frame)
     if start != MAGIC:
-        kind = {b"\x89PNG": "a PNG", b"\xff\xd8\xff\xe0": "a JPEG", b"\xff\xd8\xff\xe1": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}.get(start, "not an OpenEXR file")
-        raise InputError("The file is %s, whatever its name says." % kind, "Convert it to a scene-linear OpenEXR.", input=where.input, frame=where.frame)
+        kind = {
+            b"\x89PNG": "a PNG",
+            b"\xff\xd8\xff\xe0": "a JPEG",
+            b"\xff\xd8\xff\xe1": "a JPEG",
+            b"II*\0": "a TIFF",
+            b"MM\0*": "a TIFF",
+        }.get(start, "not an OpenEXR file")
+        raise InputError(
+            "The file is %s, whatever its name says." % kind, "Convert it to a scene-linear OpenEXR.", input=where.input, frame=where.frame
+        )
     file = oiio.ImageInput.open(str(path))  # by content: files of the spool have no suffix
     if file is None:
         raise _refused(oiio.geterror(), where)
@@ -229,17 +255,28 @@ def _part_header(index: int, spec: oiio.ImageSpec, where: Where) -> PartHeader:
     if spec.deep:
         raise _refused("deep", where)
     samples = spec.width * spec.height
-    if max(spec.width, spec.height) > MAX_SIDE or samples > MAX_PIXELS or spec.nchannels > MAX_CHANNELS or samples * spec.nchannels * 4 > MAX_BYTES:
+    if (
+        max(spec.width, spec.height) > MAX_SIDE
+        or samples > MAX_PIXELS
+        or spec.nchannels > MAX_CHANNELS
+        or samples * spec.nchannels * 4 > MAX_BYTES
+    ):
         raise InputError(
             "The picture is %dx%d with %d channels, more than this server takes." % (spec.width, spec.height, spec.nchannels),
-            "Stay below %d pixels a side, and write fewer layers into one file." % MAX_SIDE, input=where.input, frame=where.frame,
+            "Stay below %d pixels a side, and write fewer layers into one file." % MAX_SIDE,
+            input=where.input,
+            frame=where.frame,
         )
     formats = spec.channelformats or (spec.format,) * spec.nchannels
     return PartHeader(
-        index, spec.get_string_attribute("oiio:subimagename") or spec.get_string_attribute("name"),
-        tuple(spec.channelnames), tuple(str(f) if str(f) in _TYPES else "float" for f in formats),
-        Window(spec.x, spec.y, spec.width, spec.height), Window(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
-        spec.get_string_attribute("compression") or "none", spec.copy(),
+        index,
+        spec.get_string_attribute("oiio:subimagename") or spec.get_string_attribute("name"),
+        tuple(spec.channelnames),
+        tuple(str(f) if str(f) in _TYPES else "float" for f in formats),
+        Window(spec.x, spec.y, spec.width, spec.height),
+        Window(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
+        spec.get_string_attribute("compression") or "none",
+        spec.copy(),
     )
 
 

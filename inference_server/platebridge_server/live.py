@@ -4,6 +4,7 @@
 The work runs on a thread of its own, but the two never run at once: whoever has something to say waits until it is
 taken and the reader has asked for more. So nothing races, nothing piles up, and results do not depend on timing.
 """
+
 from __future__ import annotations
 
 import threading

@@ -5,6 +5,7 @@ All arrays of a shot lie on one canvas: the union of the plate's data windows. S
 or mask with another data window is put where its window says, and a pixel of an array is the same pixel in all of them.
 A few frames are held, never the whole shot. Must not know guides, models or sockets.
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
-
 from platebridge.errors import InputError
 from platebridge.request import FrameFile, GenerateRequest, Pass
 
@@ -44,7 +44,9 @@ class Shot:
     def __init__(self, request: GenerateRequest, open_file: Callable[[str], Path]) -> None:
         self.request, self._open = request, open_file
         self._files: Dict[str, Dict[int, FrameFile]] = {
-            name: {f.frame: f for f in source.files} for name in ("plate", "depth", "mask", "vectors", "guide") if (source := self.source(name)) is not None
+            name: {f.frame: f for f in source.files}
+            for name in ("plate", "depth", "mask", "vectors", "guide")
+            if (source := self.source(name)) is not None
         }
         self._held: Dict[str, OrderedDict] = {}
         self.window, self.display = self._canvas()
@@ -79,7 +81,9 @@ class Shot:
         """`depth.to_metres` of a frame on the canvas: (z, holes, zeros)."""
         settings = self.request.settings
         raw = self.raw_depth(frame)
-        return depth.to_metres(raw, settings.depth_kind, settings.depth_scale, self.camera.at(frame).ray_scale() if settings.depth_kind == "distance" else None)
+        return depth.to_metres(
+            raw, settings.depth_kind, settings.depth_scale, self.camera.at(frame).ray_scale() if settings.depth_kind == "distance" else None
+        )
 
     def raw_depth(self, frame: int) -> np.ndarray:
         """(h, w) float32, the file's own numbers on the canvas; outside its window what the kind of depth calls sky."""

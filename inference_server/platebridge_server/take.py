@@ -3,6 +3,7 @@
 
 Must not know sockets or how pixels were made.
 """
+
 from __future__ import annotations
 
 import fractions
@@ -15,9 +16,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
 import platebridge
+from PIL import Image, ImageDraw, ImageFont
 from platebridge.request import GenerateRequest
 
 TAKE_VERSION = 1
@@ -55,8 +55,16 @@ def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str,
 
 
 def document(
-    request: GenerateRequest, take_id: str, card: Mapping[str, Any], *, files: Mapping[str, Tuple[str, Optional[int]]], warnings: List[Dict[str, Any]],
-    seconds: Mapping[str, float], origin: Optional[Mapping[str, Any]], device: str, facts: Optional[Mapping[str, Any]] = None,
+    request: GenerateRequest,
+    take_id: str,
+    card: Mapping[str, Any],
+    *,
+    files: Mapping[str, Tuple[str, Optional[int]]],
+    warnings: List[Dict[str, Any]],
+    seconds: Mapping[str, float],
+    origin: Optional[Mapping[str, Any]],
+    device: str,
+    facts: Optional[Mapping[str, Any]] = None,
 ) -> bytes:
     """take.json. files: name -> (SHA-256, bytes or None), every file of the take but take.json itself. seconds: by stage.
 
@@ -120,7 +128,15 @@ def slate(picture: np.ndarray, text: str) -> np.ndarray:
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(max(10, picture.shape[0] // 32))
-    draw.text((picture.shape[1] // 64 + 2, picture.shape[0] - 4), text, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0), font=font, anchor="ls")
+    draw.text(
+        (picture.shape[1] // 64 + 2, picture.shape[0] - 4),
+        text,
+        fill=(255, 255, 255),
+        stroke_width=1,
+        stroke_fill=(0, 0, 0),
+        font=font,
+        anchor="ls",
+    )
     return np.asarray(image)
 
 

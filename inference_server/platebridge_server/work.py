@@ -4,6 +4,7 @@
 The crop stands still over the shot and the same camera looks through it. Only the model's passes are resampled on their
 way back (bicubic, antialiased when shrunk); plate, depth and holdout stay at full resolution. Must not know models.
 """
+
 from __future__ import annotations
 
 import math

@@ -3,13 +3,13 @@
 
 A model gives passes, not colours: sun-lit, ambient and alpha. It must not know sockets, files of a shot or holdout.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, Optional, Protocol, Tuple
 
 import numpy as np
-
 from platebridge.request import ModelSettings
 
 
@@ -48,8 +48,14 @@ class Model(Protocol):
         ...
 
     def generate(
-        self, guide: GuideReader, frames: range, size: Tuple[int, int], settings: ModelSettings,
-        progress: Callable[[int, int], None], cancelled: Callable[[], bool], first_frame: Optional[int] = None,
+        self,
+        guide: GuideReader,
+        frames: range,
+        size: Tuple[int, int],
+        settings: ModelSettings,
+        progress: Callable[[int, int], None],
+        cancelled: Callable[[], bool],
+        first_frame: Optional[int] = None,
     ) -> Iterator[Tuple[int, Passes]]:
         """Frames in order, each as soon as it is done, as (h, w) of `size`.
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The built-in model `dust` as the pipeline's protocol wants it; the network itself is in models/dust/."""
+
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
@@ -35,14 +36,27 @@ class DustModel:
         self._device = device
 
     def generate(
-        self, guide: GuideReader, frames: range, size: Tuple[int, int], settings: ModelSettings,
-        progress: Callable[[int, int], None], cancelled: Callable[[], bool], first_frame: Optional[int] = None,
+        self,
+        guide: GuideReader,
+        frames: range,
+        size: Tuple[int, int],
+        settings: ModelSettings,
+        progress: Callable[[int, int], None],
+        cancelled: Callable[[], bool],
+        first_frame: Optional[int] = None,
     ) -> Iterator[Tuple[int, Passes]]:
         if self._pipeline is None:
             raise ModelError("The dust model is not loaded.", "Load it before generating.")
         made = self._pipeline.sample(
-            guide.passes, frames, size, seed=settings.seed, steps=dust.DRAFT_STEPS if settings.quality == "draft" else dust.FINAL_STEPS,
-            light_view=guide.sun_in_view, on_progress=progress, cancelled=cancelled, first_needed_frame=first_frame,
+            guide.passes,
+            frames,
+            size,
+            seed=settings.seed,
+            steps=dust.DRAFT_STEPS if settings.quality == "draft" else dust.FINAL_STEPS,
+            light_view=guide.sun_in_view,
+            on_progress=progress,
+            cancelled=cancelled,
+            first_needed_frame=first_frame,
         )
         for frame, passes in made:
             yield frame, Passes(passes["sun"], passes["ambient"], passes["alpha"])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models there are, by name. A model is imported when it is asked for, so a list costs nothing."""
+
 from __future__ import annotations
 
 from typing import Callable, Dict, List

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`platebridge`, the command: serve, generate, models, takes, doctor, eval-dust.
+
+It reads options, shows events and turns errors into one sentence and an exit code: 0 done, 1 it could not be done, 2 the
+request or an input is at fault, 130 cancelled. What it does stands in the modules it calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+import platebridge
+import typer
+from platebridge import events, takes
+from platebridge.connection import PORT
+from platebridge.dials import find
+from platebridge.errors import Cancelled, InputError, PlatebridgeError, RequestError
+from platebridge.frames import parse_range
+from platebridge.request import OutputSettings, ShotSettings, differing_dials, from_dict, shot_name
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from . import command_generate as command
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Dust and debris over a shot, float pixels untouched."
+)
+out, err = Console(), Console(stderr=True)
+_PHASES = {
+    "finding": "Reading the files",
+    "uploading": "Sending what the server lacks",
+    "reading": "Checking the frames",
+    "guide": "Guide",
+    "generating": "Generating",
+    "writing": "Frames",
+}
+
+
+class Stop:
+    """Whether Ctrl-C was pressed. The first asks for a clean end; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def _heard(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        err.print("Cancelling: the frames that came are kept. Ctrl-C again to stop at once.")
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Stop]:
+        before = signal.signal(signal.SIGINT, self._heard)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+class Bars:
+    """Events as progress bars and sentences on standard error."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err)
+        self._tasks: Dict[str, Any] = {}
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, event: events.Event) -> None:
+        if isinstance(event, events.Progress):
+            if event.phase not in self._tasks:
+                self._tasks[event.phase] = self._bars.add_task(_PHASES.get(event.phase, event.phase), total=event.total)
+            self._bars.update(self._tasks[event.phase], completed=event.done, total=event.total)
+        elif isinstance(event, events.Warned):
+            where = " ".join(part for part in (event.input, "frame %d" % event.frame if event.frame is not None else "") if part)
+            self._bars.console.print(
+                "[yellow]Note:[/] ", where + ": " if where else "", event.message, sep="", markup=True, highlight=False
+            )
+
+
+class Lines:
+    """Events as JSON, a line each, on standard output: for farms and scripts. Files are named, not shown."""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+
+    def show(self, event: events.Event) -> None:
+        if not isinstance(event, events.Preview):
+            fields = {k: v for k, v in vars(event).items() if k != "data"}
+            print(json.dumps({"event": type(event).__name__, **fields}), flush=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(platebridge.__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version.")) -> None:
+    """Dust and debris over a shot, float pixels untouched."""
+
+
+@app.command()
+def generate(
+    plate: str = typer.Option("", help="The plate, scene-linear OpenEXR: 'plate.####.exr'."),
+    depth: str = typer.Option("", help="Its depth, one channel or depth.Z."),
+    mask: str = typer.Option("", help="What collapses: 1 inside, one channel or alpha."),
+    vectors: str = typer.Option("", help="Motion vectors, where there are any: they set the first push."),
+    guide: str = typer.Option("", help="Your own guide instead of the simulated one: premultiplied RGBA of any size, with or without Z."),
+    camera: Optional[Path] = typer.Option(None, help="camera.json; without one, a 35 mm camera that stands still."),
+    frames: str = typer.Option("", help="Inclusive: 1001-1048."),
+    out_folder: Path = typer.Option(Path("takes"), "--out", help="Where take_0001, take_0002 … are put."),
+    shot: str = typer.Option("", help="The shot's name; the plate's, when left out."),
+    depth_kind: str = typer.Option("z", help="z (metres along the camera's axis), distance (along the ray) or inverse (1/Z)."),
+    depth_scale: float = typer.Option(1.0, help="Metres per unit of the depth."),
+    bad_pixels: str = typer.Option("refuse", help="NaN and infinity in the inputs: refuse or scrub."),
+    plate_channels: str = typer.Option("", help="Channels to take, like 'beauty.R,beauty.G,beauty.B'."),
+    depth_channels: str = typer.Option("", "--depth-channels", "--depth-channel", help="Channel to take, like 'ViewLayer.Depth.Z'."),
+    mask_channels: str = typer.Option("", "--mask-channels", "--mask-channel", help="Channel to take, like 'matte.A'."),
+    vectors_channels: str = typer.Option("", help="Channels to take, like 'ViewLayer.Vector.X,ViewLayer.Vector.Y'."),
+    guide_channels: str = typer.Option("", help="Channels to take: red, green, blue, alpha."),
+    fps: float = typer.Option(24.0, help="Frames per second."),
+    working_space: str = typer.Option("Linear Rec.709", help="The scene-linear space the plate is in, by name."),
+    model: str = typer.Option("dust", help="`platebridge models` lists them."),
+    seed: Optional[int] = typer.Option(None, help="Another seed, another take beside it."),
+    set_: List[str] = typer.Option([], "--set", help="Turn a dial: amount=1.4. May be given again and again."),
+    draft: bool = typer.Option(False, "--draft", help="Fewer steps."),
+    no_guide: bool = typer.Option(False, "--no-guide-files", help="Leave guide.####.exr out of the take."),
+    no_preview: bool = typer.Option(False, "--no-preview", help="Leave preview.mp4 out of the take."),
+    server: bool = typer.Option(False, "--server", help="Have the running server do it."),
+    connection: Optional[Path] = typer.Option(None, help="Its connection file, when it is not the usual one; means --server."),
+    device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …; the best there is, when left out."),
+    resume: Optional[Path] = typer.Option(None, help="Go on with an interrupted take's folder; no other option is needed."),
+    as_json: bool = typer.Option(False, "--json", help="Events as JSON lines instead of bars."),
+) -> None:
+    """Generate dust over a shot: OpenEXR sequences in, a take folder out. Needs no server and no Blender."""
+    use_server = server or connection is not None
+    with _told(as_json), Stop().listening() as stop, Lines() if as_json else Bars() as shown:
+        if resume is not None:
+            request, by_hash, writer = command.resumed(resume, shown.show)
+        else:
+            typed = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
+            for name in ("plate", "depth", "mask"):
+                if not typed[name]:
+                    raise RequestError("The %s is missing." % name, "Give --%s 'path/%s.####.exr'." % (name, name), input=name)
+            if not frames:
+                raise RequestError("The frame range is missing.", "Give --frames 1001-1048.")
+            named = {
+                "plate": plate_channels,
+                "depth": depth_channels,
+                "mask": mask_channels,
+                "vectors": vectors_channels,
+                "guide": guide_channels,
+            }
+            dials = _dials(set_)
+            dials.update({"seed": seed} if seed is not None else {}, **({"quality": "draft"} if draft else {}))
+            sources = command.Sources(
+                {name: pattern for name, pattern in typed.items() if pattern},
+                {name: tuple(c.strip() for c in text.split(",")) for name, text in named.items() if text},
+            )
+            request, by_hash = command.build_request(
+                shot_name(shot) if shot else _shot_of(plate),
+                parse_range(frames),
+                sources,
+                ShotSettings(depth_kind, depth_scale, bad_pixels, working_space, fps),
+                camera=camera,
+                model=model,
+                dials=dials,
+                output=OutputSettings(not no_guide, not no_preview),
+                show=shown.show,
+            )
+            writer = command.begin(request, sources, out_folder)
+        try:
+            if use_server:
+                command.run_there(request, by_hash, writer, shown.show, stop, connection, again=resume is not None)
+            else:
+                command.run_here(request, by_hash, writer, shown.show, stop, device)
+        except BaseException:
+            if not command.forget_if_empty(writer):
+                err.print(
+                    "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, " --server" if use_server else ""),
+                    highlight=False,
+                )
+            raise
+    _say_what_to_open(writer.path, as_json)
+
+
+@app.command()
+def serve(
+    data: Optional[Path] = typer.Option(None, help="Where jobs and files are kept."),
+    bind: Optional[str] = typer.Option(
+        None, help="An address that others can reach; needs --client-keys. This machine alone, when left out."
+    ),
+    port: int = typer.Option(PORT, help="TCP port; 0 takes a free one."),
+    ipc: bool = typer.Option(True, "--ipc/--no-ipc", help="A Unix socket beside TCP, where there is one."),
+    device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …, several with commas; the best there is, when left out."),
+    connection: Optional[Path] = typer.Option(None, help="Where to write the connection file."),
+    client_keys: Optional[Path] = typer.Option(None, help="A file of clients' public keys, one a line."),
+) -> None:
+    """Run the server until Ctrl-C. Jobs that an earlier one left go on."""
+    from .server import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with _told(False):
+        run(data, bind, port, ipc, device, connection, client_keys=client_keys)
+
+
+@app.command()
+def models(as_json: bool = typer.Option(False, "--json", help="The cards as they are.")) -> None:
+    """The models there are, with licence, weights and limits."""
+    from .models import registry
+
+    with _told(as_json):
+        cards = {name: registry.find(name).card() for name in registry.names()}
+        if as_json:
+            print(json.dumps(cards, indent=1))
+            return
+        for name, card in cards.items():
+            table = Table(title=name, show_header=False, title_justify="left")
+            for key, value in card.items():
+                table.add_row(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            out.print(table)
+
+
+@app.command(name="takes")
+def takes_(
+    folder: Path = typer.Argument(help="The folder that holds take_0001, take_0002 …"), as_json: bool = typer.Option(False, "--json")
+) -> None:
+    """The takes in a folder and the dials in which they differ."""
+    with _told(as_json):
+        found = takes.list_takes(folder)
+        if not found:
+            raise InputError("There are no takes in %s." % folder, "Give the folder that holds take_0001.")
+        trees = [(take.document or take.note).get("request") for take in found]
+        requests = [from_dict(tree) if tree else None for tree in trees]
+        first = next((r for r in requests if r), None)
+        varied = sorted({name for r in requests if r and first for name in differing_dials(first, r)})
+        rows = []
+        for take, request in zip(found, requests):
+            dials = request.dial_values() if request else {}
+            rows.append(
+                {
+                    "take": take.path.name,
+                    "state": "whole" if take.finished else "unfinished",
+                    "frames": str(request.frames) if request else "?",
+                    "model": request.model.name if request else "?",
+                    "seconds": take.document.get("seconds", {}).get("total"),
+                    **{name: dials.get(name) for name in varied},
+                }
+            )
+        if as_json:
+            print(json.dumps(rows, indent=1))
+            return
+        table = Table(*rows[0])
+        for row in rows:
+            table.add_row(*("" if v is None else "%.4g" % v if isinstance(v, float) else str(v) for v in row.values()))
+        out.print(table)
+
+
+@app.command()
+def doctor(
+    connection: Optional[Path] = typer.Option(None, help="Connection file, when it is not the usual one."),
+    as_json: bool = typer.Option(False, "--json"),
+) -> None:
+    """What is there, and what to do about what is not: versions, devices, memory, disk, ports, models, a round trip."""
+    from .doctor import examine
+
+    with _told(as_json):
+        findings = examine(connection)
+        if as_json:
+            print(json.dumps([vars(f) for f in findings], indent=1))
+        else:
+            table = Table(show_header=False, box=None, pad_edge=False)
+            for f in findings:
+                table.add_row("[green]ok[/]" if f.good else "[red]no[/]", f.what, f.found + ("" if f.good else "\n[bold]" + f.mend + "[/]"))
+            out.print(table)
+    if not all(f.good for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command(name="eval-dust", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def eval_dust(context: typer.Context) -> None:
+    """Judge the dust model on simulations it has not seen; options go to the evaluation."""
+    with _told(False):
+        importlib.import_module("platebridge_server.training.evaluate").main(context.args)
+
+
+@contextlib.contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    """Errors as one sentence and an exit code."""
+    try:
+        yield
+    except PlatebridgeError as error:
+        if as_json:
+            print(json.dumps({"event": "Failed", "error": error.to_dict()}), flush=True)
+        else:
+            err.print(str(error), style="yellow" if isinstance(error, Cancelled) else "red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130 if isinstance(error, Cancelled) else 2 if isinstance(error, (RequestError, InputError)) else 1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _dials(typed: List[str]) -> Dict[str, Any]:
+    values: Dict[str, Any] = {}
+    for item in typed:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise RequestError("%r turns no dial." % item, "Write name=value, like amount=1.4.")
+        values[find(name.strip()).name] = value.strip()
+    return values
+
+
+def _shot_of(plate: str) -> str:
+    """A name for the shot from the plate's: 'sh010_plate.####.exr' is sh010_plate."""
+    stem = Path(plate).name.split(".")[0].split("#")[0].split("%")[0].split("@")[0].strip("_- .")
+    return shot_name(stem or "shot")
+
+
+def _say_what_to_open(path: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"event": "Take", "path": str(path)}), flush=True)
+        return
+    out.print("[green]Done.[/] %s" % path, highlight=False, soft_wrap=True)
+    out.print("  over the plate:  comp.####.exr", highlight=False)
+    out.print("  as a layer:      effect.####.exr (premultiplied RGBA and Z)", highlight=False)
+    if (path / "preview.mp4").exists():
+        out.print("  to look at:      %s" % (path / "preview.mp4"), highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

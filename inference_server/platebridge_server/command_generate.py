@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `platebridge generate` does once its options are read: files to a request, a take made here or by a server.
+
+Here and there run the same pipeline on the same request, so their frames are equal. Knows nothing of how it is shown:
+events go to a `show` that the command gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import json
+import platform
+import shutil
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import platebridge
+import platformdirs
+from platebridge.client import Client
+from platebridge.errors import InputError, StorageError
+from platebridge.events import Event, FileReady, Progress
+from platebridge.frames import FrameRange
+from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
+from platebridge.request import from_dict as request_from_dict
+from platebridge.takes import MARKER, TakeWriter, storage_error
+
+from . import checks, sequences
+
+#: What an interrupted run left in the scratch folder is kept so long, seconds.
+KEPT_SECONDS = 7 * 86400
+Show = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The inputs as they were typed: input -> pattern, and the channels that were named."""
+
+    patterns: Dict[str, str]
+    channels: Dict[str, Tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def plain(self) -> Dict[str, Any]:
+        """For unfinished.json: absolute, so that it can be gone on with from anywhere."""
+        return {
+            "patterns": {k: str(Path(p).expanduser().absolute()) for k, p in self.patterns.items()},
+            "channels": {k: list(c) for k, c in self.channels.items()},
+        }
+
+
+def build_request(
+    shot: str,
+    frames: FrameRange,
+    sources: Sources,
+    settings: ShotSettings,
+    *,
+    camera: Optional[Path] = None,
+    model: str = "dust",
+    dials: Optional[Dict[str, Any]] = None,
+    output: OutputSettings = OutputSettings(),
+    show: Show = lambda event: None,
+) -> Tuple[GenerateRequest, Dict[str, Path]]:
+    """The request for files on disk, and where each content lies. Raises RequestError and InputError."""
+    passes, by_hash = _hashed(sources, frames, show)
+    request = GenerateRequest(
+        shot=shot,
+        frames=frames,
+        inputs=Inputs(**passes),
+        camera=read_camera(camera) if camera else None,
+        settings=settings,
+        output=output,
+    )
+    request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model)).with_dials(dials or {})
+    return request_from_dict(request.to_dict()), by_hash  # the checks of a request from outside hold for a typed one too
+
+
+def read_camera(path: Path) -> Camera:
+    """camera.json. Raises InputError when it is not there or no JSON, RequestError for what stands in it."""
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            "%s can't be read (%s)." % (path, error.strerror or error), "Give the path of a camera.json.", input="camera"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            "%s is no JSON (%s)." % (path, error), "Write it anew; docs/generate.md shows the form.", input="camera"
+        ) from error
+    return camera_from_dict(tree)
+
+
+def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Optional[str] = None) -> TakeWriter:
+    """A new take folder for the request in `out`. Raises StorageError before anything is written: no access, no room."""
+    checks.check_request(request)
+    _check_writable(out)
+    checks.check_room(_nearest(out), checks.take_bytes(request), "the take")
+    note = {"request": request.to_dict(), "sources": sources.plain()}
+    return TakeWriter.create(out, take_id or uuid.uuid4().hex, note)
+
+
+def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateRequest, Dict[str, Path], TakeWriter]:
+    """What an interrupted take still needs. Raises StorageError when there is nothing to go on with, InputError when an
+    input is no longer what it was."""
+    writer = TakeWriter.resume(take)
+    if "request" not in writer.note or "sources" not in writer.note:
+        raise StorageError("%s was not made by this command." % take, "Go on with it where it was begun.")
+    request = request_from_dict(writer.note["request"])
+    told = writer.note["sources"]
+    passes, by_hash = _hashed(Sources(told["patterns"], {k: tuple(v) for k, v in told["channels"].items()}), request.frames, show)
+    for name, now in passes.items():
+        for was in getattr(request.inputs, name).files:
+            if now.at(was.frame) != was:
+                raise InputError(
+                    "The file is not what it was when the take was begun.",
+                    "Put it back, or generate a new take.",
+                    input=name,
+                    frame=was.frame,
+                )
+    return request, by_hash, writer
+
+
+def run_here(
+    request: GenerateRequest,
+    by_hash: Dict[str, Path],
+    writer: TakeWriter,
+    show: Show,
+    cancelled: Callable[[], bool],
+    device: Optional[str] = None,
+) -> None:
+    """Makes the take in this process. Raises PlatebridgeError; the take can then be gone on with, if anything came."""
+    from .generate import generate
+
+    scratch = scratch_folder(writer.take_id)
+    events = generate(
+        request, by_hash.__getitem__, writer.take_id, scratch=scratch, device=device, origin=origin(), have=writer.have, cancelled=cancelled
+    )
+    try:
+        with contextlib.closing(events):
+            for event in events:
+                if isinstance(event, FileReady):
+                    writer.write(event)
+                show(event)
+    except BaseException:
+        if not writer.have:
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_there(
+    request: GenerateRequest,
+    by_hash: Dict[str, Path],
+    writer: TakeWriter,
+    show: Show,
+    cancelled: Callable[[], bool],
+    connection: Optional[Path] = None,
+    again: bool = False,
+) -> None:
+    """Has a running server make the take. Raises as `run_here`, and ConnectionFailed."""
+    with Client(connection, "platebridge generate") as client:
+        job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(), writer.have, again)
+        told = False
+
+        def heard(event: Event) -> None:
+            nonlocal told
+            show(event)
+            if cancelled() and not told:
+                told = True
+                job.cancel()
+
+        client.finish(job, writer, heard, patience=20.0)
+
+
+def forget_if_empty(writer: TakeWriter) -> bool:
+    """Takes a take folder away again that nothing came into. True if it is gone."""
+    if writer.have:
+        return False
+    with contextlib.suppress(OSError):
+        (writer.path / MARKER).unlink()
+        writer.path.rmdir()
+    return not writer.path.exists()
+
+
+def origin() -> Dict[str, str]:
+    """What this client says of itself in take.json."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no name for this user id: a farm's container
+        user = ""
+    return {"application": "platebridge generate", "version": platebridge.__version__, "host": platform.node(), "user": user}
+
+
+def scratch_folder(take_id: str) -> Path:
+    """This take's folder for work under way, the same when it is gone on with. Those of takes long given up are removed."""
+    root = Path(platformdirs.user_cache_dir("platebridge", appauthor=False)) / "scratch"
+    folder = root / take_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in root.iterdir():
+            if old != folder and time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return folder
+
+
+def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str, Pass], Dict[str, Path]]:
+    passes: Dict[str, Pass] = {}
+    by_hash: Dict[str, Path] = {}
+    total = len(frames) * len(sources.patterns)
+    for at, (name, pattern) in enumerate(sources.patterns.items()):
+        passes[name], found = sequences.hashed(
+            name,
+            pattern,
+            frames,
+            sources.channels.get(name, ()),
+            lambda count, before=at * len(frames): show(Progress("finding", before + count, total)),
+        )
+        by_hash.update(found)
+    return passes, by_hash
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    folder = Path(folder).expanduser().absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _check_writable(folder: Path) -> None:
+    there = _nearest(folder)
+    if not there.is_dir():
+        raise StorageError("%s is a file, not a folder." % there, "Choose another --out.")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise storage_error(error, there) from error

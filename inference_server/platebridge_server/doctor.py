@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is there on this machine, and what to do about what is not. Looks and measures; changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Callable, List, Optional
+
+import platebridge
+import psutil
+from platebridge.client import Client
+from platebridge.connection import PORT, default_path, read_connection
+from platebridge.errors import ConnectionFailed, PlatebridgeError
+
+#: Below these, a shot of ordinary size may fail: bytes.
+LEAST_MEMORY, LEAST_DISK = 2_000_000_000, 5_000_000_000
+#: A server that answers at all does so at once; this is patience for a machine that is busy, seconds.
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. `mend`: what to do when it is not good, else ""."""
+
+    good: bool
+    what: str
+    found: str
+    mend: str = ""
+
+
+def examine(connection: Optional[Path] = None) -> List[Finding]:
+    """Every finding, in the order a person would ask."""
+    looks: List[Callable[[], List[Finding]]] = [_versions, _devices, _memory, _disk, _models, _port_and_server(connection)]
+    return [finding for look in looks for finding in look()]
+
+
+def _versions() -> List[Finding]:
+    found = [
+        Finding(
+            True, "platebridge", "%s, Python %s, %s" % (platebridge.__version__, platform.python_version(), platform.platform(terse=True))
+        )
+    ]
+    packages = ("torch", "diffusers", "safetensors", "OpenImageIO", "av", "pyzmq", "msgpack")
+    absent, present = [], []
+    for name in packages:
+        try:
+            present.append("%s %s" % (name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+    found.append(
+        Finding(
+            not absent,
+            "packages",
+            ", ".join(present) + (("; absent: " + ", ".join(absent)) if absent else ""),
+            'Run: pip install "platebridge[server]"' if absent else "",
+        )
+    )
+    import zmq
+
+    curve = bool(zmq.has("curve"))
+    found.append(
+        Finding(
+            curve,
+            "encryption",
+            "CURVE is there" if curve else "this pyzmq has no CURVE",
+            "" if curve else "Run: pip install --force-reinstall pyzmq",
+        )
+    )
+    import av
+
+    h264 = "libx264" in av.codecs_available
+    found.append(Finding(True, "previews", "H.264" if h264 else "MPEG-4; this PyAV has no H.264 encoder"))
+    return found
+
+
+def _devices() -> List[Finding]:
+    import torch
+
+    found = [Finding(True, "processor", "%d cores, torch uses %d threads" % (os.cpu_count() or 1, torch.get_num_threads()))]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            found.append(
+                Finding(True, "cuda:%d" % index, "%s, %.1f of %.1f GB free" % (torch.cuda.get_device_name(index), free / 1e9, total / 1e9))
+            )
+    else:
+        found.append(Finding(True, "GPU", "none that torch can use; dust runs on the processor"))
+    return found
+
+
+def _memory() -> List[Finding]:
+    memory = psutil.virtual_memory()
+    good = memory.available >= LEAST_MEMORY
+    return [
+        Finding(
+            good,
+            "memory",
+            "%.1f of %.1f GB free" % (memory.available / 1e9, memory.total / 1e9),
+            "" if good else "Close other programs; %.0f GB are wanted." % (LEAST_MEMORY / 1e9),
+        )
+    ]
+
+
+def _disk() -> List[Finding]:
+    import platformdirs
+
+    found = []
+    for what, folder in (
+        ("disk for jobs", platformdirs.user_data_dir("platebridge", appauthor=False)),
+        ("disk for work", platformdirs.user_cache_dir("platebridge", appauthor=False)),
+        ("disk for files", tempfile.gettempdir()),
+    ):
+        there = Path(folder)
+        while not there.exists():
+            there = there.parent
+        free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
+        good = free >= LEAST_DISK and writable
+        mend = "" if good else "Give write access to %s." % there if not writable else "Make room: %.0f GB are wanted." % (LEAST_DISK / 1e9)
+        found.append(Finding(good, what, "%.1f GB free in %s" % (free / 1e9, folder), mend))
+    return found
+
+
+def _models() -> List[Finding]:
+    from .models import registry
+
+    found = []
+    for name in registry.names():
+        try:
+            model = registry.find(name)
+            card = model.card()
+            model.load("cpu")  # compares the weights with the card's hash
+            found.append(
+                Finding(
+                    True,
+                    "model " + name,
+                    "weights verified, SHA-256 %s…, %s"
+                    % (str(card.get("weights_sha256", ""))[:12], card.get("licence", card.get("license", ""))),
+                )
+            )
+        except PlatebridgeError as error:
+            found.append(Finding(False, "model " + name, error.message, error.mend or "Install Platebridge again."))
+        except (OSError, ValueError, ImportError) as error:
+            found.append(Finding(False, "model " + name, str(error), "Install Platebridge again."))
+    return found
+
+
+def _port_and_server(path: Optional[Path]) -> Callable[[], List[Finding]]:
+    def look() -> List[Finding]:
+        at = Path(path) if path else default_path()
+        try:
+            connection = read_connection(at)
+        except ConnectionFailed as error:
+            return (
+                [_port(), Finding(True, "server", "none runs (%s)" % error.message.rstrip("."))]
+                if not at.exists()
+                else [Finding(False, "server", error.message, error.mend)]
+            )
+        found = [Finding(True, "connection", "%s, process %d, %s" % (at, connection.pid, ", ".join(connection.endpoints)))]
+        if connection.pid and not psutil.pid_exists(connection.pid):
+            return found + [
+                _port(),
+                Finding(False, "server", "the one in the connection file is gone", "Start it again: platebridge serve"),
+            ]
+        with Client(at, "platebridge doctor") as client:
+            try:
+                seconds = client.ping().result(PATIENCE)
+                names = [str(card.get("name", "?")) for card in client.models().result(PATIENCE)]
+                return found + [
+                    Finding(True, "round trip", "%.1f ms, on %s" % (seconds * 1000, client.device or "its own choice")),
+                    Finding(True, "its models", ", ".join(names)),
+                ]
+            except TimeoutError:
+                return found + [
+                    Finding(
+                        False,
+                        "round trip",
+                        "no answer in %.0f s%s" % (PATIENCE, ": %s" % client.problem if client.problem else ""),
+                        "Restart it: platebridge serve",
+                    )
+                ]
+            except PlatebridgeError as error:
+                return found + [Finding(False, "round trip", error.message, error.mend)]
+
+    return look
+
+
+def _port() -> Finding:
+    with contextlib.closing(socket.socket()) as probe:
+        if platform.system() != "Windows":  # there it would allow two servers at once
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+            return Finding(True, "port %d" % PORT, "free")
+        except OSError:
+            return Finding(False, "port %d" % PORT, "taken by another program", "Run: platebridge serve --port 0")

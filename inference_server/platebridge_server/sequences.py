@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what an artist types to what a request holds: 'plate.####.exr' and a frame range to files with their hashes.
+
+Patterns: #### (as wide as there are #), @@@@, %04d, $F4; anything else is one file for every frame. Knows no pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, Dict, List, Tuple
+
+import fileseq
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange
+from platebridge.request import FrameFile, Pass
+from platebridge.takes import hash_file
+
+_PATTERN = re.compile(r"#|@|%\d*d|\$F\d*")
+
+
+def paths(pattern: str, frames: FrameRange) -> Dict[int, Path]:
+    """The file a pattern means at each frame, whether it is there or not."""
+    name = str(Path(pattern).expanduser())
+    if not _PATTERN.search(Path(name).name):
+        return {frame: Path(name).absolute() for frame in frames}
+    # HASH1: one # is one digit, as in Blender, Nuke and our own names; fileseq alone would read four.
+    sequence = fileseq.FileSequence(name, pad_style=fileseq.PAD_STYLE_HASH1)
+    return {frame: Path(sequence.frame(frame)).absolute() for frame in frames}
+
+
+def hashed(
+    input: str,
+    pattern: str,
+    frames: FrameRange,
+    named: Tuple[str, ...] = (),
+    seen: Callable[[int], None] = lambda count: None,
+) -> Tuple[Pass, Dict[str, Path]]:
+    """The pass of an input, and where each content lies. Frames without a file are left out: the checks name them.
+
+    seen(count): how many frames are done. Raises InputError when no frame has a file, or one can't be read.
+    """
+    wanted = paths(pattern, frames)
+    there = {frame: path for frame, path in wanted.items() if path.is_file()}
+    if not there:
+        raise InputError(
+            "No file matches %s in frames %s." % (pattern, frames),
+            "Check the path; frames are written as ####.",
+            input=input,
+            frame=frames.first,
+        )
+    known: Dict[Path, Tuple[str, int]] = {}
+    files: List[FrameFile] = []
+    with ThreadPoolExecutor(2) as pool:  # hashing lets other threads run; two keep a disk busy
+        distinct = list(dict.fromkeys(there.values()))
+        for path, found in zip(distinct, pool.map(lambda p: _read(input, p), distinct)):
+            known[path] = found
+            seen(len(known))
+    for frame, path in there.items():
+        files.append(FrameFile(frame, *known[path]))
+    seen(len(files))
+    return Pass(Path(pattern).name, named, tuple(files)), {known[path][0]: path for path in there.values()}
+
+
+def _read(input: str, path: Path) -> Tuple[str, int]:
+    try:
+        return hash_file(path), path.stat().st_size
+    except OSError as error:
+        raise InputError("%s can't be read (%s)." % (path, error.strerror or error), "Give read access to it.", input=input) from error
