@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The take folder: whole files or none, nothing overwritten, and an interrupted take can be gone on with."""
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from platebridge import takes
+from platebridge.errors import InputError, StorageError
+from platebridge.events import FileReady
+from platebridge.takes import TakeWriter, list_takes, read_take, verify_take
+
+ID = "1" * 32
+
+
+def ready(name: str, data: bytes, frame=None, kind="comp") -> FileReady:
+    return FileReady(kind, frame, name, hashlib.sha256(data).hexdigest(), data)
+
+
+def names(path):
+    return sorted(p.name for p in path.iterdir())
+
+
+def finish(writer, frames=(b"one", b"two")):
+    files = {}
+    for number, data in enumerate(frames, 1001):
+        file = ready("comp.%d.exr" % number, data, number)
+        writer.write(file)
+        files[file.name] = {"sha256": file.sha256, "size": len(data)}
+    writer.write(ready("take.json", json.dumps({"take_id": writer.take_id, "files": files}).encode(), kind="take"))
+
+
+def test_takes_are_numbered_after_the_ones_that_are_there(tmp_path):
+    (tmp_path / "take_0007").mkdir()
+    (tmp_path / "notes").mkdir()
+    assert [TakeWriter.create(tmp_path, ID).path.name for _ in range(2)] == ["take_0008", "take_0009"]
+
+
+def test_many_programs_at_once_each_get_a_take_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: TakeWriter.create(tmp_path, ID).path.name, range(40)))
+    assert sorted(made) == ["take_%04d" % n for n in range(1, 41)]
+
+
+def test_a_finished_take_holds_its_files_and_nothing_else(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID, {"shot": "tower"})
+    assert names(writer.path) == ["unfinished.json"] and not writer.finished
+    finish(writer)
+    assert names(writer.path) == ["comp.1001.exr", "comp.1002.exr", "take.json"] and writer.finished
+    assert verify_take(writer.path) == []
+
+
+def test_an_interrupted_take_knows_its_request_and_what_it_has(tmp_path):
+    first = TakeWriter.create(tmp_path, ID, {"request": {"shot": "tower"}})
+    first.write(ready("comp.1001.exr", b"one", 1001))
+    (first.path / ".part-comp.1002.exr").write_bytes(b"hal")  # what a kill leaves
+    again = TakeWriter.resume(first.path)
+    assert again.take_id == ID and again.note["request"] == {"shot": "tower"}
+    assert again.have == {"comp.1001.exr": hashlib.sha256(b"one").hexdigest()}
+    finish(again)
+    assert names(first.path) == ["comp.1001.exr", "comp.1002.exr", "take.json"]
+
+
+def test_a_finished_take_is_not_gone_on_with(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    finish(writer)
+    with pytest.raises(StorageError, match="no unfinished take"):
+        TakeWriter.resume(writer.path)
+
+
+def test_a_file_that_is_there_with_other_content_is_never_overwritten(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    (writer.path / "comp.1001.exr").write_bytes(b"the artist's own")
+    with pytest.raises(StorageError, match="there already"):
+        writer.write(ready("comp.1001.exr", b"ours", 1001))
+    assert (writer.path / "comp.1001.exr").read_bytes() == b"the artist's own"
+    assert names(writer.path) == ["comp.1001.exr", "unfinished.json"]
+
+
+def test_the_same_file_twice_is_written_once(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    path = writer.write(ready("comp.1001.exr", b"one", 1001))
+    before = path.stat().st_mtime_ns
+    assert writer.write(ready("comp.1001.exr", b"one", 1001)) == path and path.stat().st_mtime_ns == before
+
+
+def test_bytes_that_are_not_what_the_hash_says_are_not_written(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    with pytest.raises(StorageError, match="damaged"):
+        writer.write(FileReady("comp", 1001, "comp.1001.exr", "0" * 64, b"one"))
+    assert names(writer.path) == ["unfinished.json"]
+
+
+@pytest.mark.parametrize("name", ["../evil.exr", "/tmp/evil.exr", "a/b.exr", ".hidden", "unfinished.json", ""])
+def test_a_server_can_not_name_a_path(tmp_path, name):
+    writer = TakeWriter.create(tmp_path / "shot", ID)
+    with pytest.raises(StorageError):
+        writer.write(ready(name, b"x"))
+    assert names(tmp_path) == ["shot"] and names(writer.path) == ["unfinished.json"]
+
+
+def run(script: str, *values: str) -> str:
+    """What a script printed, run by another process that finds our packages."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-c", script, *values], stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
+
+
+FULL_DISK = """
+import resource, signal, sys, hashlib
+from platebridge.takes import TakeWriter
+from platebridge.events import FileReady
+from platebridge.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+writer = TakeWriter.create(sys.argv[1], "1" * 32)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+data = bytes(500_000)
+try:
+    writer.write(FileReady("comp", 1001, "comp.1001.exr", hashlib.sha256(data).hexdigest(), data))
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit that plays a full disk is POSIX")
+def test_a_full_disk_is_a_sentence_and_leaves_no_broken_file(tmp_path):
+    said = run(FULL_DISK, str(tmp_path))
+    assert "disk is full" in said and "comp.1001.exr" in said
+    assert names(tmp_path / "take_0001") == ["unfinished.json"]
+
+
+def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="file"):
+        TakeWriter.create(tmp_path / "file" / "shot", ID)
+
+
+READ_ONLY = """
+import os, tempfile, hashlib
+from platebridge.takes import TakeWriter
+from platebridge.events import FileReady
+from platebridge.errors import StorageError
+if os.getuid() == 0:
+    os.setuid(65534)  # root may write anywhere
+with tempfile.TemporaryDirectory() as folder:
+    writer = TakeWriter.create(folder, "1" * 32)
+    writer.path.chmod(0o500)
+    try:
+        writer.write(FileReady("comp", 1001, "comp.1001.exr", hashlib.sha256(b"one").hexdigest(), b"one"))
+    except StorageError as error:
+        print(error, sorted(os.listdir(writer.path)))
+    writer.path.chmod(0o700)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folder modes are POSIX")
+def test_a_read_only_folder_is_a_sentence_with_the_mend_and_leaves_no_broken_file():
+    said = run(READ_ONLY)
+    assert "no access. Choose a folder" in said and "['unfinished.json']" in said
+
+
+def test_access_and_full_disks_have_sentences_of_their_own():
+    sentences = {errno.EACCES: "no access", errno.EROFS: "no access", errno.ENOSPC: "disk is full", errno.ENOENT: "not exist"}
+    for number, words in sentences.items():
+        assert words in str(takes.storage_error(OSError(number, "x"), "take"))
+
+
+def test_verify_names_each_file_that_is_missing_or_altered(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    finish(writer)
+    (writer.path / "comp.1001.exr").unlink()
+    (writer.path / "comp.1002.exr").write_bytes(b"tw0")
+    assert verify_take(writer.path) == ["comp.1001.exr is missing.", "comp.1002.exr was altered."]
+
+
+def test_takes_are_listed_with_unfinished_ones(tmp_path):
+    assert list_takes(tmp_path / "nothing") == []
+    finish(TakeWriter.create(tmp_path, "a" * 32))
+    TakeWriter.create(tmp_path, "b" * 32, {"endpoint": "here"})
+    found = list_takes(tmp_path)
+    assert [(t.number, t.finished) for t in found] == [(1, True), (2, False)]
+    assert found[0].document["take_id"] == "a" * 32 and found[1].note == {"endpoint": "here", "take_id": "b" * 32}
+
+
+def test_a_damaged_take_json_is_an_input_error(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    (writer.path / "take.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        read_take(writer.path)
