@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-#: Alpha below this is nothing: such a pixel has no depth of its own.
+#: Alpha up to this is made nothing: it cannot be seen, and such a pixel has no depth of its own.
 CLEAR = 1e-4
 
 
@@ -222,14 +222,18 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
             total[1, live] += (part * got[2]).sum(1)
             total[2, live] += (part * z).sum(1)
             through[live] *= stay.prod(1)
-            first = torch.where(got[0] > 1e-4, z - 0.5 * dz, torch.full_like(z, torch.inf).expand_as(got[0])).amin(1)
+            first = torch.where(stay < 1 - 1e-6, z - 0.5 * dz, torch.full_like(z, torch.inf).expand_as(got[0])).amin(1)
             front[live] = torch.minimum(front[live], first)
         alphas.append(1 - through)
         depths.append(total[2].clone())
     alpha = 1 - through
-    depth = torch.where(alpha > CLEAR, total[2] / alpha.clamp_min(1e-9), torch.full_like(alpha, torch.inf))
-    deep = Deep(near + chunk * dz * torch.arange(planes + 1, device=device), torch.stack(alphas).view(-1, h, w),
-                torch.stack(depths).view(-1, h, w), front.view(h, w))
+    # A trace is nothing, in every array alike: or a pixel could have alpha and no front to hold it out by.
+    there = (alpha > CLEAR) & torch.isfinite(front)
+    total, alpha = total * there, alpha * there
+    infinite = torch.full_like(alpha, torch.inf)
+    depth = torch.where(there, total[2] / alpha.clamp_min(1e-9), infinite)
+    deep = Deep(near + chunk * dz * torch.arange(planes + 1, device=device), (torch.stack(alphas) * there).view(-1, h, w),
+                (torch.stack(depths) * there).view(-1, h, w), torch.where(there, front, infinite).view(h, w))
     return Passes(total[0].view(h, w), total[1].view(h, w), alpha.view(h, w), depth.view(h, w), deep)
 
 
@@ -254,8 +258,8 @@ def _filled(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     out = top / below.clamp_min(1e-9)
     for top, below in reversed(stack):
         up = F.interpolate(out[None], below.shape, mode="bilinear", align_corners=False)[0]
-        out = torch.where(below > CLEAR, top / below.clamp_min(1e-9), up)
-    return out
+        out = torch.where(below > 1e-7, top / below.clamp_min(1e-9), up)
+    return torch.where(weight > 1e-7, values, out)
 
 
 def resized(deep: Deep, size) -> Deep:
@@ -271,8 +275,8 @@ def resized(deep: Deep, size) -> Deep:
     mean = deep.cumulative_depth / deep.cumulative_alpha.clamp_min(1e-9)
     mean = torch.where(deep.cumulative_alpha > 1e-7, mean, deep.planes.view(-1, 1, 1).expand_as(mean))
     front = torch.where(torch.isfinite(deep.front), deep.front, deep.planes[-1])[None]
-    rows = _filled(torch.cat([part, mean, front]), alpha * (alpha > CLEAR))
-    if not bool((alpha > CLEAR).any()):
+    rows = _filled(torch.cat([part, mean, front]), alpha)
+    if not bool((alpha > 0).any()):
         rows[:k], rows[-1] = 0.0, deep.planes[-1]
     if (h, w) != tuple(alpha.shape):
         rows = F.interpolate(rows[None], (h, w), mode="bilinear", align_corners=False)[0]

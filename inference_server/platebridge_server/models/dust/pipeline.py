@@ -50,7 +50,7 @@ def card() -> dict:
 def noise(seed: int, frame: int, size) -> torch.Tensor:
     """(3, H, W) unit noise of one frame of the shot. It depends on seed, frame number and size, never on windows."""
     state = np.random.SeedSequence([seed & 0xFFFFFFFFFFFFFFFF, frame & 0xFFFFFFFF]).generate_state(1, np.uint64)[0]
-    return torch.randn(3, *size, generator=torch.Generator().manual_seed(int(state >> 1)))
+    return torch.randn(3, *size, generator=torch.Generator().manual_seed(int(state) >> 1))
 
 
 class DustPipeline(DiffusionPipeline):

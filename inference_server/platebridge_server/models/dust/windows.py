@@ -28,7 +28,7 @@ class Window:
 
 
 def plan(frames: range, length: int = 16, overlap: int = 4) -> list[Window]:
-    """Windows over consecutive frames, of one length of at most `length`, neighbours sharing at least `overlap`.
+    """Windows over consecutive frames, of at most `length` each, neighbours sharing `overlap`.
 
     At each frame the weights of all windows sum to one; they ramp linearly where two overlap. Only neighbours overlap.
     A shot that fits is one window with weights of exactly one.
@@ -36,25 +36,23 @@ def plan(frames: range, length: int = 16, overlap: int = 4) -> list[Window]:
     total = len(frames)
     if total == 0:
         return []
-    if not 0 < 2 * overlap < length:
-        raise ValueError(f"Windows of {length} frames cannot overlap by {overlap}: the overlap must be less than half of the window.")
+    if not 0 < 3 * overlap <= length:
+        raise ValueError(f"Windows of {length} frames cannot overlap by {overlap}: the overlap can be a third of the window at most.")
     if total <= length:
         return [Window(frames.start, (1.0,) * total)]
     count = math.ceil((total - overlap) / (length - overlap))
-    # Equal windows, as short as will do: the network's cost is per frame, and a sliver of a window is wasted.
-    size = math.ceil((total + (count - 1) * overlap) / count)
-    firsts = [min(k * (size - overlap), total - size) for k in range(count)]
+    # Windows as short as will do, and as equal: the network's cost is per frame, and a sliver of a window is wasted.
+    least, longer = divmod(total + (count - 1) * overlap, count)
+    sizes = [least + (k < longer) for k in range(count)]
+    firsts = [sum(sizes[:k]) - k * overlap for k in range(count)]
+    ramp = [(i + 1) / (overlap + 1) for i in range(overlap)]
     out = []
-    for k, first in enumerate(firsts):
+    for k, (first, size) in enumerate(zip(firsts, sizes)):
         weights = [1.0] * size
         if k:
-            shared = firsts[k - 1] + size - first
-            for i in range(shared):
-                weights[i] = (i + 1) / (shared + 1)
+            weights[:overlap] = ramp
         if k + 1 < count:
-            shared = first + size - firsts[k + 1]
-            for i in range(shared):
-                weights[size - shared + i] = 1.0 - (i + 1) / (shared + 1)
+            weights[size - overlap :] = [1.0 - weight for weight in ramp]
         out.append(Window(frames.start + first, tuple(weights)))
     return out
 

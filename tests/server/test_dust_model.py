@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dust model as callers see it: windows that change nothing, seeds, resuming, cancelling, and the weights that ship."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from platebridge.errors import Cancelled  # noqa: E402
+from platebridge_server.models import dust  # noqa: E402
+from platebridge_server.models.dust import condition, pipeline, windows  # noqa: E402
+
+SIZE = (48, 64)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Pictures this small are slower on more threads, much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The same pipeline with a tiny network of random weights: what is tested here does not depend on training."""
+    torch.manual_seed(0)
+    network = dust.DustUNet(widths=(8, 12), blocks=(1, 1), embedding=16)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return dust.DustPipeline(network.eval(), dust.DustScheduler())
+
+
+def guide(frame):
+    """A soft ball that grows, at a quarter of SIZE."""
+    y, x = np.mgrid[0:12, 0:16].astype(np.float32)
+    away = np.hypot(x - 7 - 0.1 * frame, y - 6)
+    alpha = np.clip((3.5 + 0.05 * frame - away) / 2, 0, 1)
+    return {"sun": 0.7 * alpha, "ambient": 0.5 * alpha, "alpha": alpha, "depth": np.where(alpha > 0, 20 + 0.1 * x, np.inf)}
+
+
+def made(pipe, frames=range(1, 7), seed=3, **options):
+    return {number: np.stack(list(got.values())) for number, got in pipe.sample(guide, frames, SIZE, seed, **{"steps": 3, **options})}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@given(total=st.integers(1, 400), length=st.integers(3, 40), data=st.data())
+def test_windows_cover_every_frame_with_weights_that_sum_to_one(total, length, data):
+    overlap = data.draw(st.integers(1, length // 3))
+    plan = windows.plan(range(1001, 1001 + total), length, overlap)
+    weights = np.zeros(total)
+    for window in plan:
+        assert len(window.weights) <= length
+        weights[window.first - 1001 : window.first - 1001 + len(window.weights)] += window.weights
+    np.testing.assert_allclose(weights, 1.0, atol=1e-12)
+    for number in range(len(plan) - 2):  # only neighbours overlap, or the order of running would be wrong
+        assert plan[number].frames.stop <= plan[number + 2].first
+
+
+@given(count=st.integers(1, 30), levels=st.integers(1, 6))
+def test_a_window_runs_only_after_its_neighbours_had_the_level_before(count, levels):
+    plan = windows.plan(range(12 * count + 4), 16, 4)
+    done = set()
+    for window, level in windows.order(plan, levels):
+        for near in (window - 1, window, window + 1):
+            assert level == 0 or not 0 <= near < len(plan) or (near, level - 1) in done
+        done.add((window, level))
+    assert len(done) == len(plan) * levels
+
+
+def test_blending_windows_of_a_frame_wise_denoiser_changes_nothing():
+    """A denoiser that looks at single frames cannot tell windows from none."""
+    def results(length):
+        plan = windows.plan(range(50), length, 4)
+        return list(windows.run(plan, 3, lambda frames, values, level: [0.5 * v + level for v in values],
+                                lambda value, denoised, before, level: denoised + 0.1 * value, lambda frame: float(frame)))
+
+    whole, parts = results(64), results(16)
+    assert [frame for frame, _ in parts] == list(range(50))
+    np.testing.assert_allclose([v for _, v in parts], [v for _, v in whole], rtol=1e-12)
+
+
+def test_few_frames_are_held_at_a_time():
+    began, finished, most = set(), set(), 0
+
+    def begin(frame):
+        nonlocal most
+        began.add(frame)
+        most = max(most, len(began) - len(finished))
+        return 0.0
+
+    plan = windows.plan(range(600), 16, 4)
+    for frame, _ in windows.run(plan, 4, lambda frames, values, level: values, lambda v, d, b, s: d, begin):
+        finished.add(frame)
+    assert most <= 16 * 5
+
+
+def test_a_shot_that_fits_one_window_is_not_windowed(small):
+    assert same(made(small), made(small, window=64, overlap=1))
+
+
+def test_the_same_seed_gives_the_same_bits(small):
+    assert same(made(small, window=4, overlap=1), made(small, window=4, overlap=1))
+
+
+def test_noise_belongs_to_the_frame_not_to_the_range():
+    assert torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(5, 1010, SIZE))
+    assert not torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(5, 1011, SIZE))
+    assert not torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(6, 1010, SIZE))
+
+
+@pytest.mark.parametrize("first", [1, 2, 9, 14, 20, 22])
+def test_going_on_after_a_break_gives_the_same_bits_as_never_stopping(small, first):
+    frames = range(1, 23)
+    whole = made(small, frames, window=7, overlap=2)
+    rest = made(small, frames, window=7, overlap=2, first_needed_frame=first)
+    assert sorted(rest) == list(range(first, 23))
+    assert all(np.array_equal(rest[k], whole[k]) for k in rest)
+
+
+def test_going_on_near_the_end_costs_less_than_the_whole(small):
+    counts = []
+    for first in (None, 34):
+        calls = []
+        made(small, range(1, 40), window=7, overlap=2, first_needed_frame=first, on_progress=lambda done, total, calls=calls: calls.append((done, total)))
+        assert calls[-1][0] == calls[-1][1]
+        counts.append(len(calls))
+    assert counts[1] < counts[0] * 0.75
+
+
+def test_frames_come_in_order_and_the_first_long_before_the_last_call(small):
+    calls, first = [], None
+    for frame, _ in small.sample(guide, range(1, 40), SIZE, 0, 3, window=7, overlap=2, on_progress=lambda done, total: calls.append(total)):
+        first = first or (frame, len(calls))
+    assert first[0] == 1 and first[1] <= 0.5 * calls[0]
+
+
+def test_each_guide_is_read_once(small):
+    read = []
+
+    def reader(frame):
+        read.append(frame)
+        return guide(frame)
+
+    list(small.sample(reader, range(1, 23), SIZE, 0, 3, window=7, overlap=2))
+    assert sorted(read) == list(range(1, 23))
+
+
+def test_cancelling_stops_before_the_next_network_call(small):
+    calls = []
+    with pytest.raises(Cancelled):
+        made(small, on_progress=lambda done, total: calls.append(done), cancelled=lambda: len(calls) >= 2)
+    assert calls == [1, 2]
+
+
+def test_passes_keep_their_ranges_and_nothing_is_outside_the_support(small):
+    for passes in made(small).values():
+        sun, ambient, alpha = passes
+        assert passes.dtype == np.float32 and passes.shape == (3, *SIZE)
+        assert alpha.min() >= 0 and alpha.max() <= 1 and sun.min() >= 0 and ambient.min() >= 0
+        assert np.abs(passes[:, :4, -8:]).max() == 0.0
+
+
+def test_sizes_need_not_be_multiples_of_anything(small):
+    got = dict(small.sample(guide, range(1, 4), (45, 61), 0, 2))
+    assert got[3]["alpha"].shape == (45, 61)
+
+
+def test_encoding_and_decoding_are_inverse():
+    passes = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(condition.decode(condition.encode(passes)), passes)
+    assert float(condition.decode(torch.full((1, 3, 2, 2), -0.3)).abs().max()) == 0.0
+
+
+def test_depth_is_told_without_units():
+    got = guide(5)
+    alpha, depth = torch.tensor(got["alpha"])[None], torch.tensor(got["depth"], dtype=torch.float32)[None]
+    torch.testing.assert_close(condition.normal_depth(alpha, depth), condition.normal_depth(alpha, 3.0 * depth + 7.0), atol=1e-3, rtol=1e-3)
+
+
+def test_a_step_that_knows_the_answer_arrives_at_it():
+    scheduler = dust.DustScheduler()
+    for steps in (1, 2, 4, 9):
+        scheduler.set_timesteps(steps)
+        sample, before, answer = torch.randn(8) * 14, None, torch.linspace(-1, 1, 8)
+        assert float(scheduler.sigmas[0]) == pytest.approx(14.0)
+        assert steps == 1 or float(scheduler.sigmas[-1]) == pytest.approx(0.1)
+        for level in range(steps):
+            sample, before = scheduler.advance(sample, answer, before, level), answer
+        torch.testing.assert_close(sample, answer)
+
+
+def test_diffusers_step_and_ours_agree():
+    scheduler = dust.DustScheduler()
+    scheduler.set_timesteps(4)
+    sample = other = torch.randn(6) * 14
+    before = None
+    for level, sigma in enumerate(scheduler.timesteps):
+        denoised = torch.tanh(sample)
+        sample, before = scheduler.advance(sample, denoised, before, level), denoised
+        other = scheduler.step(torch.tanh(other), sigma, other).prev_sample
+    torch.testing.assert_close(sample, other)
+
+
+def test_saving_and_loading_gives_the_same_dust(small, tmp_path):
+    small.save_pretrained(tmp_path)
+    again = dust.DustPipeline(dust.DustUNet.from_pretrained(tmp_path / "unet"), dust.DustScheduler.from_pretrained(tmp_path / "scheduler"))
+    assert same(made(small), made(again))
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_calling_the_pipeline_gives_what_sample_gives(small):
+    frames = small([guide(n) for n in range(4)], SIZE, seed=3, num_inference_steps=3).frames
+    assert np.array_equal(frames, np.stack(list(made(small, range(4)).values())))
+
+
+def test_shipped_weights_are_those_of_the_card():
+    card = dust.card()
+    assert pipeline.weights_sha256() == card["weights_sha256"]
+    assert card["licence"] == "Apache-2.0" and card["name"] == "dust"
+    assert (pipeline.WEIGHTS / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size < 20e6
+
+
+def test_other_weights_are_refused(monkeypatch):
+    monkeypatch.setattr(pipeline, "weights_sha256", lambda folder=None: "0" * 64)
+    with pytest.raises(dust.WeightsDiffer):
+        dust.load()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return dust.load()
+
+
+def coarse(passes):
+    return torch.nn.functional.avg_pool2d(torch.from_numpy(passes)[None], 8)[0].numpy()
+
+
+def test_a_seed_changes_the_detail_and_not_the_composition(shipped):
+    one, two = (made(shipped, range(4), seed=seed, steps=4)[2] for seed in (1, 2))
+    fine, large = np.abs(one - two).mean(), np.abs(coarse(one) - coarse(two)).mean()
+    assert fine > 0
+    assert large < 0.6 * fine
+    assert large < 0.02
+
+
+def test_the_shipped_model_keeps_to_the_guide(shipped):
+    got = made(shipped, range(4), steps=4)[2]
+    low = torch.nn.functional.avg_pool2d(torch.from_numpy(got)[None], 4)[0].numpy()
+    wanted = np.stack([guide(2)[k] for k in ("sun", "ambient", "alpha")])
+    assert np.abs(low - wanted).mean() < 0.04

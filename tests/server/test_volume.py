@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Light and the ray march, against what can be worked out by hand: Beer and Lambert, pinholes, and the law of holdout."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from platebridge_server.guide import volume  # noqa: E402
+
+CELL = 0.25
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Grids this small are slower on more threads, much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+LOOK_ALONG_Y = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1.0, -10.0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # at y = -10, up is z
+
+
+def box(value=1.0, shape=(16, 16, 16)):
+    """A full box, but for the outermost cells, so that its faces are half a cell soft and no more."""
+    density = torch.zeros(shape)
+    density[1:-1, 1:-1, 1:-1] = value
+    return density
+
+
+def see(density, size=(48, 64), extinction=0.6, focal=120.0, steps=160, sun=(0.0, 0.0, 1.0), camera=LOOK_ALONG_Y, **more):
+    return volume.march(density, (-2.0, -2.0, -2.0), CELL, camera, (focal, focal), (size[1] / 2, size[0] / 2), size, extinction, sun,
+                        steps=steps, **more)
+
+
+def test_alpha_of_a_uniform_box_is_beers_law():
+    passes = see(box())
+    assert float(passes.alpha[24, 32]) == pytest.approx(1 - math.exp(-0.6 * 14 * CELL), abs=0.01)
+    assert float(passes.alpha[0, 0]) == 0.0
+
+
+def test_alpha_does_not_depend_on_the_number_of_steps():
+    few, many = see(box(), steps=60), see(box(), steps=300)
+    assert float((few.alpha - many.alpha).abs().max()) < 0.02
+
+
+def test_depth_is_along_the_axis_and_that_of_a_thin_wall():
+    density = torch.zeros(16, 16, 16)
+    density[1:-1, 8, 1:-1] = 4.0  # a wall whose middle is at y = -2 + 8.5 * .25
+    passes = see(density, extinction=8.0, steps=400)
+    expected = 10.0 - 2.0 + 8.5 * CELL
+    for row, column in ((24, 32), (24, 48), (12, 20)):  # off the axis too: not along the ray
+        assert float(passes.depth[row, column]) == pytest.approx(expected, abs=0.15)
+    assert math.isinf(float(passes.depth[0, 0]))
+
+
+def test_a_cloud_is_where_the_camera_should_see_it():
+    density = torch.zeros(16, 16, 16)
+    density[12, 8, 12] = 5.0  # at x = z = 1.125, y = .125: right of the middle and above it
+    alpha = see(density, extinction=5.0).alpha
+    row, column = divmod(int(alpha.argmax()), 64)
+    depth = 10.125
+    assert column + 0.5 == pytest.approx(32 + 120 * 1.125 / depth, abs=1.0)
+    assert row + 0.5 == pytest.approx(24 - 120 * 1.125 / depth, abs=1.0)
+
+
+def test_passes_are_premultiplied_and_in_range():
+    passes = see(box(1.5), extinction=2.0)
+    for light in (passes.sun, passes.ambient):
+        assert float(light.min()) >= 0.0
+        assert bool((light <= passes.alpha + 1e-5).all())
+
+
+def test_the_side_towards_the_sun_is_the_bright_one():
+    left = see(box(), extinction=3.0, sun=(-1.0, 0.0, 0.2)).sun
+    assert float(left[24, 20]) > 1.5 * float(left[24, 44])
+
+
+@pytest.mark.parametrize("sun", [(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.6, 0.3, 0.74), (-0.5, 0.8, 0.33)])
+def test_optical_depth_of_a_uniform_box_is_its_path(sun):
+    extinction = torch.ones(24, 24, 24)
+    cell = 0.1
+    depth = volume._swept(extinction, sun, cell)
+    norm = math.sqrt(sum(v * v for v in sun))
+    path = min((1.2 / abs(v / norm)) for v in sun if v)
+    assert float(depth[12, 12, 12]) == pytest.approx(path, rel=0.12)
+
+
+def test_a_shadow_falls_where_the_sun_is_behind_the_dust():
+    density = box(1.0)
+    sun = (0.0, 0.0, 1.0)
+    lit = volume.light(density, CELL, 0.6, sun)
+    points = torch.tensor([[0.0, 0.0, -3.0], [3.5, 0.0, -3.0], [0.0, 0.0, 3.0]])
+    got = volume.sun_transmittance(points, lit, (-2.0, -2.0, -2.0), CELL, sun)
+    assert float(got[0]) == pytest.approx(math.exp(-0.6 * 14 * CELL), abs=0.02)
+    assert float(got[1]) == 1.0 and float(got[2]) == 1.0
+
+
+def test_no_dust_gives_empty_passes():
+    passes = see(torch.zeros(16, 16, 16))
+    assert float(passes.alpha.abs().sum()) == 0.0
+    sun, ambient, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), 5.0))
+    assert float(alpha.sum()) == 0.0 and bool(torch.isinf(depth).all())
+
+
+def test_dust_behind_the_camera_is_not_seen():
+    behind = LOOK_ALONG_Y.clone()
+    behind[1, 3] = 20.0
+    assert float(see(box(), camera=behind).alpha.max()) == 0.0
+
+
+def cloud():
+    z, y, x = torch.meshgrid(*(torch.linspace(-2, 2, 32),) * 3, indexing="ij")
+    density = (torch.sin(3 * x) + torch.cos(4 * y) + torch.sin(5 * z) > 0).float() * ((x * x + y * y + z * z) < 2.2)
+    return volume.march(density, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), 1.5, (0.3, 0.2, 0.9), planes=10)
+
+
+def test_holdout_behind_everything_changes_nothing():
+    passes = cloud()
+    sun, ambient, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), torch.inf))
+    assert torch.equal(alpha, passes.alpha) and torch.equal(sun, passes.sun) and torch.equal(ambient, passes.ambient)
+    there = alpha > 1e-3
+    torch.testing.assert_close(depth[there], passes.depth[there], rtol=1e-3, atol=1e-2)
+
+
+def test_holdout_before_everything_leaves_exactly_nothing():
+    passes = cloud()
+    plate = torch.where(torch.isfinite(passes.deep.front), passes.deep.front, torch.full_like(passes.deep.front, 3.0))
+    sun, _, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, plate)
+    assert float(alpha.abs().max()) == 0.0 and float(sun.abs().max()) == 0.0
+    assert bool(torch.isinf(depth).all())
+
+
+def test_held_out_alpha_grows_with_the_plates_depth_and_its_depth_stays_before_the_plate():
+    passes = cloud()
+    before = torch.zeros(48, 64)
+    for plate in torch.linspace(8.0, 12.5, 19):
+        held = torch.full((48, 64), float(plate))
+        _, _, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, held)
+        assert bool((alpha >= before - 1e-6).all()) and bool((alpha <= passes.alpha + 1e-6).all())
+        assert bool((depth[alpha > 0] <= plate).all())
+        before = alpha
+
+
+def test_holdout_agrees_with_a_march_through_the_cut_cloud():
+    density = box(1.0, (32, 32, 32))
+    whole = volume.march(density, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), 0.5, (0, 0, 1.0), planes=10)
+    cut = density.clone()
+    cut[:, 16:] = 0.0  # nothing beyond y = 0, that is depth 10
+    near = volume.march(cut, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), 0.5, (0, 0, 1.0), planes=10)
+    _, _, alpha, _ = volume.holdout(whole.sun, whole.ambient, whole.alpha, whole.deep, torch.full((48, 64), 10.0))
+    assert float((alpha - near.alpha)[14:34, 14:50].abs().max()) < 0.03
+
+
+def test_holdout_at_a_finer_size_cuts_as_sharply_as_the_plate():
+    passes = cloud()
+    up = [torch.nn.functional.interpolate(p[None, None], (192, 256), mode="bilinear")[0, 0] for p in (passes.sun, passes.ambient, passes.alpha)]
+    plate = torch.full((192, 256), torch.inf)
+    plate[:, 128:] = 5.0  # a post before the right half
+    _, _, alpha, _ = volume.holdout(*up, passes.deep, plate)
+    assert torch.equal(alpha[:, :128], up[2][:, :128])
+    assert float(alpha[:, 128:].abs().max()) == 0.0
