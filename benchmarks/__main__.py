@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks [wire] [generation] [memory] [--json FILE]`: prints a table, writes one flat JSON of figures."""
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from . import generation, wire
+
+PARTS = {"wire": wire.measure, "generation": generation.measure, "memory": generation.memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help="wire, generation, memory; all when none is named")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    console = Console()
+    unknown = set(chosen.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    figures = {}
+    with tempfile.TemporaryDirectory(prefix="platebridge-bench-") as folder:
+        for name in chosen.parts or PARTS:
+            figures.update(PARTS[name](Path(folder) / name, lambda text: console.print(f"[dim]{text}[/dim]")))
+    table = Table("figure", "value")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}")
+    console.print(table)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
+        console.print(f"Written: {chosen.json}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generating: here against through Blender and a server, a second take against the first, memory of short and long shots."""
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import psutil
+
+from . import server, shot
+
+WIDTH, HEIGHT, FRAMES = 480, 270, 48
+SMALL = (240, 136)  # memory is compared at one small size, so that 240 frames take minutes
+
+
+def generate(options: List[str], out: Path, *more: str) -> Dict[str, float]:
+    """Runs `platebridge generate`; gives seconds, seconds to the first frame on disk, peak_mb, and the take's own stages."""
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "platebridge_server", "generate", *options, "--out", str(out), *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    watch = _Watch(process, out)
+    error = process.communicate()[1]
+    seconds = time.perf_counter() - began
+    watch.join()
+    if process.returncode:
+        raise RuntimeError(error.decode()[-2000:])
+    document = json.loads((sorted(out.glob("take_*"))[-1] / "take.json").read_text())
+    return {"seconds": seconds, "first_frame": watch.first_frame - began, "peak_mb": watch.peak / 1e6, **document["seconds"]}
+
+
+class _Watch(threading.Thread):
+    """Looks at a process now and then: its memory, and when the first comp stands in its newest take."""
+
+    def __init__(self, process: subprocess.Popen, out: Path) -> None:
+        super().__init__(daemon=True)
+        self.process, self.out, self.peak, self.first_frame = process, out, 0, float("nan")
+        self.before = set(out.glob("take_*/comp.*.exr"))
+        self.start()
+
+    def run(self) -> None:
+        at = psutil.Process(self.process.pid)
+        while self.process.poll() is None:
+            try:
+                self.peak = max(self.peak, at.memory_info().rss)
+            except psutil.NoSuchProcess:
+                return
+            if self.first_frame != self.first_frame and set(self.out.glob("take_*/comp.*.exr")) - self.before:
+                self.first_frame = time.perf_counter()
+            self.process.poll()
+            time.sleep(0.05)
+
+
+_BLENDER = """
+import sys, time
+from pathlib import Path
+import bpy
+from blender_addon import register
+folder, connection, frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+register()
+scene = bpy.context.scene
+scene.frame_start, scene.frame_end = 1001, 1000 + frames
+scene.render.resolution_x, scene.render.resolution_y, scene.render.fps = 480, 270, 24
+camera = scene.camera
+camera.location, camera.rotation_euler, camera.data.lens = (0, 0, 2), (1.5707963267948966, 0, 0), 35
+s = scene.platebridge
+s.shot, s.take_root, s.connection, s.plate_source, s.depth_source, s.mask_source, s.vectors_source = "bench", str(folder / "blender"), connection, "FILES", "FILES", "FILES", "NONE"
+for name in ("plate", "depth", "mask"):
+    setattr(s, name + "_files", str(folder / name / (name + ".####.exr")))
+began = time.perf_counter()
+result = bpy.ops.platebridge.generate()
+print("SECONDS", time.perf_counter() - began, result, flush=True)
+"""
+
+
+def through_blender(folder: Path, connection: Path) -> float:
+    """Seconds of the operator Generate in headless Blender on the same files."""
+    run = subprocess.run([sys.executable, "-c", _BLENDER, str(folder), str(connection), str(FRAMES)], capture_output=True, text=True)
+    lines = [line for line in run.stdout.splitlines() if line.startswith("SECONDS")]
+    if not lines or "FINISHED" not in lines[0]:
+        raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
+    return float(lines[0].split()[1])
+
+
+def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[str, float]:
+    """Medians of `repeats` runs; here and through Blender take turns, so both meet the same machine."""
+    options = shot.make(folder / "shot", WIDTH, HEIGHT, FRAMES)
+    here: List[Dict[str, float]] = []
+    bridge: List[float] = []
+    for n in range(repeats):
+        say(f"generating here, run {n + 1} of {repeats}")
+        here.append(generate(options, folder / "here"))
+        with server.running(folder / f"server{n}") as connection:
+            say(f"generating through Blender and a server, run {n + 1} of {repeats}")
+            bridge.append(through_blender(folder / "shot", connection))
+    say("a second take of the same plate")
+    with server.running(folder / "server-again") as connection:
+        first = [generate(options, folder / "again", "--server", str(connection), "--seed", "1")]
+        second = [generate(options, folder / "again", "--server", str(connection), "--seed", str(n)) for n in (2, 3)]
+    say("a draft")
+    draft = generate(options, folder / "draft", "--draft")
+    median = {key: statistics.median(row[key] for row in here) for key in here[0]}
+    alone = statistics.median(row["total"] for row in here)  # without the interpreter's start, as Blender runs already
+    return {
+        "bridge_overhead": statistics.median(bridge) / alone, "bridge_seconds": statistics.median(bridge), "here_seconds": alone,
+        "second_take": statistics.median(r["seconds"] for r in second) / first[0]["seconds"],
+        "guide_seconds": median["guide"], "dust_seconds_per_frame": median["generating"] / FRAMES,
+        "draft_seconds_per_frame": draft["generating"] / FRAMES, "first_frame_seconds": median["first_frame"],
+    }
+
+
+def memory(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
+    """peak_mb_48, peak_mb_240: the largest resident set of `platebridge generate`, and their ratio."""
+    peaks = {}
+    for frames in (48, 240):
+        say(f"memory of {frames} frames")
+        options = shot.make(folder / f"long{frames}", *SMALL, frames)
+        peaks[frames] = generate(options, folder / f"out{frames}", "--draft")["peak_mb"]
+    return {"peak_mb_48": peaks[48], "peak_mb_240": peaks[240], "peak_240_vs_48": peaks[240] / peaks[48]}
