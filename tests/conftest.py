@@ -126,6 +126,24 @@ def write_exr(path: Path, pixels, channels, kind: str = "float", data=None, disp
     return Path(path)
 
 
+@pytest.fixture(name="write_exr")
+def _write_exr():
+    """`write_exr(path, pixels, channels, kind, data, display, attributes)` as above: tests can't import from here."""
+    return write_exr
+
+
+@pytest.fixture
+def make_shot(tmp_path: Path):
+    """`make_shot(width=…, height=…, frames=…, first=…, plate_type=…)`: a shot of another size, in a folder of its own."""
+    made = []
+
+    def make(**how) -> TinyShot:
+        made.append(make_tiny_shot(tmp_path / ("shot_%d" % len(made)), **how))
+        return made[-1]
+
+    return make
+
+
 @pytest.fixture
 def tiny_shot(tmp_path: Path) -> TinyShot:
     """96x64, frames 1001 to 1008."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ MAGIC = b"v/1\x01"
 MAX_SIDE, MAX_PIXELS, MAX_BYTES, MAX_PARTS, MAX_CHANNELS = 32768, 1 << 29, 1 << 33, 256, 1024
 #: Compressions that lose nothing. A file in another one is written anew in ZIP: bit for bit is worth more than its size.
 LOSSLESS = ("none", "rle", "zips", "zip", "piz")
+#: So much is looked at for lists of channels: headers are a few kB, though a Cryptomatte's names can be long.
+HEADER_BYTES = 1 << 18
+_OTHERS = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
 _TYPES = {
     "half": (oiio.HALF, np.dtype(np.float16)),
     "float": (oiio.FLOAT, np.dtype(np.float32)),
@@ -203,7 +208,7 @@ def _opened(path: Path, where: Where):
     again = "Write this frame again."
     try:
         with open(path, "rb") as raw:
-            start = raw.read(4)
+            start = raw.read(HEADER_BYTES)
     except FileNotFoundError:
         raise InputError(
             "The file %s is missing." % Path(path).name,
@@ -217,17 +222,13 @@ def _opened(path: Path, where: Where):
         ) from None
     if not start:
         raise InputError("The file is empty (0 bytes).", again, input=where.input, frame=where.frame)
-    if start != MAGIC:
-        kind = {
-            b"\x89PNG": "a PNG",
-            b"\xff\xd8\xff\xe0": "a JPEG",
-            b"\xff\xd8\xff\xe1": "a JPEG",
-            b"II*\0": "a TIFF",
-            b"MM\0*": "a TIFF",
-        }.get(start, "not an OpenEXR file")
+    if start[:4] != MAGIC:
+        kind = next((kind for magic, kind in _OTHERS.items() if start.startswith(magic)), "not an OpenEXR file")
         raise InputError(
             "The file is %s, whatever its name says." % kind, "Convert it to a scene-linear OpenEXR.", input=where.input, frame=where.frame
         )
+    if _subsampled(start):
+        raise _refused("subsampled", where)
     file = oiio.ImageInput.open(str(path))  # by content: files of the spool have no suffix
     if file is None:
         raise _refused(oiio.geterror(), where)
@@ -235,6 +236,17 @@ def _opened(path: Path, where: Where):
         yield file
     finally:
         file.close()
+
+
+def _subsampled(start: bytes) -> bool:
+    """Whether a channel has fewer samples than pixels. OIIO 3.0 would read such a file as if it had not (3.2 refuses it)."""
+    for found in re.finditer(rb"channels\0chlist\0....", start, re.DOTALL):
+        at = found.end()
+        while 0 < (end := start.find(b"\0", at)) != at and end + 17 <= len(start):
+            if struct.unpack_from("<2i", start, end + 9) != (1, 1):
+                return True
+            at = end + 17
+    return False
 
 
 def _refused(reason: str, where: Where) -> InputError:
