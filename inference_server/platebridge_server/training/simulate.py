@@ -211,6 +211,21 @@ def _render(smoke: solver.Smoke, view: View, frame: int, scale: int, steps: int)
     return torch.stack([passes.sun, passes.ambient, passes.alpha]), passes.depth
 
 
+def emit(points, smoke: solver.Smoke) -> solver.Sources | None:
+    """What `Collapse.points` gives, splatted into one smoke's grid."""
+    if points is None:
+        return None
+    at, velocity, space, density, weight, push = (torch.from_numpy(column) for column in points)
+    return solver.splat_sources(at, velocity=velocity, fraction=space / smoke.cell**3, shape=smoke.shape, cell=smoke.cell,
+                                origin=smoke.origin, density=density, weight=weight, divergence=push)
+
+
+def boxed(shape, settings: solver.SmokeSettings, seed: int) -> solver.Smoke:
+    """Still air in a box of height 1, its floor's middle at the origin."""
+    cell = 1.0 / shape[2]
+    return solver.Smoke(shape, cell, (-0.5 * shape[0] * cell, -0.5 * shape[1] * cell, 0.0), "cpu", settings, seed)
+
+
 def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
     """Both clips of a seeded collapse. The same seed gives the same bits on the same machine and thread count."""
     random = np.random.default_rng([seed, 1])
@@ -225,11 +240,7 @@ def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
     draw = pace if slow else dials
     first = int(draw.integers(6, 24) if slow else draw.integers(2, 9))
     starts = (first, first + CLIP_FRAMES + int(draw.integers(4, 32) if slow else draw.integers(0, 11)))
-    smokes = []
-    for shape in (fine, coarse):
-        cell = 1.0 / shape[2]
-        origin = (-0.5 * shape[0] * cell, -0.5 * shape[1] * cell, 0.0)
-        smokes.append(solver.Smoke(shape, cell, origin, "cpu", settings, seed))
+    smokes = [boxed(shape, settings, seed) for shape in (fine, coarse)]
     taken: list[list] = [[], []]
     steps = 1 if slow else 2
     for frame in range(starts[-1] + CLIP_FRAMES):
@@ -237,11 +248,7 @@ def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
             emitted = event.points((frame * steps + part) * STEP)
             target = None
             for smoke in reversed(smokes):  # the coarse one first: the fine one is pulled towards it
-                sources = None
-                if emitted is not None:
-                    at, velocity, space, density, weight, push = (torch.from_numpy(column) for column in emitted)
-                    sources = solver.splat_sources(at, velocity=velocity, fraction=space / smoke.cell**3, shape=smoke.shape, cell=smoke.cell,
-                                                   origin=smoke.origin, density=density, weight=weight, divergence=push)
+                sources = emit(emitted, smoke)
                 smoke.step(STEP, sources, wind, target, NUDGE if target is not None else 0.0)
                 if target is None:
                     nx, ny, nz = fine

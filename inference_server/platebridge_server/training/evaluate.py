@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How good the dust is: figures on simulations that were never trained on, beside those of the upsampled guide.
+
+It knows the pipeline, clips and metrics. It must not know the training loop.
+
+All metrics are of encoded passes (`condition.encode`) over a whole clip (frames, 3, h, w), unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from platebridge_server.guide import solver, volume
+from platebridge_server.models.dust import condition as told
+from platebridge_server.models.dust import pipeline as dust
+from platebridge_server.training import data, simulate
+
+SOFT_SIGMA = 2.6
+FRAMES = 12  # of each clip; the windowed run takes all twenty of one
+SEED = 1
+
+
+def spectrum(clip: torch.Tensor) -> torch.Tensor:
+    """(3, 12) power of (frames, 3, h, w) in twelve quarter-octave bins over the three octaves below Nyquist, Hann window."""
+    height, width = clip.shape[-2:]
+    window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
+    power = torch.fft.fft2(clip * window).abs().square().mean(0)
+    fy, fx = torch.meshgrid(torch.fft.fftfreq(height), torch.fft.fftfreq(width), indexing="ij")
+    octave = torch.log2(torch.sqrt(fy**2 + fx**2).clamp_min(1e-6) / 0.5)  # 0 at Nyquist
+    number = torch.floor((octave + 3) * 4).long()
+    return torch.stack([power[:, number == k].mean(1) for k in range(12)], dim=1)
+
+
+def _patches(level: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """(patches, 49 * c): the 7x7 patches of a level at the places chosen among all."""
+    return F.unfold(level, 7).transpose(1, 2).reshape(-1, 49 * level.shape[1])[chosen]
+
+
+def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
+    """Sliced Wasserstein distance of 7x7 patches where there is dust, per level of a Laplacian pyramid, finest first."""
+    out = []
+    for number in range(3):
+        random = torch.Generator().manual_seed(number)
+        low, low_truth = F.avg_pool2d(clip, 2), F.avg_pool2d(truth, 2)
+        last = number == 2
+        a = clip if last else clip - F.interpolate(low, clip.shape[-2:], mode="bilinear", align_corners=False)
+        b = truth if last else truth - F.interpolate(low_truth, truth.shape[-2:], mode="bilinear", align_corners=False)
+        there = torch.nonzero(F.unfold(truth[:, 2:3], 7)[:, 24].reshape(-1) > 0.02).flatten()
+        chosen = there[torch.randperm(len(there), generator=random)[:12000]]
+        a, b = _patches(a, chosen), _patches(b, chosen)
+        directions = torch.randn(a.shape[1], 192, generator=random)
+        directions /= directions.norm(dim=0)
+        out.append(float(((a @ directions).sort(0).values - (b @ directions).sort(0).values).abs().mean()))
+        clip, truth = low, low_truth
+    return out
+
+
+def guide_error(clip: torch.Tensor, guide: torch.Tensor) -> tuple[float, int]:
+    """(squared error, number of values) of the blurred and decimated result against its guide, encoded, at the guide's size."""
+    low = F.avg_pool2d(data.blurred(told.decode(clip), SOFT_SIGMA), clip.shape[-1] // guide.shape[-1])
+    error = told.encode(low) - told.encode(guide)
+    return float(error.square().sum()), error.numel()
+
+
+def restless(clip: torch.Tensor) -> float:
+    """Mean size of the second difference in time."""
+    return float((clip[:-2] - 2 * clip[1:-1] + clip[2:]).abs().mean())
+
+
+def depth_leak(clip: torch.Tensor, passes: volume.Passes) -> float:
+    """Largest alpha left on pixels where a plate that cuts through the cloud is nearer than the pixel's first dust.
+
+    clip: one frame (3, h, w) of linear passes. passes: the guide's march, whose deep planes hold it out.
+    """
+    size = clip.shape[-2:]
+    at = volume.resized(passes.deep, size)
+    there = clip[2] > 0
+    if not bool(there.any()):
+        return 0.0
+    # A tilted plate through the middle of the cloud: in front of it on one side, behind it on the other.
+    middle = float(passes.depth[torch.isfinite(passes.depth)].median())
+    reach = float(passes.deep.planes[-1] - passes.deep.planes[0])
+    plate = middle + reach * torch.linspace(-0.5, 0.5, size[1]).expand(size)
+    _, _, alpha, depth = volume.holdout(clip[0], clip[1], clip[2], passes.deep, plate)
+    if bool((depth[alpha > 0] > plate[alpha > 0]).any()):
+        raise AssertionError("Held-out dust lies behind the plate.")
+    nearer = there & (plate <= at.front)
+    return float(alpha[nearer].max()) if bool(nearer.any()) else 0.0
+
+
+class Figures:
+    """Sums over clips, so that a clip with little dust does not count as much as one with a lot."""
+
+    def __init__(self):
+        self.power, self.truth_power, self.distances, self.background = 0.0, 0.0, [], []
+        self.error, self.count, self.restless, self.truth_restless = 0.0, 0, 0.0, 0.0
+
+    def add(self, clip: torch.Tensor, truth: torch.Tensor, guide: torch.Tensor, empty: torch.Tensor) -> None:
+        """clip, truth: encoded. guide: linear, low. empty: (frames, h, w) bool, where there is nothing."""
+        self.power, self.truth_power = self.power + spectrum(clip), self.truth_power + spectrum(truth)
+        self.distances.append(sliced_distance(clip, truth))
+        error, count = guide_error(clip, guide)
+        self.error, self.count = self.error + error, self.count + count
+        self.restless, self.truth_restless = self.restless + restless(clip), self.truth_restless + restless(truth)
+        self.background.append(float(clip[:, 2][empty].mean()))
+
+    def result(self) -> dict:
+        return {
+            "power_spectrum_db": round(float((10 * torch.log10(self.power / self.truth_power)).abs().mean()), 3),
+            "swd": [round(float(v), 5) for v in np.mean(self.distances, axis=0)],
+            "guide_psnr_db": round(float(-10 * np.log10(max(self.error / self.count, 1e-12))), 2),
+            "flicker": round(self.restless / self.truth_restless, 3),
+            "background_alpha": round(float(np.mean(self.background)), 6),
+        }
+
+
+def _generate(pipe, guide, depth, light, size, steps, **options) -> torch.Tensor:
+    """(frames, 3, H, W) linear passes."""
+    def reader(frame):
+        return {"sun": guide[frame, 0].numpy(), "ambient": guide[frame, 1].numpy(), "alpha": guide[frame, 2].numpy(), "depth": depth[frame].numpy()}
+
+    made = pipe.sample(reader, range(len(guide)), size, SEED, steps, lambda frame: tuple(light[frame].tolist()), **options)
+    return torch.from_numpy(np.stack([np.stack([got["sun"], got["ambient"], got["alpha"]]) for _, got in made]))
+
+
+def _window_step(pipe, clip, size) -> float:
+    """Step between frames at the joints of windows, over that of the same frames made in one window (1 is no joint)."""
+    guide, depth = clip.guide, clip.guide_depth
+    whole = told.encode(_generate(pipe, guide, depth, clip.light_view, size, dust.FINAL_STEPS, window=64))
+    parts = told.encode(_generate(pipe, guide, depth, clip.light_view, size, dust.FINAL_STEPS, window=8, overlap=2))
+    joints = sorted({edge for window in dust.windows.plan(range(len(guide)), 8, 2) for edge in (window.frames.start, window.frames.stop)} - {0, len(guide)})
+    steps = [(parts[1:] - parts[:-1]).abs().mean((1, 2, 3)), (whole[1:] - whole[:-1]).abs().mean((1, 2, 3))]
+    at = torch.tensor([edge - 1 for edge in joints])
+    return round(float(steps[0][at].sum() / steps[1][at].sum()), 4)
+
+
+def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, device: str = "cpu", strip: Path | None = None) -> dict:
+    """Figures of the model and of the upsampled guide; makes the held-out simulations in `folder` if they are absent.
+
+    The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides
+    that agree with the truth.
+    """
+    data.make(folder, simulations, data.HELD_OUT_SEED, workers=2)
+    pipe = dust.load(device, folder=weights)
+    out: dict = {"model": {}, "upsampled_guide": {}}
+    rows: list[np.ndarray] = []
+    seconds = {dust.FINAL_STEPS: 0.0, dust.DRAFT_STEPS: 0.0}
+    count, windowed = 0, None
+    for kind in ("simulated", "soft"):
+        model, plain = Figures(), Figures()
+        for number, path in enumerate(data.shards(folder, held_out=True)[:simulations]):
+            for clip in data.read_shard(path):
+                part = slice(4, 4 + FRAMES)
+                truth, size = clip.truth[part], clip.truth.shape[-2:]
+                if kind == "soft":
+                    guide, depth = data.soft_guide(truth, clip.truth_depth[part], SOFT_SIGMA)
+                else:
+                    guide, depth = clip.guide[part], clip.guide_depth[part]
+                wide = told.condition(guide, depth, size)
+                begun = time.perf_counter()
+                result = _generate(pipe, guide, depth, clip.light_view[part], size, dust.FINAL_STEPS)
+                seconds[dust.FINAL_STEPS] += time.perf_counter() - begun
+                count += FRAMES
+                if kind == "simulated":
+                    begun = time.perf_counter()
+                    _generate(pipe, guide, depth, clip.light_view[part], size, dust.DRAFT_STEPS)
+                    seconds[dust.DRAFT_STEPS] += time.perf_counter() - begun
+                    windowed = windowed or _window_step(pipe, clip, size)
+                grown = F.max_pool2d(wide[:, 2:3], 25, stride=1, padding=12)[:, 0]
+                empty = (F.max_pool2d(truth[:, 2:3], 9, stride=1, padding=4)[:, 0] < 1e-3) & (grown < 1e-3)
+                encoded = told.encode(truth)
+                model.add(told.encode(result), encoded, guide, empty)
+                plain.add(wide[:, :3], encoded, guide, empty)
+                at = FRAMES * 2 // 3
+                if number < 3:
+                    rows.append(np.concatenate([data.picture(p[at]) for p in (told.decode(wide[:, :3]), result, truth)], 1))
+        if kind == "simulated":
+            out["model"], out["upsampled_guide"] = model.result(), plain.result()
+        else:
+            out["model"]["soft"], out["upsampled_guide"]["soft"] = model.result(), plain.result()
+    leak = _cut(pipe, data.HELD_OUT_SEED)
+    simulated = count / 2
+    out["model"].update(depth_leak=leak, window_step=windowed, seconds=round(seconds[dust.FINAL_STEPS] / count, 3),
+                        seconds_draft=round(seconds[dust.DRAFT_STEPS] / simulated, 3))
+    out["conditions"] = {"simulations": simulations, "frames": int(simulated), "size": list(simulate.SIZE), "threads": torch.get_num_threads()}
+    if strip is not None:
+        half = (len(rows) + 1) // 2
+        rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
+        data.write_png(strip, np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1))
+    return out
+
+
+def _cut(pipe, seed: int) -> float:
+    """Depth leak of a short shot made as a user's is: coarse smoke, march, model, and the cut by a plate that runs through it."""
+    event = simulate.Collapse(np.random.default_rng([seed, 1]))
+    smoke = simulate.boxed(simulate.COARSE, solver.SmokeSettings(), seed)
+    height, width = simulate.SIZE
+    low = height // simulate.GUIDE_SCALE, width // simulate.GUIDE_SCALE
+    camera, sun = simulate.look_at((0.4, -2.6, 0.7), (0.0, 0.0, 0.3)), torch.tensor([0.4, -0.5, 0.77])
+    seen = []
+    for step in range(40):
+        smoke.step(simulate.STEP, simulate.emit(event.points(step * simulate.STEP), smoke))
+        if step >= 30:
+            focal = 1.7 * low[1]
+            seen.append(volume.march(smoke.density, smoke.origin, smoke.cell, camera, (focal, focal), (low[1] / 2, low[0] / 2), low, 40.0, sun, steps=56))
+    guide = torch.stack([torch.stack([p.sun, p.ambient, p.alpha]) for p in seen])
+    light = (camera[:3, :3].T @ sun).expand(len(seen), 3)
+    result = _generate(pipe, guide, torch.stack([p.depth for p in seen]), light, simulate.SIZE, dust.FINAL_STEPS)
+    return max(depth_leak(frame, passes) for frame, passes in zip(result, seen))
+
+
+def table(figures: dict) -> str:
+    """The figures as lines for a terminal."""
+    lines = [f"{'':18}{'spectrum dB':>12}{'SWD fine':>10}{'middle':>9}{'coarse':>9}{'PSNR guide':>12}{'flicker':>9}{'background':>12}"]
+    for name, row in (("model", figures["model"]), ("upsampled guide", figures["upsampled_guide"])):
+        for kind, f in (("simulated", row), ("soft", row["soft"])):
+            lines.append(f"{name + ', ' + kind:26}"[:26] + f"{f['power_spectrum_db']:>4.2f}" + "".join(f"{v:>10.4f}" for v in f["swd"])
+                         + f"{f['guide_psnr_db']:>12.2f}{f['flicker']:>9.2f}{f['background_alpha']:>12.5f}")
+    model = figures["model"]
+    lines.append(f"depth leak {model['depth_leak']:.6f}, step at window joints {model['window_step']}, "
+                 f"seconds per frame {model['seconds']} final, {model['seconds_draft']} draft")
+    return "\n".join(lines)
+
+
+def run(folder: Path, weights: Path | None, json_path: Path | None, strip: Path | None, simulations: int, device: str) -> None:
+    """The command: evaluate, print, and write what was asked for."""
+    figures = evaluate(folder, weights, simulations, device, strip)
+    print(table(figures))
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

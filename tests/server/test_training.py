@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the dust model is made: data that follow from a seed, training that goes on where it stopped, figures that mean something."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from platebridge_server.models import dust  # noqa: E402
+from platebridge_server.models.dust import condition  # noqa: E402
+from platebridge_server.training import data, evaluate, simulate, train  # noqa: E402
+
+FINE, COARSE = (36, 24, 18), (12, 8, 6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Pictures this small are slower on more threads, much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Simulations of a size that takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "SIZE", (48, 72))
+        patch.setattr(simulate, "CLIP_FRAMES", 6)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def clips(tiny):
+    return simulate.simulate(6, FINE, COARSE)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny, clips, tmp_path_factory):
+    """Two shards, one of them held out."""
+    out = tmp_path_factory.mktemp("shards")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "simulate", lambda seed: clips)
+        data.make_shard(out, 6)
+        data.make_shard(out, data.HELD_OUT_SEED + 6)
+    return out
+
+
+def test_a_seed_is_the_same_clip_bit_for_bit(tiny, clips):
+    again = simulate.simulate(6, FINE, COARSE)
+    assert all(torch.equal(a.truth, b.truth) and torch.equal(a.guide, b.guide) for a, b in zip(clips, again))
+
+
+def test_clips_have_dust_passes_and_a_guide_of_a_quarter(clips):
+    assert len(clips) == 2
+    for clip in clips:
+        assert clip.truth.shape == (6, 3, 48, 72) and clip.guide.shape == (6, 3, 12, 18)
+        assert 0 <= float(clip.truth.min()) and float(clip.truth.max()) <= 1
+    assert float(clips[1].truth[:, 2].mean()) > 0.01
+
+
+def test_the_light_is_told_in_the_cameras_axes(clips):
+    for clip in clips:
+        torch.testing.assert_close(clip.light_view.norm(dim=1), torch.ones(6))
+    camera = simulate.look_at((0, -3, 0), (0, 0, 0))
+    torch.testing.assert_close(camera[:3, :3].T @ torch.tensor([1.0, 0, 0]), torch.tensor([1.0, 0, 0]))  # from the right
+    torch.testing.assert_close(camera[:3, :3].T @ torch.tensor([0, -1.0, 0]), torch.tensor([0, 0, 1.0]))  # from behind the camera
+
+
+def test_the_coarse_twin_emits_as_much_as_the_fine_one():
+    """Sources are parts of voxels: a coarse cloud is not fatter at its source."""
+    event = simulate.Collapse(np.random.default_rng(5))
+    points = event.points(event.start + 0.3 * event.fall_time)
+    mass = []
+    for shape in ((144, 96, 66), (48, 32, 22)):
+        smoke = simulate.boxed(shape, simulate.solver.SmokeSettings(), 0)
+        mass.append(float(simulate.emit(points, smoke).density.sum()) * smoke.cell**3)
+    assert mass[1] == pytest.approx(mass[0], rel=0.15)
+
+
+def test_a_shard_that_is_there_is_not_made_again(folder, monkeypatch):
+    monkeypatch.setattr(simulate, "simulate", lambda seed: pytest.fail("made again"))
+    data.make(folder, 1, 6)
+    assert sorted(p.name for p in folder.iterdir()) == ["sim_00006.safetensors", "sim_09006.safetensors"]
+
+
+def test_held_out_shards_are_never_trained_on(folder):
+    assert [p.name for p in data.shards(folder)] == ["sim_00006.safetensors"]
+    assert [p.name for p in data.shards(folder, held_out=True)] == ["sim_09006.safetensors"]
+
+
+def test_a_shard_keeps_the_clip(folder, clips):
+    again = data.read_shard(data.shards(folder)[0])
+    torch.testing.assert_close(again[1].truth, clips[1].truth, atol=2e-3, rtol=0)
+
+
+def test_a_soft_guide_keeps_the_amount_and_the_depth():
+    truth, depth = torch.zeros(2, 3, 64, 64), torch.full((2, 64, 64), torch.inf)
+    truth[:, :, 20:40, 24:44], depth[:, 20:40, 24:44] = 0.8, 12.0
+    guide, low_depth = data.soft_guide(truth, depth, 2.6)
+    assert guide.shape == (2, 3, 16, 16)
+    assert float(guide.mean()) == pytest.approx(float(truth.mean()), rel=1e-3)
+    torch.testing.assert_close(low_depth[torch.isfinite(low_depth)], torch.full_like(low_depth[torch.isfinite(low_depth)], 12.0))
+    assert bool(torch.isinf(low_depth[:, 0, 0]).all())
+
+
+def test_a_crop_is_guide_plus_residual(folder, clips):
+    source = train.Clips(folder, np.random.default_rng(0))
+    source.refresh()
+    residual, wide, light = source.crop(4, size=32)
+    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 3)
+    whole = residual + wide[:, :3]
+    assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
+
+
+def test_the_loss_of_the_right_answer_is_nothing():
+    class Knows:
+        config = dust.DustUNet(widths=(8, 8), blocks=(1, 1), embedding=8).config
+
+        def __call__(self, *_):
+            return residual
+
+    residual = torch.randn(2, 3, 3, 8, 8)
+    loss = train.edm_loss(Knows(), residual, torch.tensor([0.1, 3.0]), None, None, torch.randn(2, 3, 3, 8, 8))
+    assert float(loss.max()) == 0.0
+
+
+SMALL = {"widths": (8, 12), "blocks": (1, 1), "embedding": 16}
+
+
+def test_training_goes_on_where_it_stopped_and_exports_what_loads(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CROP", 32)
+    monkeypatch.setattr(train.Clips.crop, "__defaults__", (32,))
+    options = {"threads": 1, "compiled": False, "config": SMALL, "least_clips": 1}
+    first = train.train(folder, tmp_path / "run", 0.03, **options)
+    more = train.train(folder, tmp_path / "run", 0.06, resume=True, **options)
+    assert more > first > 0
+    state = json.loads((tmp_path / "run" / "state.json").read_text())
+    assert state["iterations"] == more and state["seconds"] >= 3.5
+    assert not list((tmp_path / "run").glob("*.part"))
+    pipe = dust.load(folder=train.export(tmp_path / "run", "0", tmp_path / "weights"))
+    assert tuple(pipe.unet.config.widths) == (8, 12)
+
+
+def test_the_truth_is_as_good_as_can_be(clips):
+    truth = condition.encode(clips[1].truth)
+    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, evaluate.SOFT_SIGMA)
+    figures = evaluate.Figures()
+    figures.add(truth, truth, guide, truth[:, 2] == 0)
+    result = figures.result()
+    assert result["power_spectrum_db"] == 0 and result["swd"] == [0, 0, 0] and result["flicker"] == 1 and result["background_alpha"] == 0
+    assert result["guide_psnr_db"] > 60
+
+
+def test_blur_noise_and_flicker_each_show_in_their_figure(clips):
+    truth = condition.encode(clips[1].truth)
+    soft = data.blurred(truth, 2.0)
+    noisy = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * (truth[:, 2:] > 0)
+    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, evaluate.SOFT_SIGMA)
+    rows = []
+    for clip in (truth, soft, noisy):
+        figures = evaluate.Figures()
+        figures.add(clip, truth, guide, truth[:, 2] == 0)
+        rows.append(figures.result())
+    assert rows[1]["power_spectrum_db"] > 3 and rows[2]["power_spectrum_db"] > 1
+    assert rows[1]["swd"][0] > 1e-4 and rows[2]["flicker"] > 1.5
