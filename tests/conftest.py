@@ -49,7 +49,7 @@ class TinyShot:
                 sha = hashlib.sha256(data).hexdigest()
                 self.by_hash[sha] = path
                 files.append(FrameFile(frame, sha, len(data)))
-            return Pass(path.parent.name + "/" + name + ".####.exr", (), tuple(files))
+            return Pass(name + ".####.exr", (), tuple(files))
 
         inputs = Inputs(named("plate"), named("depth"), named("mask"), named("vectors") if "vectors" in self.paths else None)
         dials = {"detail": 24, "debris": 8, "seed": 7, **dials}

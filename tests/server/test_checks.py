@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input gets one sentence with frame, input and mend, before any work is done."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from platebridge.errors import InputError, PlatebridgeError, StorageError
+from platebridge.events import FileReady, Progress, Warned
+from platebridge.frames import FrameRange
+from platebridge_server import checks
+from platebridge_server.generate import generate
+
+
+def run(shot, request=None, scratch=None):
+    """What a generation says before its first stage after the checks, or raises."""
+    said = []
+    scratch = scratch or shot.folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    events = generate(request or shot.request(), shot.open_file, "c" * 32, scratch=scratch, device="cpu")
+    for event in events:
+        assert not isinstance(event, FileReady)
+        if isinstance(event, Progress) and event.phase != "reading":
+            break
+        said.append(event)
+    events.close()
+    return said
+
+
+def scrubbing(request):
+    return dataclasses.replace(request, settings=dataclasses.replace(request.settings, bad_pixels="scrub"))
+
+
+def kind_of(request, kind, scale=1.0):
+    return dataclasses.replace(request, settings=dataclasses.replace(request.settings, depth_kind=kind, depth_scale=scale))
+
+
+def edit(shot, write_exr, name, frame, change):
+    """Changes the pixels of one frame, read by the shot's own maker's tool."""
+    import OpenImageIO as oiio
+
+    file = oiio.ImageInput.open(str(shot.paths[name][frame]))
+    pixels, channels, kind = file.read_image("float"), list(file.spec().channelnames), str(file.spec().format)
+    file.close()
+    write_exr(shot.paths[name][frame], change(pixels), channels, kind)
+
+
+def putting(value, rows=slice(10, 13), columns=slice(10, 12)):
+    def change(pixels):
+        pixels[rows, columns] = value
+        return pixels
+
+    return change
+
+
+# What is done to the shot, which input and frame the sentence names, a word of what is wrong and a word of the mend.
+FAULTS = {
+    "missing frames": (lambda s, w: [s.paths["depth"].pop(f) for f in (1003, 1004, 1007)], "depth", 1003, "1003-1004, 1007", "shorten"),
+    "no mask at all": (lambda s, w: s.paths["mask"].clear(), "mask", None, "no files", "OpenEXR"),
+    "a mask of another size": (lambda s, w: edit(s, w, "mask", 1004, lambda p: p[:40]), "mask", 1004, "96x40", "plate's size"),
+    "a plate that changes its size": (lambda s, w: edit(s, w, "plate", 1005, lambda p: p[:, :90]), "plate", 1005, "90x64", "size"),
+    "a zero-byte frame": (lambda s, w: s.paths["depth"][1002].write_bytes(b""), "depth", 1002, "0 bytes", "again"),
+    "a truncated frame": (lambda s, w: s.paths["plate"][1006].write_bytes(s.paths["plate"][1006].read_bytes()[:9000]), "plate", 1006, "cut short", "again"),
+    "a PNG named exr": (lambda s, w: s.paths["plate"][1001].write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50)), "plate", 1001, "PNG", "Convert"),
+    "NaN in the plate": (lambda s, w: edit(s, w, "plate", 1003, putting(np.nan)), "plate", 1003, "6 pixels are NaN", "scrub"),
+    "infinity in the mask": (lambda s, w: edit(s, w, "mask", 1002, putting(np.inf)), "mask", 1002, "infinite", "scrub"),
+    "NaN in the depth": (lambda s, w: edit(s, w, "depth", 1004, putting(np.nan)), "depth", 1004, "NaN", "scrub"),
+    "NaN in the vectors": (lambda s, w: edit(s, w, "vectors", 1004, putting(np.nan)), "vectors", 1004, "NaN", "scrub"),
+    "a depth of zeros": (lambda s, w: edit(s, w, "depth", 1005, lambda p: p * 0), "depth", 1005, "zero everywhere", "depth pass"),
+    "a depth of sky alone": (lambda s, w: edit(s, w, "depth", 1005, lambda p: p * 0 + 1e10), "depth", 1005, "sky everywhere", "depth pass"),
+    "an empty mask": (lambda s, w: [edit(s, w, "mask", f, lambda p: p * 0) for f in s.paths["mask"]], "mask", 1001, "empty in every frame", "Paint"),
+    "a mask on the sky": (lambda s, w: [edit(s, w, "mask", f, lambda p: putting(1.0, slice(0, 5))(p * 0)) for f in s.paths["mask"]], "mask", 1001, "sky", "depth"),
+    "1/Z called Z": (lambda s, w: [edit(s, w, "depth", f, lambda p: np.where(p > 1e9, 0, 1 / p)) for f in s.paths["depth"]], "depth", 1001, "1/Z", "inverse"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_refused_with_input_frame_and_mend(tiny_shot, write_exr, fault):
+    make, name, frame, wrong, mend = FAULTS[fault]
+    make(tiny_shot, write_exr)
+    request = tiny_shot.request()
+    with pytest.raises(InputError) as refused:
+        run(tiny_shot, request)
+    said = refused.value
+    assert (said.input, said.frame) == (name, frame)
+    assert wrong in said.message and mend in said.mend
+    assert str(said).count(". ") <= 1 and "\n" not in str(said)
+
+
+def test_a_mask_with_no_pass_says_how_a_plate_too_small_is_refused(make_shot):
+    with pytest.raises(InputError, match="smallest is 16x16"):
+        run(make_shot(width=12, height=24, frames=2))
+
+
+@pytest.mark.parametrize("name", ["plate", "depth", "mask", "vectors"])
+def test_bad_pixels_are_scrubbed_with_a_warning_that_names_the_frames(tiny_shot, write_exr, name):
+    for frame in (1005, 1006, 1008):
+        edit(tiny_shot, write_exr, name, frame, putting(np.nan))
+    warned = [e for e in run(tiny_shot, scrubbing(tiny_shot.request())) if isinstance(e, Warned) and "NaN" in e.message]
+    assert [(e.input, e.frame) for e in warned] == [(name, 1005)]
+    assert "1005-1006, 1008" in warned[0].message
+
+
+def test_sky_as_zero_is_taken_with_a_warning(tiny_shot, write_exr):
+    for frame in tiny_shot.paths["depth"]:
+        edit(tiny_shot, write_exr, "depth", frame, lambda p: np.where(p > 1e9, 0, p))
+    assert any(e.input == "depth" and "taken as sky" in e.message for e in run(tiny_shot) if isinstance(e, Warned))
+
+
+def test_holes_are_filled_with_a_warning(tiny_shot, write_exr):
+    edit(tiny_shot, write_exr, "depth", 1004, putting(-1.0))
+    assert any((e.input, e.frame) == ("depth", 1004) and "Holes" in e.message for e in run(tiny_shot) if isinstance(e, Warned))
+
+
+def test_a_depth_in_kilometres_is_asked_about(tiny_shot, write_exr):
+    for frame in tiny_shot.paths["depth"]:
+        edit(tiny_shot, write_exr, "depth", frame, lambda p: np.where(p > 1e9, p, p / 1000))
+    assert any("--depth-scale" in e.message for e in run(tiny_shot) if isinstance(e, Warned))
+
+
+def test_one_over_z_said_so_is_taken_without_a_word(tiny_shot, write_exr):
+    for frame in tiny_shot.paths["depth"]:
+        edit(tiny_shot, write_exr, "depth", frame, lambda p: np.where(p > 1e9, 0, 1 / p))
+    assert not [e for e in run(tiny_shot, kind_of(tiny_shot.request(), "inverse")) if isinstance(e, Warned) and e.input == "depth"]
+
+
+def test_a_good_shot_without_a_camera_is_told_of_the_stand_in_alone(tiny_shot):
+    assert [e.input for e in run(tiny_shot) if isinstance(e, Warned)] == ["camera"]
+
+
+def test_no_room_on_the_disk_is_said_before_work(tiny_shot, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 4096, 4096))
+    with pytest.raises(StorageError) as refused:
+        run(tiny_shot)
+    assert "4 kB free" in refused.value.message and "space" in refused.value.mend
+
+
+def test_a_missing_frame_is_found_without_reading_a_file(tiny_shot):
+    request = dataclasses.replace(tiny_shot.request(), frames=FrameRange(1001, 1020))
+    with pytest.raises(InputError, match="12 frames are missing from the sequence: 1009-1020"):
+        checks.check_request(request)
+
+
+def test_a_file_for_all_frames_is_read_once(tiny_shot, monkeypatch):
+    for name in ("depth", "mask"):
+        tiny_shot.paths[name] = dict.fromkeys(tiny_shot.paths[name], tiny_shot.paths[name][1001])
+    request = tiny_shot.request()
+    opened = []
+    for event in generate(request, lambda sha: opened.append(sha) or tiny_shot.open_file(sha), "c" * 32, scratch=tiny_shot.folder, device="cpu"):
+        if isinstance(event, Progress) and event.phase == "guide":
+            break
+    counts = {name: opened.count(getattr(request.inputs, name).at(1001).sha256) for name in ("plate", "depth")}
+    assert counts["depth"] <= counts["plate"] + len(request.frames)
+
+
