@@ -14,13 +14,13 @@ from typing import IO, Any, Callable, Collection, Deque, Dict, List, Optional, T
 
 import zmq
 from platebridge import __version__
-from platebridge.errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, VersionError
+from platebridge.errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, StorageError, VersionError
 from platebridge.mailbox import Mailbox
 from platebridge.protocol import CHUNK, LAST, MAX_FRAME, Message, join_hashes, receive, send, split_hashes, split_held, unpack
 from zmq.utils import z85
 
 from .engines.base import Died, Happened, Ready
-from .jobs import JobStore, StoredEvent
+from .jobs import ENDED, JobStore, StoredEvent
 from .scheduler import Scheduler
 from .spool import Spool, SpoolWriter
 
@@ -150,19 +150,22 @@ class Front:
         poller = zmq.Poller()
         for socket in (self.router, self._keys, self._mailbox):
             poller.register(socket, zmq.POLLIN)
+        reports: Deque[Any] = deque()
         tidied = 0.0
         pause = 0
         while True:
             ready = dict(poller.poll(pause))
             if self._keys in ready:
                 self._answer_for_key()
-            for report in self._mailbox.take_all():
-                if report is STOP:
-                    return
-                self._take_report(report)
+            reports.extend(self._mailbox.take_all())
+            if STOP in reports:
+                return
             if self.router in ready:
                 self._listen()
+            waiting = not self._take_reports(reports)
             pause = self._push_events()
+            if waiting:
+                pause = min(pause, 500)
             if time.monotonic() - tidied > TIDY or not tidied:
                 tidied = time.monotonic()
                 self.scheduler.tidy()
@@ -315,6 +318,17 @@ class Front:
         client, end = sender
         self._mailbox.put(Uploaded(client, sha256, size, end, taken, there, error))
 
+    def _take_reports(self, reports: Deque[Any]) -> bool:
+        """In order. False when the disk is full: then they wait here until it is not, and nothing of them is lost."""
+        while reports:
+            try:
+                self._take_report(reports[0])
+            except StorageError as error:
+                log.error("%s Waiting for room.", error)
+                return False
+            reports.popleft()
+        return True
+
     def _take_report(self, report: Any) -> None:
         if isinstance(report, Happened):
             self.scheduler.happened(report)
@@ -394,8 +408,8 @@ class Front:
                 subscription.drained = True
                 return False
         event = subscription.waiting[0]
-        if event.kind in LAST and event.n < self._store.last(subscription.take):
-            subscription.waiting.popleft()  # the job went on after it: an end that was none
+        if event.kind in LAST and not self._is_end(subscription.take, event):
+            subscription.waiting.popleft()
             subscription.sent = event.n
             return True
         held = event.sha256 is not None and event.sha256 in subscription.held
@@ -417,6 +431,10 @@ class Front:
         elif not data:
             raise JobError("A file of this take is damaged on the server.", "Generate a new take.")
         return sent > 0
+
+    def _is_end(self, take: str, event: StoredEvent) -> bool:
+        """False for the end of a job that was asked to go on after it."""
+        return event.n == self._store.last(take) and self._store.require(take).state in ENDED
 
     def _open(self, event: StoredEvent) -> IO[bytes]:
         try:

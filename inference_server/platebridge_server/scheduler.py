@@ -93,7 +93,8 @@ class Scheduler:
 
     def happened(self, report: Happened) -> None:
         """An event from the engine. One that can't be is a fault of the worker's and ends the job."""
-        if self._store.require(report.take).state != RUNNING:
+        job = self._store.get(report.take)
+        if job is None or job.state != RUNNING:
             return  # a late word from a worker whose task was given to another
         kind, fields, sha256, size = report.kind, report.fields, report.sha256, report.size
         try:
@@ -107,12 +108,13 @@ class Scheduler:
     def died(self, report: Died) -> None:
         """A worker died in the middle of the job: again with what has come, a few times."""
         take = report.take
-        if self._store.require(take).state == RUNNING:
+        job = self._store.get(take)
+        if job is not None and job.state == RUNNING:
             if take in self._cancelling:
                 self._append(take, "failed", {"error": Cancelled().to_dict()})
             elif self._store.count_death(take) > self._limits.deaths:
                 error = JobError("The worker died %d times in a row on this take (%s)." % (self._limits.deaths + 1, report.reason),
-                                 "It may lack memory: try a draft, fewer frames or a smaller plate. What came is kept.")
+                                 "It may lack memory: try a draft or a smaller plate. The worker's log says more; what came is kept.")
                 self._append(take, "failed", {"error": error.to_dict()})
             else:
                 warning = "The worker died (%s) and was started again; the frames that came are kept." % report.reason

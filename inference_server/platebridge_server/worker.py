@@ -22,7 +22,8 @@ from platebridge.events import Event, Failed
 from platebridge.protocol import LAST, MAX_HEADER, event_to_plain
 from platebridge.request import from_dict
 
-from .engines.local import read_message, write_message
+from .engines.local import GENERATOR, read_message, write_message
+from .models import registry
 from .spool import Spool, SpoolLimits
 
 log = logging.getLogger(__name__)
@@ -114,12 +115,24 @@ def main(argv: List[str]) -> None:
         with lock:
             write_message(talk_out, message)
 
-    module, _, name = settings["generator"].partition(":")
-    spool = Spool(Path(settings["spool"]), SpoolLimits(reserve=settings["reserve"]))
-    worker = Worker(getattr(importlib.import_module(module), name), spool, settings["device"], say)
+    name, _, function = settings["generator"].partition(":")
+    module = importlib.import_module(name)
+    device = settings["device"] or module.best_device()
+    worker = Worker(getattr(module, function), Spool(Path(settings["spool"]), SpoolLimits(reserve=settings["reserve"])), device, say)
     threading.Thread(target=worker.listen, args=(talk_in,), name="ears", daemon=True).start()
-    say({"t": "ready", "device": settings["device"] or "", "models": []})
+    say({"t": "ready", "device": device, "models": _cards() if settings["generator"] == GENERATOR else []})
     worker.work()
+
+
+def _cards() -> List[Dict[str, Any]]:
+    """What each model says of itself. One that can't (its weights are gone) says why, and the others are offered all the same."""
+    cards = []
+    for name in registry.names():
+        try:
+            cards.append(dict(registry.find(name).card()))
+        except PlatebridgeError as error:
+            cards.append({"name": name, "problem": error.to_dict()})
+    return cards
 
 
 if __name__ == "__main__":

@@ -122,15 +122,15 @@ class Client:
         self._link.start()
         return self
 
-    def close(self) -> None:
-        """Ends the thread. Jobs go on without us."""
-        self._link.close()
+    def close(self, wait: float = 0.0) -> None:
+        """Ends the thread, and waits for its end at most so many seconds. Jobs go on without us."""
+        self._link.close(wait)
 
     def __enter__(self) -> Client:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.close(2.0)
 
     def upload_and_submit(self, request: GenerateRequest, open_file: OpenFile, take_id: str, origin: Optional[Dict[str, Any]] = None,
                           held: Optional[Dict[str, str]] = None, again: bool = False) -> JobHandle:

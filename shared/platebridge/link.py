@@ -22,7 +22,7 @@ from .errors import ConnectionFailed, PlatebridgeError, ProtocolError, VersionEr
 from .events import Failed, Progress
 from .mailbox import Mailbox
 from .protocol import LAST, MAX_FRAME, Buffer, Message, event_from_plain, join_held, receive, send, split_hashes, unpack
-from .uploads import Uploads
+from .uploads import Uploads, place
 
 EVENT_COST = 4096       # as the server counts it
 PING, DEAF = 5.0, 20.0  # seconds: how often we say something, and how long a silent server counts as alive
@@ -380,14 +380,17 @@ class Link(threading.Thread):
 
     def _error(self, message: Message) -> None:
         error = from_dict(message.body["error"])
+        if isinstance(error, ConnectionFailed):
+            raise error  # the server has forgotten us: a new hello mends it
         if message.id in self._calls:
             _, _, future = self._calls.pop(message.id)
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
         elif "sha256" in message.body:
-            for take in self._uploads.refused(message.body["sha256"]):
+            sha256 = message.body["sha256"]
+            for take in self._uploads.refused(sha256):
                 if take in self._takes:
-                    self._fail(self._takes[take], error)
+                    self._fail(self._takes[take], from_dict({**error.to_dict(), **place(self._takes[take].job, sha256)}))
         elif "take" in message.body:
             if message.body["take"] in self._takes:
                 self._fail(self._takes[message.body["take"]], error)

@@ -65,11 +65,11 @@ class Uploads:
             data = file.handle.read(length)
         except (OSError, LookupError) as error:
             self._spoil(file)
-            raise InputError("The file can't be read: %s." % error, "Is it still where it was?", **_place(job, file.sha256)) from error
+            raise InputError("The file can't be read: %s." % error, "Is it still where it was?", **place(job, file.sha256)) from error
         if len(data) < length:
             self._spoil(file)
             mend = "Let the render finish writing it, then generate again."
-            raise InputError("The file became shorter.", mend, **_place(job, file.sha256))
+            raise InputError("The file became shorter.", mend, **place(job, file.sha256))
         return Message("put", {"sha256": file.sha256, "size": file.size, "offset": file.offset}, (data,))
 
     def was_sent(self, message: Message) -> None:
@@ -131,7 +131,7 @@ class Uploads:
         self._waiting.pop(file.sha256, None)
 
 
-def _place(job: Any, sha256: str) -> Dict[str, Any]:
+def place(job: Any, sha256: str) -> Dict[str, Any]:
     """Which input and frame a file is, for an artist."""
     inputs = job.request.inputs
     for name in ("plate", "depth", "mask", "vectors", "guide"):

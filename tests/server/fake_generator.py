@@ -2,7 +2,7 @@
 """A generator with nothing of a picture in it: numbered files made from request and inputs, told by files what to do.
 
 In the folder origin["control"]: `made` gets a line for each frame made; `hold.N` holds frame N until it is gone; `die.N` kills
-the worker in the midst of frame N (once); `die_always.N` each time; `fail.N` raises. origin["size"]: bytes of a frame.
+the worker in the midst of frame N (once); `die_always.N` each time; `fail.N` raises. origin["size"]: bytes of a frame; "say": printed.
 """
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def content(request, frame: int, size: int, digests) -> bytes:
 
 def generate(request, open_file, take_id, *, device, origin, have=(), scratch, cancelled):
     control = Path(origin["control"])
+    print(origin.get("say", ""), flush=True)
     yield Started("fake", str(device))
     digests = [hashlib.sha256(Path(open_file(f.sha256)).read_bytes()).hexdigest() for f in request.all_files()]
     files = dict(have)

@@ -59,7 +59,8 @@ class House:
     def start(self) -> House:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
         with open(self.root / "server.log", "ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-c", SERVE, json.dumps(self.settings)], env=environment, stdout=log, stderr=log)
+            command = [sys.executable, "-c", SERVE, json.dumps(self.settings)]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         until(self._up, "the server's connection file\n" + self.log())
         return self
 

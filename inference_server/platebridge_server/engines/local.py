@@ -134,20 +134,23 @@ class _Worker:
     def _supervise(self) -> None:
         early_deaths = 0
         while not self._closing.is_set():
-            ready = self._live()
+            try:
+                ready = self._live()
+                reason = _reason(self._process.wait())
+            except OSError as error:  # no such thing as another process just now
+                ready, reason = False, "it could not be started: %s" % error
             if self._closing.is_set():
                 return
             early_deaths = 0 if ready else early_deaths + 1
             with self._lock:
-                code = self._process.wait()
                 self._process = None
                 task, self.task = self.task, None
                 cancelled = self._cancelled
-            log.warning("A worker ended (%s); see %s", _reason(code), self._log_path)
+            log.warning("A worker ended (%s); see %s", reason, self._log_path)
             if task is not None and cancelled:
                 self._report(Happened(task.take, "failed", {"error": Cancelled().to_dict()}))
             elif task is not None:
-                self._report(Died(task.take, _reason(code)))
+                self._report(Died(task.take, reason))
             # one that can't even start is not tried in a tight circle
             self._closing.wait(min(30.0, 0.2 * 2 ** early_deaths) if early_deaths else 0.0)
 

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of the wire share: a server process on a folder of its own, ended at the end whatever happened."""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # house.py and fake_generator.py lie here
+
+
+@pytest.fixture
+def houses(tmp_path):
+    """Makes a House by name: `houses()`; its server is killed at the end."""
+    from house import House
+
+    made = []
+
+    def make(name: str = "house", **settings) -> House:
+        made.append(House(tmp_path / name, **settings))
+        return made[-1]
+
+    yield make
+    for house in made:
+        if house.process is not None and house.process.poll() is None:
+            house.kill()
+
+
+@pytest.fixture
+def house(houses):
+    """A running server with the fake generator."""
+    return houses().start()

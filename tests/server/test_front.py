@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client and a server, both real: one way for a shot, no byte sent twice, no memory without a bound."""
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+import zmq
+from house import House, Shot, folder_hashes, new_take, until
+from platebridge import protocol
+from platebridge.client import Client
+from platebridge.connection import read_connection
+from platebridge.errors import Cancelled, ConnectionFailed, InputError, JobError, ModelError, RequestError, StorageError
+from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started
+from platebridge.protocol import Message
+from platebridge.takes import TakeWriter, verify_take
+
+
+def drain(job, stop=lambda event: False, seconds=20.0):
+    """Events until the last one, or the first that `stop` says."""
+    events = []
+    while not job.finished:
+        event = job.next(seconds)
+        assert event is not None, "no event came in %g s; state %s" % (seconds, job.state)
+        events.append(event)
+        if stop(event):
+            break
+    return events
+
+
+def is_file(event):
+    return isinstance(event, FileReady)
+
+
+@pytest.fixture
+def shot(tmp_path):
+    return Shot(tmp_path / "shot")
+
+
+@pytest.fixture(params=[True, False], ids=["unix", "tcp"])
+def either(request, houses):
+    return houses(ipc=request.param).start()
+
+
+def test_a_shot_goes_out_and_a_whole_take_comes_back(either, shot, tmp_path):
+    writer = TakeWriter.create(tmp_path / "takes", new_take(), {"request": shot.request().to_dict()})
+    seen = []
+    with Client(either.connection) as client:
+        paths = client.run(shot.request(), shot.open_file, writer, seen.append, origin=either.origin())
+    assert [p.name for p in paths] == ["comp.%d.exr" % f for f in range(1001, 1007)] + ["take.json"]
+    assert verify_take(writer.path) == [] and writer.finished
+    work = [e for e in seen if not (isinstance(e, Progress) and e.phase == "uploading")]
+    assert work[0] == Started("fake", "cpu") and isinstance(work[1], Preview) and isinstance(work[-1], Done)
+    assert isinstance(seen[0], Progress) and (seen[0].phase, seen[0].total) == ("uploading", shot.bytes)
+
+
+def test_a_second_take_of_the_same_plate_uploads_nothing_of_it(house, shot, tmp_path):
+    with Client(house.connection) as client:
+        client.run(shot.request(1), shot.open_file, TakeWriter.create(tmp_path, new_take()), origin=house.origin())
+        first = client.sent["put"]
+        client.run(shot.request(2), shot.open_file, TakeWriter.create(tmp_path, new_take()), origin=house.origin())
+        assert first > shot.bytes and client.sent["put"] == first
+    one, two = (folder_hashes(tmp_path / ("take_%04d" % n)) for n in (1, 2))
+    assert one["comp.1001.exr"] != two["comp.1001.exr"]
+
+
+def test_the_same_take_asked_for_twice_is_one_job(house, shot):
+    take = new_take()
+    with Client(house.connection) as client, Client(house.connection) as other:
+        one = drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin()))
+        two = drain(other.upload_and_submit(shot.request(), shot.open_file, take, house.origin()))
+        assert [e for e in one if is_file(e)] == [e for e in two if is_file(e)] and isinstance(two[-1], Done)
+        assert other.sent["put"] == 0 and len(client.jobs().result(5)) == 1
+    assert len(house.made()) == 6
+
+
+def test_a_take_can_not_be_asked_for_with_another_request(house, shot):
+    take = new_take()
+    with Client(house.connection) as client:
+        drain(client.upload_and_submit(shot.request(1), shot.open_file, take, house.origin()))
+        last = drain(client.upload_and_submit(shot.request(2), shot.open_file, take, house.origin()))[-1]
+    assert isinstance(last, Failed) and "another request" in last.error["message"]
+
+
+def test_attach_after_n_gives_exactly_what_was_missed(house, shot):
+    take = new_take()
+    with Client(house.connection) as client:
+        every = [e for e in drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin()))
+                 if not (isinstance(e, Progress) and e.phase == "uploading")]
+        for after in (0, 1, 7, len(every) - 1):
+            assert drain(client.attach(take, after)) == every[after:]
+
+
+def test_files_that_are_held_are_not_sent_again(house, shot):
+    take = new_take()
+    with Client(house.connection) as client:
+        files = [e for e in drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin())) if is_file(e)]
+    with Client(house.connection) as client:
+        again = drain(client.attach(take, held={f.name: f.sha256 for f in files[:4]}))
+    assert [e for e in again if is_file(e)] == files[4:]
+
+
+def test_an_unknown_job_is_a_job_error(house, tmp_path):
+    with Client(house.connection) as client, pytest.raises(JobError, match="knows no job"):
+        client.finish(client.attach(new_take()), TakeWriter.create(tmp_path, new_take()))
+
+
+def test_a_failure_in_the_generation_is_raised_as_its_own_type_and_keeps_what_came(house, shot, tmp_path):
+    (house.control / "fail.1004").touch()
+    writer = TakeWriter.create(tmp_path, new_take())
+    with Client(house.connection) as client:
+        with pytest.raises(ModelError, match="told to fail") as raised:
+            client.run(shot.request(), shot.open_file, writer, origin=house.origin())
+        assert raised.value.frame == 1004
+        assert sorted(writer.have) == ["comp.1001.exr", "comp.1002.exr", "comp.1003.exr"]
+        (house.control / "fail.1004").unlink()
+        client.run(shot.request(), shot.open_file, writer, origin=house.origin(), again=True)
+    assert verify_take(writer.path) == []
+    assert [frame for _, frame in house.made()].count(1003) == 1
+
+
+def test_cancel_keeps_what_came_and_the_next_job_is_as_on_a_fresh_server(house, houses, shot, tmp_path):
+    house.hold(1003)
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(1), shot.open_file, new_take(), house.origin())
+        files = [e.name for e in drain(job, lambda e: is_file(e) and e.frame == 1002) if is_file(e)]
+        job.cancel().result(5)
+        last = drain(job)[-1]
+        assert files == ["comp.1001.exr", "comp.1002.exr"] and last == Failed(Cancelled().to_dict()) and job.state == "cancelled"
+        house.let_go(1003)
+        client.run(shot.request(2), shot.open_file, TakeWriter.create(tmp_path / "one", "c" * 32), origin=house.origin())
+    fresh = houses("fresh").start()
+    with Client(fresh.connection) as client:
+        client.run(shot.request(2), shot.open_file, TakeWriter.create(tmp_path / "two", "c" * 32), origin=fresh.origin())
+    assert folder_hashes(tmp_path / "one" / "take_0001") == folder_hashes(tmp_path / "two" / "take_0001")
+
+
+def test_a_job_that_waits_can_be_cancelled_before_it_begins(house, shot):
+    house.hold(1001)
+    with Client(house.connection) as client:
+        first = client.upload_and_submit(shot.request(1), shot.open_file, new_take(), house.origin())
+        drain(first, lambda e: isinstance(e, Started))
+        second = client.upload_and_submit(shot.request(2), shot.open_file, new_take(), house.origin())
+        until(lambda: second.state == "queued", "the second job to wait")
+        second.cancel().result(5)
+        assert drain(second)[-1].error["code"] == "cancelled"
+        house.let_go(1001)
+        assert isinstance(drain(first)[-1], Done)
+    assert {take for take, _ in house.made()} == {first.take_id}
+
+
+def test_a_client_that_goes_away_cancels_nothing(house, shot, tmp_path):
+    house.hold(1002)
+    take = new_take()
+    with Client(house.connection) as client:
+        drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin()), is_file)
+    house.let_go(1002)
+    until(lambda: len(house.made()) == 6, "the job to go on with nobody there")
+    with Client(house.connection) as client:
+        assert isinstance(drain(client.attach(take))[-1], Done)
+
+
+def test_a_file_that_changed_after_it_was_hashed_is_named_by_input_and_frame(house, shot):
+    plate = shot.request().inputs.plate.at(1003)
+    shot.paths[plate.sha256].write_bytes(os.urandom(plate.size))
+    with Client(house.connection) as client:
+        error = drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1].error
+    assert (error["code"], error["input"], error["frame"]) == (InputError.code, "plate", 1003) and "changed" in error["message"]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"short")], ids=["gone", "short"])
+def test_a_file_that_is_gone_or_cut_short_is_named_by_input_and_frame(house, shot, spoil):
+    spoil(shot.paths[shot.request().inputs.depth.at(1002).sha256])
+    with Client(house.connection) as client:
+        error = drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1].error
+    assert (error["code"], error["input"], error["frame"]) == (InputError.code, "depth", 1002)
+
+
+def test_a_request_that_is_no_good_is_refused_with_its_sentence(house, shot):
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
+        tree = {**shot.request().to_dict(), "shot": "../up"}
+        job.request = type("Bad", (), {"to_dict": lambda self: tree, "all_files": lambda self: []})()
+        last = drain(job)[-1]
+    assert last.error["code"] == RequestError.code and "shot" in last.error["message"]
+
+
+def test_no_room_on_the_server_is_a_sentence_before_anything_is_sent(houses, shot):
+    house = houses(spool={"reserve": 2**60}).start()
+    with Client(house.connection) as client:
+        last = drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1]
+        assert last.error["code"] == StorageError.code and "disk is full" in last.error["message"]
+        assert client.sent["put"] == 0
+
+
+def test_more_jobs_than_the_limit_are_refused(houses, shot):
+    house = houses(jobs={"open": 1}).start()
+    house.hold(1001)
+    with Client(house.connection) as client:
+        drain(client.upload_and_submit(shot.request(1), shot.open_file, new_take(), house.origin()), lambda e: isinstance(e, Started))
+        last = drain(client.upload_and_submit(shot.request(2), shot.open_file, new_take(), house.origin()))[-1]
+    assert last.error["code"] == JobError.code and "wait on this server" in last.error["message"]
+
+
+def test_a_client_that_reads_slowly_fills_neither_memory(houses, shot):
+    """40 frames of 4 MB, and nobody asks for events: what lies in the client and what the server holds have a bound."""
+    house = houses().start()
+    long = Shot(house.root / "long", frames=40, size=100)
+    take = new_take()
+    with Client(house.connection) as client:
+        before = house.memory()
+        job = client.upload_and_submit(long.request(), long.open_file, take, house.origin(size=4 * 2**20))
+        until(lambda: len(house.made()) == 40, "the worker to make all frames", 60)
+        until(lambda: client.received["files"] > 24 * 2**20, "the window to fill")
+        assert client.received["files"] <= 40 * 2**20
+        assert house.memory() - before < 150 * 2**20
+        files = [len(e.data) for e in drain(job) if is_file(e) and e.kind == "comp"]
+        assert files == [4 * 2**20] * 40 and client.received["files"] > 160 * 2**20
+
+
+def test_a_file_larger_than_the_window_comes_whole(house, tmp_path):
+    shot = Shot(tmp_path / "big", frames=1, size=100)
+    with Client(house.connection) as client:
+        events = drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin(size=80 * 2**20)))
+    assert len(next(e for e in events if is_file(e)).data) == 80 * 2**20
+
+
+def test_a_large_plate_goes_out_in_pieces(house, tmp_path):
+    shot = Shot(tmp_path / "big", frames=1, size=21 * 2**20)
+    with Client(house.connection) as client:
+        assert isinstance(drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1], Done)
+        assert shot.bytes <= client.sent["put"] < shot.bytes + 10000
+
+
+def test_asking_for_the_next_event_says_that_the_last_is_safe(house, shot, tmp_path):
+    import sqlite3
+    take = new_take()
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(), shot.open_file, take, house.origin())
+        drain(job, lambda e: is_file(e) and e.frame == 1002)
+        with sqlite3.connect(house.root / "data" / "jobs.sqlite") as db:
+            def acked():
+                return db.execute("SELECT acked FROM jobs WHERE take = ?", (take,)).fetchone()[0]
+            until(lambda: acked() == 4, "four events to be acknowledged: the fifth, a file, may not be on disk")
+            drain(job)
+            until(lambda: acked() == 21, "all to be acknowledged")
+
+
+def test_nothing_blocks_with_no_server(tmp_path, shot):
+    """Every call of a DCC's main thread comes back at once; the trouble is told by state and problem."""
+    client = Client(tmp_path / "none.json").start()
+    job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), {})
+    future = client.models()
+    assert job.next() is None and not future.done()
+    until(lambda: client.state == "lost", "the client to notice")
+    assert isinstance(client.problem, ConnectionFailed) and "platebridge serve" in str(client.problem)
+    client.close(5)
+    assert not client._link.is_alive()
+    with Client(tmp_path / "none.json") as client, pytest.raises(ConnectionFailed, match="platebridge serve"):
+        client.run(shot.request(), shot.open_file, TakeWriter.create(tmp_path, new_take()), patience=0.2)
+
+
+def test_a_job_asked_for_before_the_server_is_up_runs_when_it_is(houses, shot):
+    house = houses()
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
+        until(lambda: client.state == "lost", "the client to notice")
+        house.start()
+        assert isinstance(drain(job)[-1], Done)
+
+
+def test_a_client_of_another_version_is_told_which_side_to_upgrade(house):
+    import msgpack
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.connect(read_connection(house.connection).nearest())
+    socket.send(msgpack.packb({"v": protocol.VERSION + 1, "t": "hello", "id": 1, "b": {"client": "later"}}))
+    assert socket.poll(5000)
+    answer = protocol.unpack(protocol.receive(socket))
+    assert answer.type == "error" and answer.body["error"]["code"] == "version" and "Upgrade" in answer.body["error"]["mend"]
+    socket.close()
+    context.term()
+
+
+def test_who_has_not_said_hello_is_not_served(house):
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.connect(read_connection(house.connection).nearest())
+    protocol.send(socket, Message("jobs", id=1))
+    assert socket.poll(5000)
+    assert protocol.unpack(protocol.receive(socket)).body["error"]["code"] == "connection"
+    socket.close()
+    context.term()
+
+
+def test_a_stopped_server_leaves_no_connection_file_no_worker_and_no_socket(houses):
+    house = houses().start()
+    worker = house.worker()
+    assert stat.S_IMODE(house.connection.stat().st_mode) == 0o600
+    assert house.stop() == 0
+    assert not house.connection.exists() and not worker.is_running()
+    assert [p.name for p in house.root.iterdir() if p.name.startswith("socket-")] == []
+
+
+def test_a_second_server_on_the_same_data_is_refused(house, houses):
+    with pytest.raises(AssertionError, match="Another server runs"):
+        House(house.root, connection=str(house.root / "second.json")).start()
+
+
+def test_an_address_others_can_reach_needs_a_list_of_keys(houses):
+    with pytest.raises(AssertionError, match="--client-keys"):
+        houses(bind="0.0.0.0").start()
+
+
+def test_a_port_that_is_taken_is_passed_over(house, houses):
+    ports = [read_connection(h.connection).endpoints[-1].rsplit(":", 1)[1] for h in (house, houses("second").start())]
+    assert int(ports[1]) == int(ports[0]) + 1
+
+
+def test_the_worker_s_log_is_kept_and_nothing_it_prints_reaches_the_wire(house, shot):
+    with Client(house.connection) as client:
+        drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin(say="hello from a library")))
+        assert client.state == "connected"
+    assert "hello from a library" in (house.root / "data" / "logs" / "worker0.log").read_text()
+
+
+def test_jobs_are_listed_as_plain_data(house, shot):
+    take = new_take()
+    with Client(house.connection) as client:
+        drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin()))
+        (job,) = client.jobs().result(5)
+        assert client.models().result(5) == [] and 0 < client.ping().result(5) < 5
+    assert (job["take"], job["shot"], job["state"], job["events"]) == (take, "tower", "done", 21)
+    assert json.dumps(job)
