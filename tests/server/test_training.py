@@ -117,6 +117,13 @@ def test_a_crop_is_guide_plus_residual(folder, clips):
     assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
 
 
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (16, 40), (8, 20)])
+def test_a_widened_crop_is_the_crop_of_the_widened(top, left):
+    low = torch.rand(2, 4, 12, 18, generator=torch.Generator().manual_seed(1))
+    whole = condition.widen(low, (48, 72))[..., top : top + 32, left : left + 32]
+    torch.testing.assert_close(train._widened(low, top, left, 32, 4), whole)
+
+
 def test_the_loss_of_the_right_answer_is_nothing():
     class Knows:
         config = dust.DustUNet(widths=(8, 8), blocks=(1, 1), embedding=8).config

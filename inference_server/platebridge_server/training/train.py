@@ -51,11 +51,16 @@ class Clips:
                 for clip in data.read_shard(path):
                     if float(clip.truth[:, 2].mean()) < 0.004:
                         continue  # next to no dust: nothing to learn but the empty picture
-                    guides = [(clip.guide.half(), clip.guide_depth)]
+                    guides = [(clip.guide, clip.guide_depth)]
                     for _ in range(3):
-                        low, depth = data.soft_guide(clip.truth, clip.truth_depth, self.random.uniform(*SOFT_SIGMA))
-                        guides.append((low.half(), depth))
-                    self.clips.append((told.encode(clip.truth).half(), guides, clip.light_view))
+                        guides.append(data.soft_guide(clip.truth, clip.truth_depth, self.random.uniform(*SOFT_SIGMA)))
+                    truth = told.encode(clip.truth)
+                    rows = []
+                    for low, depth in guides:
+                        wide = told.condition(low, depth, truth.shape[-2:])
+                        lack = torch.nn.functional.avg_pool2d((truth - wide[:, :3]).square().sum(1, keepdim=True), 8)[:, 0]
+                        rows.append((told.tell(low, depth).half(), lack.numpy()))
+                    self.clips.append((truth.half(), rows, clip.light_view))
         return len(self.clips)
 
     def crop(self, frames: int, size: int = CROP):
@@ -63,32 +68,38 @@ class Clips:
         random = self.random
         truth, guides, light = self.clips[random.integers(len(self.clips))]
         frames = min(frames, truth.shape[0])
-        guide, depth = guides[random.integers(1, len(guides))] if random.random() < SOFT_GUIDES else guides[0]
+        low, lack = guides[random.integers(1, len(guides))] if random.random() < SOFT_GUIDES else guides[0]
         first = random.integers(truth.shape[0] - frames + 1)
         part = slice(first, first + frames)
-        height, width = truth.shape[-2:]
-        wide = told.condition(guide[part].float(), depth[part], (height, width))
-        residual = truth[part].float() - wide[:, :3]
-        top, left = self._corner(residual[frames // 2], size, height, width)
-        residual = residual[..., top : top + size, left : left + size]
-        wide = wide[..., top : top + size, left : left + size]
+        scale = truth.shape[-1] // low.shape[-1]
+        top, left = self._corner(lack[first + frames // 2], size, *truth.shape[-2:], scale)
+        wide = _widened(low[part].float(), top, left, size, scale)
+        residual = truth[part, :, top : top + size, left : left + size].float() - wide[:, :3]
         light = light[part].clone()
         if random.random() < 0.5:  # a mirrored cloud is lit from the mirrored side
             residual, wide = residual.flip(-1), wide.flip(-1)
             light[:, 0] = -light[:, 0]
         return residual, wide, light
 
-    def _corner(self, residual, size, height, width):
-        """A crop whose middle is likely where the guide lacks most; one in eight anywhere."""
+    def _corner(self, lack, size, height, width, step):
+        """A crop, on whole pixels of the guide, whose middle is likely where the guide lacks most; one in eight anywhere."""
         if self.random.random() < 0.125:
-            return int(self.random.integers(height - size + 1)), int(self.random.integers(width - size + 1))
-        weight = torch.nn.functional.avg_pool2d(residual.square().sum(0)[None, None], 8)[0, 0].numpy() + 1e-9
-        share = weight.ravel().astype(np.float64)
-        cell = self.random.choice(share.size, p=share / share.sum())
-        row, column = divmod(int(cell), weight.shape[1])
-        jitter = self.random.integers(-size // 3, size // 3 + 1, 2)
-        top = int(np.clip(row * 8 + 4 - size // 2 + jitter[0], 0, height - size))
-        return top, int(np.clip(column * 8 + 4 - size // 2 + jitter[1], 0, width - size))
+            row, column = self.random.integers(0, height - size + 1), self.random.integers(0, width - size + 1)
+        else:
+            share = lack.ravel().astype(np.float64) + 1e-9
+            row, column = divmod(int(self.random.choice(share.size, p=share / share.sum())), lack.shape[1])
+            row, column = 8 * np.array([row, column]) + 4 - size // 2 + self.random.integers(-size // 3, size // 3 + 1, 2)
+        return tuple(int(np.clip(at, 0, most - size)) // step * step for at, most in ((row, height), (column, width)))
+
+
+def _widened(low: torch.Tensor, top: int, left: int, size: int, scale: int) -> torch.Tensor:
+    """`told.widen` of one crop alone: the guide's pixels under it and three around, which is all that a bicubic looks at."""
+    row, column, count = top // scale, left // scale, -(-size // scale)
+    above, before = max(row - 3, 0), max(column - 3, 0)
+    piece = low[..., above : row + count + 3, before : column + count + 3]
+    wide = told.widen(piece, (piece.shape[-2] * scale, piece.shape[-1] * scale))
+    down, along = top - above * scale, left - before * scale
+    return wide[..., down : down + size, along : along + size]
 
 
 def edm_loss(network, residual, sigma, wide, light, noise):

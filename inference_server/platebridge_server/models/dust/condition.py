@@ -39,16 +39,25 @@ def normal_depth(alpha: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     return weight * ((known - mean) / spread.clamp_min(1e-6 + 1e-3 * mean.abs())).clamp(-3, 3)
 
 
+def tell(guide: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """(frames, 4, h, w): a guide (frames, 3, h, w), linear premultiplied, and its depth (frames, h, w), as the network sees them."""
+    return torch.cat([encode(guide), normal_depth(guide[:, 2].clamp(0, 1), depth)[:, None]], dim=1)
+
+
+def widen(low: torch.Tensor, size) -> torch.Tensor:
+    """What `tell` gave, at another size (H, W), bicubic; light and alpha stay in range."""
+    if tuple(size) != tuple(low.shape[-2:]):
+        low = F.interpolate(low, tuple(size), mode="bicubic", align_corners=False)
+    return torch.cat([low[:, :2].clamp_min(0), low[:, 2:3].clamp(0, 1), low[:, 3:]], dim=1)
+
+
 def condition(guide: torch.Tensor, depth: torch.Tensor, size) -> torch.Tensor:
     """What the network is told: (frames, 4, H, W) encoded guide (3, the base the residual is added to) and depth (1).
 
     guide: (frames, 3, h, w) linear premultiplied sun, ambient, alpha. depth: (frames, h, w) along the camera axis,
     inf where clear. size: (H, W) to make, usually four times the guide's.
     """
-    told = torch.cat([encode(guide), normal_depth(guide[:, 2].clamp(0, 1), depth)[:, None]], dim=1)
-    if tuple(size) != tuple(told.shape[-2:]):
-        told = F.interpolate(told, tuple(size), mode="bicubic", align_corners=False)
-    return torch.cat([told[:, :2].clamp_min(0), told[:, 2:3].clamp(0, 1), told[:, 3:]], dim=1)
+    return widen(tell(guide, depth), size)
 
 
 def support(base: torch.Tensor) -> torch.Tensor:
