@@ -169,7 +169,7 @@ class Front:
             if time.monotonic() - tidied > TIDY or not tidied:
                 tidied = time.monotonic()
                 self.scheduler.tidy()
-                self._forget_the_silent(tidied)
+                self._forget_the_gone()
 
     def close(self) -> None:
         for session in self._sessions.values():
@@ -233,7 +233,7 @@ class Front:
 
     def _on_hello(self, client: bytes, message: Message) -> None:
         if client not in self._sessions and len(self._sessions) >= SESSIONS:
-            self._forget_the_silent(time.monotonic())
+            self._forget_the_gone()
             if len(self._sessions) >= SESSIONS:
                 raise ConnectionFailed("%d clients are connected already." % SESSIONS, "Close some of them.")
         self._forget(client)
@@ -451,6 +451,11 @@ class Front:
             for subscription in session.subscriptions.values():
                 subscription.close()
 
-    def _forget_the_silent(self, now: float) -> None:
-        for client in [c for c, s in self._sessions.items() if now - s.seen > SILENCE]:
-            self._forget(client)
+    def _forget_the_gone(self) -> None:
+        """Who has been silent too long, and who can't be reached any more: only speaking to a client shows that."""
+        now = time.monotonic()
+        for client, session in list(self._sessions.items()):
+            if now - session.seen > SILENCE:
+                self._forget(client)
+            else:
+                self._say(client, Message("pong"))
