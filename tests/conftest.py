@@ -52,7 +52,7 @@ class TinyShot:
             return Pass(name + ".####.exr", (), tuple(files))
 
         inputs = Inputs(named("plate"), named("depth"), named("mask"), named("vectors") if "vectors" in self.paths else None)
-        dials = {"detail": 24, "debris": 8, "seed": 7, **dials}
+        dials = {"detail": 24, "debris": 8, "seed": 7, "amount": 2.0, **dials}
         return GenerateRequest("tiny", FrameRange(self.first, self.last), inputs).with_dials(dials)
 
     def open_file(self, sha256: str) -> Path:
@@ -77,7 +77,7 @@ def make_tiny_shot(
     noise = np.random.default_rng(11).normal(0, 0.02, (height, width, 3)).astype("f4")
     top_before = None
     for at in range(frames):
-        top = int(height * 0.22 + 0.5 * max(0, at - 1) ** 2 * height / 128)  # still for two frames, then it falls
+        top = int(height * 0.22 + 0.5 * max(0, at - 1) ** 2 * height / 48)  # still for two frames, then it falls
         inside = (rows >= top) & (rows < top + block_h) & (columns >= left) & (columns < left + block_w)
         z = np.where(inside, BLOCK_M, back_z)
         z[shot.post()] = POST_M
@@ -130,6 +130,12 @@ def write_exr(path: Path, pixels, channels, kind: str = "float", data=None, disp
 def _write_exr():
     """`write_exr(path, pixels, channels, kind, data, display, attributes)` as above: tests can't import from here."""
     return write_exr
+
+
+@pytest.fixture(scope="session")
+def tiny_maker():
+    """`tiny_maker(folder, …)`: make_tiny_shot, for fixtures that outlive a test."""
+    return make_tiny_shot
 
 
 @pytest.fixture

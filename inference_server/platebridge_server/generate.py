@@ -194,7 +194,9 @@ class _Generation:
         """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
         names, shot = self._names(frame), self.shot
         parts = shot.plate_parts(frame)
-        seen = self._comp(frame, parts, made)
+        picture = take.display(self._comp(frame, parts, made))
+        self._glance(frame).parent.mkdir(exist_ok=True)
+        np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
         if names["comp"] not in self.have:
             self._ready("comp", frame, names["comp"], images.encode(parts, self._labels("comp"), self.scratch))
         if names["effect"] not in self.have:
@@ -205,9 +207,6 @@ class _Generation:
             self._ready("effect", frame, names["effect"], images.encode([part], self._labels("effect"), self.scratch))
         if "guide" in names and names["guide"] not in self.have:
             self._ready("guide", frame, names["guide"], self._guide_file(frame))
-        picture = take.display(seen)
-        self._glance(frame).parent.mkdir(exist_ok=True)
-        np.save(self._glance(frame), picture)
         self._say(Preview(frame, take.png(picture, GLANCE)))
         done = frame - self.request.frames.first + 1
         self._say(Progress("writing", done, len(self.request.frames)))

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A shot from plate to take, read back with OpenImageIO: exact outside the dust, held out, labelled, the same every time.
+
+The guide, the light and the files are the real ones. The model is a stand-in of a few lines, because what is tested here
+must hold for every model; test_generate_dust.py goes the way once with the real network.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+import torch
+from platebridge.errors import Cancelled, ModelError
+from platebridge.events import Done, FileReady, Preview, Progress, Started, Warned
+from platebridge_server.generate import generate
+from platebridge_server.models import registry
+from platebridge_server.models.base import Passes
+
+TAKE = "7" * 32
+URIS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+
+
+class StandIn:
+    """Upsamples the guide and adds grain by seed and frame. Refuses what a real model refuses; `asked` counts its frames."""
+
+    name = "dust"
+    asked: list = []
+
+    def __init__(self):
+        self._loaded = False
+
+    def card(self):
+        return {"name": "stand-in", "licence": "none", "weights_sha256": "5" * 64}
+
+    def load(self, device):
+        self._loaded = True
+
+    def generate(self, guide, frames, size, settings, progress, cancelled, first_frame=None):
+        assert self._loaded and frames.step == 1
+        for at, frame in enumerate(frames):
+            if first_frame is not None and frame < first_frame:
+                continue
+            if cancelled():
+                raise Cancelled()
+            StandIn.asked.append(frame)
+            low = guide.passes(frame)
+            assert len(guide.sun_in_view(frame)) == 3
+            wide = torch.from_numpy(np.stack([low[k] for k in ("sun", "ambient", "alpha")]))[None]
+            wide = torch.nn.functional.interpolate(wide, size, mode="bilinear")[0].numpy()
+            grain = np.random.default_rng([settings.seed, frame]).uniform(0.8, 1.0, size).astype(np.float32)
+            progress(at + 1, len(frames))
+            yield frame, Passes(*(wide * grain))
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setitem(registry._MODELS, "dust", StandIn)
+    StandIn.asked = []
+
+
+@pytest.fixture(scope="module")
+def shot(tmp_path_factory, tiny_maker):
+    return tiny_maker(tmp_path_factory.mktemp("shot"))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make(shot, request=None, …)` -> (events, {name: bytes})."""
+    made = []
+
+    def run(shot, request=None, **how):
+        made.append(tmp_path / ("scratch_%d" % len(made)))
+        scratch = how.pop("scratch", made[-1])
+        scratch.mkdir(exist_ok=True)
+        request = request or shot.request()
+        events = list(generate(request, shot.open_file, how.pop("take_id", TAKE), scratch=scratch, device="cpu", **how))
+        return events, {e.name: e.data for e in events if isinstance(e, FileReady)}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(shot, tmp_path_factory):
+    """One undisturbed run, for every test that only reads: (events, {name: bytes}, folder with the files)."""
+    folder = tmp_path_factory.mktemp("take")
+    registry._MODELS["dust"], real = StandIn, registry._MODELS["dust"]
+    try:
+        scratch = tmp_path_factory.mktemp("scratch")
+        events = list(generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu", origin={"application": "test"}))
+    finally:
+        registry._MODELS["dust"] = real
+    files = {e.name: e.data for e in events if isinstance(e, FileReady)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return events, files, folder
+
+
+def pixels(path):
+    """{channel: (h, w) in its own type} and the first part's spec, by OIIO."""
+    file = oiio.ImageInput.open(str(path))
+    spec = file.spec()
+    kinds = spec.channelformats or (spec.format,) * spec.nchannels
+    return {n: file.read_image(0, 0, c, c + 1, k)[..., 0] for c, (n, k) in enumerate(zip(spec.channelnames, kinds))}, spec.copy()
+
+
+def on_disk(files, folder):
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_events_come_in_order_and_end_with_the_take(whole):
+    events, _, _ = whole
+    assert isinstance(events[0], Started) and isinstance(events[-1], Done)
+    files = [e for e in events if isinstance(e, FileReady)]
+    wanted = [(kind, frame) for frame in range(1001, 1009) for kind in ("comp", "effect", "guide")] + [("preview", None), ("take", None)]
+    assert [(e.kind, e.frame) for e in files] == wanted
+    assert all(hashlib.sha256(e.data).hexdigest() == e.sha256 for e in files)
+    assert [p for p in dict.fromkeys(e.phase for e in events if isinstance(e, Progress))][:2] == ["reading", "guide"]
+
+
+def test_a_frame_goes_out_before_the_next_is_generated(shot, tmp_path):
+    for event in generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu"):
+        if isinstance(event, FileReady) and StandIn.asked:
+            assert event.frame is None or event.frame == StandIn.asked[-1]
+
+
+def test_nothing_is_generated_before_the_collapse_begins(whole):
+    effect, _ = pixels(whole[2] / "effect.1001.exr")
+    assert not any(effect[c].any() for c in "RGBA") and np.isinf(effect["Z"]).all()
+    assert pixels(whole[2] / "effect.1008.exr")[0]["A"].max() > 0.1
+
+
+@pytest.mark.parametrize("frame", [1001, 1005, 1008])
+def test_outside_the_effect_comp_is_plate_bit_for_bit_in_its_own_type(shot, whole, frame):
+    plate, before = pixels(shot.paths["plate"][frame])
+    comp, after = pixels(whole[2] / ("comp.%d.exr" % frame))
+    effect, _ = pixels(whole[2] / ("effect.%d.exr" % frame))
+    clear = effect["A"] == 0
+    assert clear.any() and str(after.format) == str(before.format) == "half"
+    for c in "RGB":
+        assert (comp[c].view(np.uint16)[clear] == plate[c].view(np.uint16)[clear]).all()
+    assert max(plate["B"][clear]) > 6 and min(plate["B"][clear]) < 0  # above 1 and below 0: both were there to lose
+
+
+def test_effect_over_plate_is_comp_from_the_files_alone(shot, whole):
+    plate, _ = pixels(shot.paths["plate"][1008])
+    comp, _ = pixels(whole[2] / "comp.1008.exr")
+    effect, _ = pixels(whole[2] / "effect.1008.exr")
+    a = effect["A"].astype(np.float32)
+    assert (a > 0.1).sum() > 50
+    for c in "RGB":
+        assert (comp[c] == (effect[c].astype(np.float32) + (1 - a) * plate[c].astype(np.float32)).astype(np.float16)).all()
+
+
+def test_what_stands_in_front_holds_the_dust_out(shot, whole):
+    for frame in shot.paths["depth"]:
+        depth = pixels(shot.paths["depth"][frame])[0]["Z"]
+        effect, _ = pixels(whole[2] / ("effect.%d.exr" % frame))
+        assert not (effect["A"][depth < effect["Z"]] > 0).any()
+        assert not effect["A"][shot.post()].any()
+    left, right = shot.post()[1].start - 3, shot.post()[1].stop + 3
+    last = pixels(whole[2] / "effect.1008.exr")[0]["A"]
+    assert last[:, left].max() > 0.02 and last[:, right].max() > 0.02  # there was dust on both sides to be held out
+
+
+def test_effect_is_premultiplied_half_with_a_float_depth(whole):
+    effect, spec = pixels(whole[2] / "effect.1008.exr")
+    assert {n: str(k) for n, k in zip(spec.channelnames, spec.channelformats)} == {"R": "half", "G": "half", "B": "half", "A": "half", "Z": "float"}
+    there = effect["A"] > 0
+    assert not any(effect[c][~there].any() for c in "RGB") and np.isfinite(effect["Z"][there]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "term"),
+    [("comp", "compositeWithTrainedAlgorithmicMedia"), ("effect", "trainedAlgorithmicMedia"), ("guide", "algorithmicMedia")],
+)
+def test_every_header_says_what_the_file_is(shot, whole, kind, term):
+    for frame in shot.paths["plate"]:
+        spec = pixels(whole[2] / ("%s.%d.exr" % (kind, frame)))[1]
+        said = {p.name: p.value for p in spec.extra_attribs}
+        assert said["Iptc4xmpExt:DigitalSourceType"] == URIS + term
+        assert ">%s<" % (URIS + term) in said["xmp"]
+        assert (said["platebridge:take"], said["platebridge:request"]) == (TAKE, shot.request().hash())
+        if kind != "guide":
+            assert (said["platebridge:model"], said["platebridge:weights"]) == ("dust", "5" * 64)
+
+
+def test_take_json_holds_request_card_and_the_hash_of_every_file(shot, whole):
+    _, files, _ = whole
+    told = json.loads(files["take.json"])
+    assert told["request"] == json.loads(json.dumps(shot.request().to_dict())) and told["request_hash"] == shot.request().hash()
+    assert told["model"] == StandIn().card() and told["weights_sha256"] == "5" * 64
+    assert {n: f["sha256"] for n, f in told["files"].items()} == {n: hashlib.sha256(d).hexdigest() for n, d in files.items() if n != "take.json"}
+    assert all(told["files"][n]["size"] == len(d) for n, d in files.items() if n != "take.json")
+    assert (told["take_id"], told["shot"], told["frames"]) == (TAKE, "tiny", {"first": 1001, "last": 1008})
+    assert told["origin"] == {"application": "test"} and told["digital_source_type"]["comp"] == URIS + "compositeWithTrainedAlgorithmicMedia"
+    assert [w["input"] for w in told["warnings"]] == ["camera"] and told["software"]["torch"] and told["seconds"]["guide"] > 0
+
+
+def test_the_plates_header_is_kept(make, make_shot, write_exr):
+    files = make_shot(width=32, height=24, frames=2, plate_type="float")
+    for path in files.paths["plate"].values():
+        plate, _ = pixels(path)
+        rgba = np.stack([plate["R"], plate["G"], plate["B"], np.ones((24, 32)), np.full((24, 32), 3)], -1)
+        write_exr(path, rgba, ["R", "G", "B", "A", "spec.X"], "float", attributes={"Artist": "somebody", "compression": "piz", "DateTime": "2026:01:02 03:04:05"})
+    _, out = make(files)
+    (files.folder / "comp.exr").write_bytes(out["comp.1002.exr"])
+    comp, after = pixels(files.folder / "comp.exr")
+    plate, before = pixels(files.paths["plate"][1002])
+    ours = ("platebridge:", "Iptc4xmpExt:", "xmp")
+    old, new = ({p.name: p.value for p in s.extra_attribs if not p.name.startswith(ours)} for s in (before, after))
+    assert new == old and (after.nchannels, str(after.format)) == (5, "float")
+    assert (comp["spec.X"] == plate["spec.X"]).all() and (comp["A"] == 1).all()
+
+
+def test_overscan_and_odd_sizes_come_back_in_the_plates_own_windows(make, make_shot, write_exr):
+    files = make_shot(width=51, height=37, frames=7)
+    for frame, path in files.paths["plate"].items():
+        plate, _ = pixels(path)
+        wide = np.pad(np.stack([plate[c] for c in "RGB"], -1), ((2, 3), (5, 4), (0, 0)), mode="edge")
+        write_exr(path, wide, "RGB", "half", data=(-5, -2), display=(0, 0, 51, 37))
+    _, out = make(files)
+    folder = on_disk(out, files.folder / "take")
+    for frame in files.paths["plate"]:
+        plate, before = pixels(files.paths["plate"][frame])
+        comp, after = pixels(folder / ("comp.%d.exr" % frame))
+        effect, layer = pixels(folder / ("effect.%d.exr" % frame))
+        for spec in (after, layer):
+            assert [getattr(spec, n) for n in ("x", "y", "width", "height", "full_width", "full_height")] == [-5, -2, 60, 42, 51, 37]
+        clear = effect["A"] == 0
+        assert (comp["G"].view(np.uint16)[clear] == plate["G"].view(np.uint16)[clear]).all()
+    depth = pixels(files.paths["depth"][1007])[0]["Z"]
+    inside = {c: a[2:39, 5:56] for c, a in effect.items()}
+    assert inside["A"].max() > 0.02 and not (inside["A"][depth < inside["Z"]] > 0).any()
+
+
+def test_the_same_request_gives_the_same_bytes(shot, make, whole):
+    _, again = make(shot)
+    assert {n: d for n, d in again.items() if n != "take.json"} == {n: d for n, d in whole[1].items() if n != "take.json"}
+
+
+def test_another_take_of_it_differs_in_its_label_alone(shot, make, whole, tmp_path):
+    _, again = make(shot, take_id="8" * 32)
+    folder = on_disk(again, tmp_path / "again")
+    for name in ("comp.1008.exr", "effect.1008.exr"):
+        assert again[name] != whole[1][name]
+        ours, theirs = pixels(folder / name)[0], pixels(whole[2] / name)[0]
+        assert all((ours[c] == theirs[c]).all() for c in theirs)
+
+
+def test_another_seed_gives_other_detail_over_the_same_guide(shot, make, whole, tmp_path):
+    _, again = make(shot, shot.request(seed=8))
+    folder = on_disk(again, tmp_path / "again")
+    ours, theirs = (pixels(f / "guide.1008.exr")[0] for f in (folder, whole[2]))
+    assert all((ours[c] == theirs[c]).all() for c in theirs)
+    assert (pixels(folder / "effect.1008.exr")[0]["A"] != pixels(whole[2] / "effect.1008.exr")[0]["A"]).any()
+
+
+@pytest.mark.parametrize("stopped_after", ["guide.1001.exr", "comp.1006.exr", "guide.1008.exr", "preview.mp4"])
+def test_gone_on_with_it_makes_only_what_is_missing_and_the_same(shot, make, whole, tmp_path, stopped_after):
+    scratch, have = tmp_path / "scratch", {}
+    scratch.mkdir()
+    events = generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu")
+    for event in events:
+        if isinstance(event, FileReady):
+            have[event.name] = event.sha256
+            if event.name == stopped_after:
+                events.close()
+                break
+    StandIn.asked = []
+    again, files = make(shot, scratch=scratch, have=have)
+    assert not set(files) & set(have)
+    for name in set(files) - {"take.json", "preview.mp4"}:
+        assert files[name] == whole[1][name]
+    assert set(files) | set(have) == set(whole[1])
+    told = json.loads(files["take.json"])["files"]
+    assert told == json.loads(whole[1]["take.json"])["files"]
+    finished = {int(n.split(".")[1]) for n in have if n.startswith("guide.")}
+    assert not finished & set(StandIn.asked)
+
+
+def test_without_its_scratch_folder_a_take_is_gone_on_with_all_the_same(shot, make, whole):
+    have = {n: hashlib.sha256(d).hexdigest() for n, d in whole[1].items() if "100" in n and int(n.split(".")[1]) < 1006}
+    events, files = make(shot, have=have)
+    assert all(files[n] == whole[1][n] for n in files if n.endswith(".exr"))
+    told = json.loads(files["take.json"])["files"]
+    assert {n: f["sha256"] for n, f in told.items() if n.endswith(".exr")} == {
+        n: hashlib.sha256(d).hexdigest() for n, d in whole[1].items() if n.endswith(".exr")
+    }
+    assert any("preview" in e.message for e in events if isinstance(e, Warned))
+
+
+def test_cancelled_it_ends_at_the_next_call_and_the_next_job_is_as_on_a_fresh_server(shot, make, whole, tmp_path):
+    stop, came = False, []
+    with pytest.raises(Cancelled):
+        for event in generate(shot.request(), shot.open_file, "9" * 32, scratch=tmp_path, device="cpu", cancelled=lambda: stop):
+            came += [event.name] if isinstance(event, FileReady) else []
+            stop = stop or (isinstance(event, Progress) and event.phase == "generating" and event.done == 2)
+    assert len(StandIn.asked) == 2 and "comp.1001.exr" in came
+    _, files = make(shot)
+    assert {n: d for n, d in files.items() if n.endswith(".exr")} == {n: d for n, d in whole[1].items() if n.endswith(".exr")}
+
+
+@pytest.mark.parametrize("phase", ["reading", "guide"])
+def test_cancelled_before_the_model_it_ends_there(shot, tmp_path, phase):
+    stop = False
+    with pytest.raises(Cancelled):
+        for event in generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu", cancelled=lambda: stop):
+            stop = stop or (isinstance(event, Progress) and event.phase == phase and event.done == 1)
+    assert not StandIn.asked
+
+
+def test_one_frame_has_nothing_that_moves_and_says_so(make, make_shot):
+    events, files = make(make_shot(width=32, height=24, frames=1))
+    assert {"comp.1001.exr", "effect.1001.exr", "take.json"} <= set(files)
+    assert any(e.input == "mask" and "moves" in e.message for e in events if isinstance(e, Warned))
+
+
+def test_sixteen_pixels_are_enough(make, make_shot):
+    _, files = make(make_shot(width=16, height=16, frames=6))
+    assert len([n for n in files if n.startswith("comp")]) == 6
+
+
+def test_a_shadow_darkens_the_plate_and_has_a_channel_of_its_own(make, make_shot):
+    files = make_shot(frames=7)
+    _, out = make(files, files.request(shadow=1.0))
+    folder = on_disk(out, files.folder / "take")
+    effect, _ = pixels(folder / "effect.1007.exr")
+    comp, plate = pixels(folder / "comp.1007.exr")[0], pixels(files.paths["plate"][1007])[0]
+    alone = (effect["shadow.Y"] > 0.05) & (effect["R"] == 0)
+    assert alone.any()
+    assert (comp["R"][alone] < plate["R"][alone])[plate["R"][alone] > 0.05].all()
+    depth = pixels(files.paths["depth"][1007])[0]["Z"]
+    assert not (effect["A"][depth < effect["Z"]] > 0).any()
+
+
+def test_files_that_were_not_asked_for_are_not_made(make, make_shot):
+    files = make_shot(width=32, height=24, frames=3)
+    request = files.request()
+    _, out = make(files, dataclasses.replace(request, output=dataclasses.replace(request.output, guide=False, preview=False)))
+    assert set(out) == {"%s.%d.exr" % (k, f) for k in ("comp", "effect") for f in (1001, 1002, 1003)} | {"take.json"}
+
+
+def test_an_unknown_model_is_refused_with_those_there_are(shot, make):
+    request = shot.request()
+    with pytest.raises(ModelError, match="dust"):
+        make(shot, dataclasses.replace(request, model=dataclasses.replace(request.model, name="mist")))
+
+
+def test_previews_are_small_pictures_and_the_movie_has_every_frame(whole):
+    av = pytest.importorskip("av")
+    events, _, folder = whole
+    glances = [e for e in events if isinstance(e, Preview)]
+    assert [e.frame for e in glances] == list(range(1001, 1009)) and all(e.png.startswith(b"\x89PNG") for e in glances)
+    with av.open(str(folder / "preview.mp4")) as movie:
+        assert sum(1 for _ in movie.decode(video=0)) == 8
+        assert float(movie.streams.video[0].average_rate) == 24.0
+
+
+def test_a_reader_that_stops_ends_the_work(shot, tmp_path):
+    events = generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu")
+    for event in events:
+        if isinstance(event, FileReady) and StandIn.asked:
+            break
+    events.close()
+    asked = list(StandIn.asked)
+    shutil.rmtree(tmp_path)  # nobody writes there any more
+    assert asked == StandIn.asked and not tmp_path.exists()
