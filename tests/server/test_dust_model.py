@@ -9,7 +9,6 @@ pytest.importorskip("diffusers")
 
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-
 from platebridge.errors import Cancelled  # noqa: E402
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition, pipeline, windows  # noqa: E402
@@ -131,7 +130,8 @@ def test_going_on_near_the_end_costs_less_than_the_whole(small):
     counts = []
     for first in (None, 34):
         calls = []
-        made(small, range(1, 40), window=7, overlap=2, first_needed_frame=first, on_progress=lambda done, total, calls=calls: calls.append((done, total)))
+        options = {"window": 7, "overlap": 2, "first_needed_frame": first}
+        made(small, range(1, 40), on_progress=lambda done, total, calls=calls: calls.append((done, total)), **options)
         assert calls[-1][0] == calls[-1][1]
         counts.append(len(calls))
     assert counts[1] < counts[0] * 0.75

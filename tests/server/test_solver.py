@@ -64,7 +64,8 @@ def test_a_source_is_a_part_of_a_voxel():
 
 def test_crowded_points_cover_a_voxel_once():
     points = torch.full((9, 3), 5.5 * CELL)
-    got = solver.splat_sources(points, torch.full((9,), 0.5), torch.zeros(9, 3), SHAPE, CELL, (0, 0, 0), density=8.0, weight=1.0, divergence=1.0)
+    got = solver.splat_sources(points, torch.full((9,), 0.5), torch.zeros(9, 3), SHAPE, CELL, (0, 0, 0),
+                               density=8.0, weight=1.0, divergence=1.0)
     assert float(got.density[5, 5, 5]) == pytest.approx(8.0)
 
 
@@ -125,7 +126,8 @@ def test_density_stays_within_its_cap_and_above_nothing():
     smoke = solver.Smoke(SHAPE, CELL, seed=4)
     points = torch.tensor([[0.5, 0.4, 0.1]]).repeat(40, 1) + 0.05 * torch.randn(40, 3, generator=torch.Generator().manual_seed(5))
     for _ in range(8):
-        sources = solver.splat_sources(points, torch.ones(40), torch.ones(40, 3), SHAPE, CELL, (0, 0, 0), density=80.0, weight=20.0, divergence=15.0)
+        sources = solver.splat_sources(points, torch.ones(40), torch.ones(40, 3), SHAPE, CELL, (0, 0, 0),
+                                       density=80.0, weight=20.0, divergence=15.0)
         smoke.step(1 / 60, sources)
     assert float(smoke.density.min()) >= 0.0
     assert float(smoke.density.max()) == pytest.approx(smoke.settings.density_cap * 0.998, rel=0.02)

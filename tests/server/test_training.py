@@ -59,7 +59,7 @@ def test_clips_have_dust_passes_and_a_guide_of_a_quarter(clips):
     assert len(clips) == 2
     for clip in clips:
         assert clip.truth.shape == (6, 3, 48, 72) and clip.guide.shape == (6, 3, 12, 18)
-        assert 0 <= float(clip.truth.min()) and float(clip.truth.max()) <= 1
+        assert float(clip.truth.min()) >= 0 and float(clip.truth.max()) <= 1
     assert float(clips[1].truth[:, 2].mean()) > 0.01
 
 

@@ -100,7 +100,7 @@ def test_a_shadow_falls_where_the_sun_is_behind_the_dust():
 def test_no_dust_gives_empty_passes():
     passes = see(torch.zeros(16, 16, 16))
     assert float(passes.alpha.abs().sum()) == 0.0
-    sun, ambient, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), 5.0))
+    _, _, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), 5.0))
     assert float(alpha.sum()) == 0.0 and bool(torch.isinf(depth).all())
 
 
@@ -110,10 +110,15 @@ def test_dust_behind_the_camera_is_not_seen():
     assert float(see(box(), camera=behind).alpha.max()) == 0.0
 
 
+def finer(density, extinction, sun):
+    """32 cells a side, as `see` sees 16."""
+    return volume.march(density, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), extinction, sun)
+
+
 def cloud():
     z, y, x = torch.meshgrid(*(torch.linspace(-2, 2, 32),) * 3, indexing="ij")
     density = (torch.sin(3 * x) + torch.cos(4 * y) + torch.sin(5 * z) > 0).float() * ((x * x + y * y + z * z) < 2.2)
-    return volume.march(density, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), 1.5, (0.3, 0.2, 0.9), planes=10)
+    return finer(density, 1.5, (0.3, 0.2, 0.9))
 
 
 def test_holdout_behind_everything_changes_nothing():
@@ -145,17 +150,18 @@ def test_held_out_alpha_grows_with_the_plates_depth_and_its_depth_stays_before_t
 
 def test_holdout_agrees_with_a_march_through_the_cut_cloud():
     density = box(1.0, (32, 32, 32))
-    whole = volume.march(density, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), 0.5, (0, 0, 1.0), planes=10)
+    whole = finer(density, 0.5, (0, 0, 1.0))
     cut = density.clone()
     cut[:, 16:] = 0.0  # nothing beyond y = 0, that is depth 10
-    near = volume.march(cut, (-2.0, -2.0, -2.0), 0.125, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), 0.5, (0, 0, 1.0), planes=10)
+    near = finer(cut, 0.5, (0, 0, 1.0))
     _, _, alpha, _ = volume.holdout(whole.sun, whole.ambient, whole.alpha, whole.deep, torch.full((48, 64), 10.0))
     assert float((alpha - near.alpha)[14:34, 14:50].abs().max()) < 0.03
 
 
 def test_holdout_at_a_finer_size_cuts_as_sharply_as_the_plate():
     passes = cloud()
-    up = [torch.nn.functional.interpolate(p[None, None], (192, 256), mode="bilinear")[0, 0] for p in (passes.sun, passes.ambient, passes.alpha)]
+    low = torch.stack([passes.sun, passes.ambient, passes.alpha])[None]
+    up = torch.nn.functional.interpolate(low, (192, 256), mode="bilinear")[0]
     plate = torch.full((192, 256), torch.inf)
     plate[:, 128:] = 5.0  # a post before the right half
     _, _, alpha, _ = volume.holdout(*up, passes.deep, plate)

@@ -250,7 +250,7 @@ def _depth_interval(box, matrix):
 def _filled(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """values (c, h, w) where weight (h, w) is positive, spread outwards into the holes, nearest detail first."""
     top, below = values * weight, weight
-    stack = []
+    stack: list[tuple[torch.Tensor, torch.Tensor]] = []
     while min(below.shape) > 1 and len(stack) < 6:
         stack.append((top, below))
         top = F.avg_pool2d(top[None], 2, ceil_mode=True, count_include_pad=False)[0]

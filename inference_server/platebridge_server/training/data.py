@@ -100,8 +100,9 @@ def read_shard(path: Path) -> list[simulate.Clip]:
     """The clips of a shard in float32, **linear** (decoded)."""
     arrays = {k: v.float() for k, v in load_file(path).items()}
     return [
-        simulate.Clip(decode(arrays["truth"][n]), arrays["truth_depth"][n], decode(arrays["guide"][n]), arrays["guide_depth"][n], arrays["light_view"][n])
-        for n in range(arrays["truth"].shape[0])
+        simulate.Clip(decode(truth), truth_depth, decode(guide), guide_depth, light)
+        for truth, truth_depth, guide, guide_depth, light in zip(
+            *(arrays[k] for k in ("truth", "truth_depth", "guide", "guide_depth", "light_view")))
     ]
 
 

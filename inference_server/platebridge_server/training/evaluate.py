@@ -123,7 +123,7 @@ class Figures:
 def _generate(pipe, guide, depth, light, size, steps, **options) -> torch.Tensor:
     """(frames, 3, H, W) linear passes."""
     def reader(frame):
-        return {"sun": guide[frame, 0].numpy(), "ambient": guide[frame, 1].numpy(), "alpha": guide[frame, 2].numpy(), "depth": depth[frame].numpy()}
+        return dict(zip(("sun", "ambient", "alpha", "depth"), (*guide[frame].numpy(), depth[frame].numpy())))
 
     made = pipe.sample(reader, range(len(guide)), size, SEED, steps, lambda frame: tuple(light[frame].tolist()), **options)
     return torch.from_numpy(np.stack([np.stack([got["sun"], got["ambient"], got["alpha"]]) for _, got in made]))
@@ -134,7 +134,8 @@ def _window_step(pipe, clip, size) -> float:
     guide, depth = clip.guide, clip.guide_depth
     whole = told.encode(_generate(pipe, guide, depth, clip.light_view, size, dust.FINAL_STEPS, window=64))
     parts = told.encode(_generate(pipe, guide, depth, clip.light_view, size, dust.FINAL_STEPS, window=8, overlap=2))
-    joints = sorted({edge for window in dust.windows.plan(range(len(guide)), 8, 2) for edge in (window.frames.start, window.frames.stop)} - {0, len(guide)})
+    plan = dust.windows.plan(range(len(guide)), 8, 2)
+    joints = sorted({edge for window in plan for edge in (window.frames.start, window.frames.stop)} - {0, len(guide)})
     steps = [(parts[1:] - parts[:-1]).abs().mean((1, 2, 3)), (whole[1:] - whole[:-1]).abs().mean((1, 2, 3))]
     at = torch.tensor([edge - 1 for edge in joints])
     return round(float(steps[0][at].sum() / steps[1][at].sum()), 4)
@@ -188,7 +189,8 @@ def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, de
     simulated = count / 2
     out["model"].update(depth_leak=leak, window_step=windowed, seconds=round(seconds[dust.FINAL_STEPS] / count, 3),
                         seconds_draft=round(seconds[dust.DRAFT_STEPS] / simulated, 3))
-    out["conditions"] = {"simulations": simulations, "frames": int(simulated), "size": list(simulate.SIZE), "threads": torch.get_num_threads()}
+    out["conditions"] = {"simulations": simulations, "frames": int(simulated), "size": list(simulate.SIZE),
+                         "threads": torch.get_num_threads()}
     if strip is not None:
         half = (len(rows) + 1) // 2
         rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
@@ -208,7 +210,8 @@ def _cut(pipe, seed: int) -> float:
         smoke.step(simulate.STEP, simulate.emit(event.points(step * simulate.STEP), smoke))
         if step >= 30:
             focal = 1.7 * low[1]
-            seen.append(volume.march(smoke.density, smoke.origin, smoke.cell, camera, (focal, focal), (low[1] / 2, low[0] / 2), low, 40.0, sun, steps=56))
+            middle = low[1] / 2, low[0] / 2
+            seen.append(volume.march(smoke.density, smoke.origin, smoke.cell, camera, (focal, focal), middle, low, 40.0, sun, steps=56))
     guide = torch.stack([torch.stack([p.sun, p.ambient, p.alpha]) for p in seen])
     light = (camera[:3, :3].T @ sun).expand(len(seen), 3)
     result = _generate(pipe, guide, torch.stack([p.depth for p in seen]), light, simulate.SIZE, dust.FINAL_STEPS)
@@ -217,11 +220,12 @@ def _cut(pipe, seed: int) -> float:
 
 def table(figures: dict) -> str:
     """The figures as lines for a terminal."""
-    lines = [f"{'':18}{'spectrum dB':>12}{'SWD fine':>10}{'middle':>9}{'coarse':>9}{'PSNR guide':>12}{'flicker':>9}{'background':>12}"]
+    heads = ("spectrum dB", "SWD fine", "middle", "coarse", "PSNR guide", "flicker", "background")
+    lines = [" " * 26 + "".join(f"{head:>12}" for head in heads)]
     for name, row in (("model", figures["model"]), ("upsampled guide", figures["upsampled_guide"])):
         for kind, f in (("simulated", row), ("soft", row["soft"])):
-            lines.append(f"{name + ', ' + kind:26}"[:26] + f"{f['power_spectrum_db']:>4.2f}" + "".join(f"{v:>10.4f}" for v in f["swd"])
-                         + f"{f['guide_psnr_db']:>12.2f}{f['flicker']:>9.2f}{f['background_alpha']:>12.5f}")
+            lines.append(f"{name + ', ' + kind:26}{f['power_spectrum_db']:>12.2f}" + "".join(f"{v:>12.4f}" for v in f["swd"])
+                         + f"{f['guide_psnr_db']:>12.2f}{f['flicker']:>12.2f}{f['background_alpha']:>12.5f}")
     model = figures["model"]
     lines.append(f"depth leak {model['depth_leak']:.6f}, step at window joints {model['window_step']}, "
                  f"seconds per frame {model['seconds']} final, {model['seconds_draft']} draft")

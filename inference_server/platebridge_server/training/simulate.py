@@ -199,7 +199,8 @@ def _view(random: np.random.Generator, early: bool) -> View:
     # Framed as tight as 0.9 and as wide as 1.9 domain heights across the picture's height and a half.
     focal = SIZE[1] * distance / u(0.85, 1.6)
     azimuth, elevation = u(0, 2 * math.pi), u(0.2, 1.25)
-    sun = torch.tensor([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)], dtype=torch.float32)
+    flat = math.cos(elevation)
+    sun = torch.tensor([math.cos(azimuth) * flat, math.sin(azimuth) * flat, math.sin(elevation)], dtype=torch.float32)
     return View(torch.stack(cameras), focal, sun, float(np.exp(u(math.log(16), math.log(75)))))
 
 

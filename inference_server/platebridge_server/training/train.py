@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class Clips:
         first = random.integers(truth.shape[0] - frames + 1)
         part = slice(first, first + frames)
         scale = truth.shape[-1] // low.shape[-1]
-        top, left = self._corner(lack[first + frames // 2], size, *truth.shape[-2:], scale)
+        top, left = self._corner(lack[first + frames // 2], size, truth.shape[-2], truth.shape[-1], scale)
         wide = _widened(low[part].float(), top, left, size, scale)
         residual = truth[part, :, top : top + size, left : left + size].float() - wide[:, :3]
         light = light[part].clone()
@@ -152,7 +153,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     """
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    state = {"iterations": 0, "seconds": 0.0, "seed": seed}
+    state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed}
     if resume and (out / "state.json").exists():
         state = json.loads((out / "state.json").read_text())
     random = np.random.default_rng([state["seed"], state["iterations"]])

@@ -11,6 +11,7 @@ a narrow normalised trunk cannot. Norms are per pixel: group statistics differ b
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +20,19 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 
+def _silent(layer: nn.Module) -> None:
+    """Let a layer begin at zero: a residual block that does nothing yet trains best."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class PixelNorm(nn.Module):
     """Norm over the channels of each pixel alone, in float32 inside, scaled and shifted by the embedding."""
 
     def __init__(self, channels: int, embedding: int):
         super().__init__()
         self.dial = nn.Linear(embedding, 2 * channels)
-        nn.init.zeros_(self.dial.weight)
-        nn.init.zeros_(self.dial.bias)
+        _silent(self.dial)
 
     def forward(self, x, embedding):
         scale, shift = self.dial(embedding)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
@@ -44,8 +50,7 @@ class Block(nn.Module):
         self.space = nn.Conv2d(channels, channels, 3, padding=1)
         self.time = nn.Conv2d(3 * channels, channels, 1)
         self.out = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        _silent(self.out)
         with torch.no_grad():  # in time it begins by passing the middle frame on
             self.time.weight.mul_(0.3)
             self.time.weight[:, channels : 2 * channels, 0, 0] += torch.eye(channels)
@@ -66,7 +71,8 @@ class DustUNet(ModelMixin, ConfigMixin):
     spread of each residual channel as measured in training data, so that residual / scale * sigma_data is what is noised.
     """
 
-    config_name = "config.json"
+    config_name: Any = "config.json"
+    config: Any  # diffusers' FrozenDict, whose names are those of __init__
 
     @register_to_config
     def __init__(self, in_channels: int = 3, condition_channels: int = 4, widths: tuple[int, ...] = (48, 96, 160),
@@ -88,9 +94,8 @@ class DustUNet(ModelMixin, ConfigMixin):
                 self.decoder.append(nn.ModuleList(Block(width, embedding) for _ in range(count)))
         self.leave_norm = PixelNorm(widths[0], embedding)
         self.leave = nn.Conv2d(widths[0], 4 * in_channels, 3, padding=1)
-        for layer in (self.leave, self.skip):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        _silent(self.leave)
+        _silent(self.skip)
 
     @property
     def multiple(self) -> int:

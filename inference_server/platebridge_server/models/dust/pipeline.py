@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
-
 from platebridge.errors import Cancelled
+
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import windows
 from platebridge_server.models.dust.network import DustUNet
@@ -56,9 +56,12 @@ def noise(seed: int, frame: int, size) -> torch.Tensor:
 class DustPipeline(DiffusionPipeline):
     """Generates dust over a guide. `sample` gives frames one by one as they are finished; calling it gives them all."""
 
+    unet: DustUNet
+    scheduler: DustScheduler
+
     def __init__(self, unet: DustUNet, scheduler: DustScheduler):
         super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(unet=unet, scheduler=scheduler)  # type: ignore[attr-defined]  # diffusers is untyped
 
     @torch.no_grad()
     def sample(
@@ -81,9 +84,9 @@ class DustPipeline(DiffusionPipeline):
         is what was trained), linear premultiplied, depth along the camera axis in any length, inf or nan where clear. It is
         called once per frame, when it is needed. frames: consecutive frame numbers. size: (H, W) of the result.
         steps: network evaluations per frame, 4 for final, 2 for draft. light_view(frame): unit vector to the sun in the
-        camera's axes (x right, y up, z backwards). on_progress(done, total) counts network calls, `cancelled` is asked
-        before each and makes `platebridge.errors.Cancelled` come. first_needed_frame: frames before it exist already; what only they need is
-        left out, and those after it come out bit for bit as in one run over all of `frames`.
+        camera's axes (x right, y up, z backwards). on_progress(done, total) counts network calls; `cancelled` is asked
+        before each and makes `platebridge.errors.Cancelled` come. first_needed_frame: frames before it exist already;
+        what only they need is left out, and the others come out bit for bit as in one run over all of `frames`.
 
         alpha is in [0, 1]; sun and ambient are >= 0; all are exactly 0 outside the guide's dilated alpha.
         """

@@ -7,6 +7,7 @@ It knows numbers and tensors. It must not know windows, frames or the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
@@ -29,6 +30,7 @@ class DustScheduler(SchedulerMixin, ConfigMixin):
     """
 
     order = 1
+    config: Any  # diffusers' FrozenDict, whose names are those of __init__
 
     @register_to_config
     def __init__(self, sigma_min: float = 0.1, sigma_max: float = 14.0, rho: float = 4.0):
@@ -39,7 +41,7 @@ class DustScheduler(SchedulerMixin, ConfigMixin):
         """Choose the levels; `timesteps` are the sigmas themselves, highest first."""
         config = self.config
         low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
-        ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64) if num_inference_steps > 1 else torch.zeros(1, dtype=torch.float64)
+        ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64)
         self.num_inference_steps = num_inference_steps
         self.sigmas = ((high + ramp * (low - high)) ** config.rho).float()
         self.timesteps = self.sigmas.to(device) if device else self.sigmas

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def order(windows: list[Window], levels: int, first_needed: int | None = None) -
     return out
 
 
-def run(windows: list[Window], levels: int, denoise: Callable, advance: Callable, begin: Callable,
-        first_needed: int | None = None) -> Iterator[tuple[int, object]]:
+def run(windows: list[Window], levels: int, denoise: Callable, advance: Callable, begin: Callable[[int], Any],
+        first_needed: int | None = None) -> Iterator[tuple[int, Any]]:
     """Denoise all frames; yields (frame, value) in order as they are finished, from `first_needed` on.
 
     begin(frame) -> the frame's value at level 0. denoise(frames, values, level) -> the list of their denoised values.
@@ -82,9 +83,9 @@ def run(windows: list[Window], levels: int, denoise: Callable, advance: Callable
     if not windows:
         return
     first = windows[0].first if first_needed is None else first_needed
-    value: dict[tuple[int, int], object] = {}  # (frame, level) -> value before that level's denoising
-    blend: dict[tuple[int, int], object] = {}  # (frame, level) -> weighted sum of the windows so far
-    before: dict[tuple[int, int], object] = {}  # (frame, level) -> denoised value of the level before
+    value: dict[tuple[int, int], Any] = {}  # (frame, level) -> value before that level's denoising
+    blend: dict[tuple[int, int], Any] = {}  # (frame, level) -> weighted sum of the windows so far
+    before: dict[tuple[int, int], Any] = {}  # (frame, level) -> denoised value of the level before
     covered: dict[int, int] = {}
     for window in windows:
         for frame in window.frames:
