@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: what it says, what it leaves on disk, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from platebridge.errors import Cancelled
+from platebridge.takes import list_takes, verify_take
+from platebridge_server import cli, sequences
+from platebridge_server.models import registry
+from platebridge_server.models.base import Passes
+from typer.testing import CliRunner
+
+CAMERA = {
+    "focal_mm": 35.0,
+    "sensor_width_mm": 36.0,
+    "up": [0, 0, 1],
+    "frames": [{"frame": 1001, "camera_to_world": [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 1.7], [0, 0, 0, 1]]}],
+}
+
+
+class StandIn:
+    """The guide, made larger."""
+
+    name = "dust"
+
+    def card(self):
+        return {"name": "dust", "licence": "none", "weights_sha256": "5" * 64}
+
+    def load(self, device):
+        pass
+
+    def generate(self, guide, frames, size, settings, progress, cancelled, first_frame=None):
+        for frame in frames:
+            if cancelled():
+                raise Cancelled()
+            low = guide.passes(frame)
+            wide = torch.from_numpy(np.stack([low[k] for k in ("sun", "ambient", "alpha")]))[None]
+            progress(frame - frames.start + 1, len(frames))
+            if first_frame is None or frame >= first_frame:
+                yield frame, Passes(*torch.nn.functional.interpolate(wide, size, mode="bilinear")[0].numpy())
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """A stand-in for the model, and folders of our own."""
+    monkeypatch.setitem(registry._MODELS, "dust", StandIn)
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def small(make_shot):
+    return make_shot(width=48, height=32, frames=6)
+
+
+@pytest.fixture
+def run():
+    """`run("generate", …)` -> (exit code, standard output, standard error)."""
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return invoke
+
+
+def inputs(shot, **changed):
+    patterns = {**{k: shot.patterns[k] for k in ("plate", "depth", "mask")}, **changed}
+    return [part for name, pattern in patterns.items() for part in ("--" + name, pattern)]
+
+
+def asking(shot, out, *more):
+    return ["generate", *inputs(shot), "--frames", "%d-%d" % (shot.first, shot.last), "--out", out, "--set", "detail=24", "--set", "debris=4", *more]
+
+
+def test_a_shot_becomes_a_take_and_another_a_take_beside_it(run, small, tmp_path):
+    code, said, _ = run(*asking(small, tmp_path / "out", "--seed", "7"))
+    assert code == 0 and "take_0001" in said and "comp.####.exr" in said and "preview.mp4" in said
+    first = (tmp_path / "out/take_0001/comp.1006.exr").read_bytes()
+    assert run(*asking(small, tmp_path / "out", "--seed", "8"))[0] == 0
+    assert [t.path.name for t in list_takes(tmp_path / "out")] == ["take_0001", "take_0002"]
+    assert verify_take(tmp_path / "out/take_0001") == [] == verify_take(tmp_path / "out/take_0002")
+    assert (tmp_path / "out/take_0001/comp.1006.exr").read_bytes() == first
+    assert not list((tmp_path / "XDG_CACHE_HOME").rglob("*.npy"))  # work under way is cleared away
+
+
+def test_takes_shows_what_differs(run, small, tmp_path):
+    run(*asking(small, tmp_path / "out", "--seed", "7"))
+    run(*asking(small, tmp_path / "out", "--seed", "8", "--set", "amount=1.5", "--draft"))
+    code, said, _ = run("takes", tmp_path / "out", "--json")
+    rows = json.loads(said)
+    assert code == 0 and [(r["take"], r["state"], r["seed"], r["amount"], r["quality"]) for r in rows] == [
+        ("take_0001", "whole", 7, 1.0, "final"),
+        ("take_0002", "whole", 8, 1.5, "draft"),
+    ]
+    assert "density" not in rows[0]
+    assert "take_0002" in run("takes", tmp_path / "out")[1]
+
+
+def test_a_camera_is_taken_and_nothing_is_said_of_a_stand_in(run, small, tmp_path):
+    (tmp_path / "camera.json").write_text(json.dumps(CAMERA))
+    code, _, said = run(*asking(small, tmp_path / "out", "--camera", tmp_path / "camera.json"))
+    assert code == 0 and "35 mm" not in said
+    told = json.loads((tmp_path / "out/take_0001/take.json").read_text())
+    assert told["request"]["camera"]["frames"][0]["camera_to_world"][2] == [0, 1, 0, 1.7]
+    assert "35 mm" in run(*asking(small, tmp_path / "out"))[2]
+
+
+def test_one_mask_serves_every_frame(run, small, tmp_path):
+    arguments = asking(small, tmp_path / "out")
+    arguments[arguments.index("--mask") + 1] = small.paths["mask"][1001]
+    assert run(*arguments)[0] == 0
+    told = json.loads((tmp_path / "out/take_0001/take.json").read_text())
+    assert len({f["sha256"] for f in told["request"]["inputs"]["mask"]["files"]}) == 1 and len(told["request"]["inputs"]["mask"]["files"]) == 6
+
+
+@pytest.mark.parametrize("pattern", ["plate.####.exr", "plate.%04d.exr", "plate.@@@@.exr", "plate.#.exr", "plate.$F4.exr"])
+def test_every_way_to_write_a_sequence_means_the_same_files(pattern):
+    from platebridge.frames import FrameRange
+
+    found = sequences.paths("somewhere/" + pattern, FrameRange(1001, 1003))
+    assert [p.name for p in found.values()] == ["plate.1001.exr", "plate.1002.exr", "plate.1003.exr"]
+
+
+# What is added to a good command line, and words of the sentence it gets.
+REFUSED = {
+    "an unknown dial": (["--set", "amuont=2"], ["amuont", "amount"]),
+    "a dial out of range": (["--set", "amount=9"], ["amount = 9", "0 to 4"]),
+    "a dial without a value": (["--set", "amount"], ["amount=1.4"]),
+    "a dial that is no number": (["--set", "amount=much"], ["amount", "not a number"]),
+    "a range back to front": (["--frames", "1048-1001"], ["1048-1001", "first-last"]),
+    "no range": (["--frames", "all"], ["'all'", "1001-1048"]),
+    "frames that are not there": (["--frames", "1001-1009"], ["plate frame 1007", "1007-1009", "shorten"]),
+    "no plate": (["--plate", "nowhere/p.####.exr"], ["plate frame 1001", "nowhere/p.####.exr"]),
+    "an unknown kind of depth": (["--depth-kind", "miles"], ["miles", "inverse"]),
+    "a shot no folder can have": (["--shot", "a/b"], ["a/b", "folder"]),
+    "a camera that is not there": (["--camera", "nowhere.json"], ["camera", "nowhere.json"]),
+    "a channel that is not there": (["--depth-channel", "far"], ["depth frame 1001", "far", "Z"]),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_a_fault_of_the_request_ends_with_2_one_sentence_and_nothing_on_disk(run, small, tmp_path, fault):
+    added, words = REFUSED[fault]
+    code, said, error = run(*asking(small, tmp_path / "out", *added))
+    assert code == 2 and not said
+    assert all(word in error for word in words) and "Traceback" not in error
+    assert not list((tmp_path / "out").glob("take*"))
+
+
+@pytest.mark.parametrize("missing", ["plate", "depth", "mask"])
+def test_an_input_that_was_not_given_is_asked_for(run, small, tmp_path, missing):
+    arguments = asking(small, tmp_path / "out")
+    at = arguments.index("--" + missing)
+    code, _, error = run(*arguments[:at], *arguments[at + 2 :])
+    assert code == 2 and "--%s 'path/%s.####.exr'" % (missing, missing) in error
+
+
+def test_an_unknown_model_ends_with_1_and_says_which_there_are(run, small, tmp_path):
+    code, _, error = run(*asking(small, tmp_path / "out", "--model", "mist"))
+    assert code == 1 and "mist" in error and "dust" in error
+    assert not list((tmp_path / "out").glob("take*"))
+
+
+def test_a_file_where_the_folder_should_be_is_said_before_work(run, small, tmp_path):
+    (tmp_path / "out").write_text("not a folder")
+    code, _, error = run(*asking(small, tmp_path / "out"))
+    assert code == 1 and "--out" in error
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_without_write_access_is_said_before_work(run, small, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o500)
+    code, _, error = run(*asking(small, tmp_path / "out"))
+    assert code == 1 and "no access" in error
+
+
+def test_events_are_lines_of_json_for_scripts(run, small, tmp_path):
+    code, said, _ = run(*asking(small, tmp_path / "out", "--json"))
+    lines = [json.loads(line) for line in said.splitlines()]
+    kinds = [line["event"] for line in lines]
+    assert code == 0 and kinds[-2:] == ["Done", "Take"] and kinds.count("FileReady") == 20
+    assert lines[-1]["path"] == str(tmp_path / "out/take_0001")
+    code, said, _ = run(*asking(small, tmp_path / "out", "--json", "--frames", "1001-1099"))
+    assert code == 2 and json.loads(said.splitlines()[-1])["error"]["input"] == "plate"
+
+
+def test_an_input_that_changed_is_not_gone_on_with(run, small, tmp_path, monkeypatch):
+    fail_after(monkeypatch, 1)
+    assert run(*asking(small, tmp_path / "out"))[0] == 130
+    small.paths["depth"][1004].write_bytes(small.paths["depth"][1005].read_bytes())
+    code, _, error = run("generate", "--resume", tmp_path / "out/take_0001")
+    assert code == 2 and "depth frame 1004" in error and "not what it was" in error
+
+
+def fail_after(monkeypatch, frames):
+    """Ctrl-C, when so many frames were asked of the model."""
+    real = StandIn.generate
+
+    def generate(self, *arguments, **named):
+        for count, made in enumerate(real(self, *arguments, **named)):
+            if count == frames:
+                raise Cancelled()
+            yield made
+
+    monkeypatch.setattr(StandIn, "generate", generate)
+
+
+def test_a_cancelled_take_keeps_its_frames_and_says_how_to_go_on(run, small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        fail_after(patch, 1)
+        code, _, error = run(*asking(small, tmp_path / "out"))
+    take = tmp_path / "out/take_0001"
+    assert code == 130 and "--resume %s" % take in error
+    before = {p.name: p.stat().st_mtime_ns for p in take.glob("comp*")}
+    assert before and not (take / "take.json").exists()
+    assert run("generate", "--resume", take)[0] == 0
+    assert verify_take(take) == [] and len(list(take.glob("comp.*.exr"))) == 6
+    assert all((take / name).stat().st_mtime_ns == then for name, then in before.items())
+    run(*asking(small, tmp_path / "again"))
+    for name in ("comp.1006.exr", "effect.1006.exr"):
+        ours, theirs = (pixels(folder / name) for folder in (take, tmp_path / "again/take_0001"))
+        assert (ours == theirs).all()
+    code, _, error = run("generate", "--resume", take)
+    assert code == 1 and "no unfinished take" in error
+
+
+def pixels(path):
+    import OpenImageIO as oiio
+
+    return oiio.ImageInput.open(str(path)).read_image("float")
+
+
+def test_ctrl_c_ends_a_real_process_with_130_and_a_take_to_go_on_with(small, tmp_path):
+    program = Path(__file__).with_name("command_with_stand_in.py")
+    command = [sys.executable, str(program), *map(str, asking(small, tmp_path / "out", "--json"))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if json.loads(line)["event"] == "FileReady":
+                process.send_signal(signal.SIGINT)
+                break
+        _, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in error and "--resume" in error
+    assert (tmp_path / "out/take_0001/unfinished.json").exists() and list((tmp_path / "out/take_0001").glob("comp.*.exr"))
+
+
+def test_models_lists_cards(run):
+    code, said, _ = run("models", "--json")
+    assert code == 0 and json.loads(said)["dust"]["licence"] == "none"
+    assert "dust" in run("models")[1]
+
+
+def test_the_version_is_printed(run):
+    import platebridge
+
+    assert run("--version")[:2] == (0, platebridge.__version__ + "\n")
+
+
+def test_doctor_says_what_is_there(run):
+    code, said, _ = run("doctor", "--json")
+    found = {f["what"]: f for f in json.loads(said)}
+    assert {"platebridge", "packages", "encryption", "processor", "memory", "disk for jobs", "model dust", "port 47800", "server"} <= set(found)
+    assert code == (0 if all(f["good"] for f in found.values()) else 1)
+    assert all(f["mend"] for f in found.values() if not f["good"]) and not any(f["mend"] for f in found.values() if f["good"])
+
+
+def test_doctor_says_how_to_mend_what_is_not_there(run, monkeypatch, tmp_path):
+    class Altered(StandIn):
+        def load(self, device):
+            from platebridge.errors import ModelError
+
+            raise ModelError("The weights differ.", "Install it again.")
+
+    monkeypatch.setitem(registry._MODELS, "dust", Altered)
+    (tmp_path / "connection.json").write_text("{")
+    (tmp_path / "connection.json").chmod(0o600)
+    code, said, _ = run("doctor", "--connection", tmp_path / "connection.json")
+    assert code == 1 and "The weights differ." in said and "Install it again." in said and "damaged" in said
+
+
+def test_doctor_makes_a_round_trip_to_a_running_server(run, house):
+    code, said, _ = run("doctor", "--json", "--connection", house.connection)
+    found = {f["what"]: f for f in json.loads(said)}
+    assert found["round trip"]["good"] and found["connection"]["good"]
