@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Platebridge for Blender: dust and debris over a plate, from the sequencer.
+
+Registers and unregisters, loudly: an error here is shown, never swallowed. Connects to nothing and starts nothing.
+"""
+import atexit
+
+import bpy
+
+from . import operators, runner, settings
+
+_PARTS = (settings, operators, runner)
+
+
+def register():
+    """Every part in order; those that stood are taken down again when one fails."""
+    stood = []
+    try:
+        for part in _PARTS:
+            part.register()
+            stood.append(part)
+    except Exception:
+        for part in reversed(stood):
+            part.unregister()
+        raise
+    if bpy.app.module:
+        # Blender as a Python module doesn't disable its extensions at exit, and then waits forever for a thread of its own
+        # (4.5.15). Blender as a program disables them itself.
+        atexit.register(unregister)
+
+
+def unregister():
+    """Leaves no class, property, timer, handler, thread or socket."""
+    atexit.unregister(unregister)
+    for part in reversed(_PARTS):
+        part.unregister()

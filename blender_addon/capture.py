@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Capture: the scene's passes as one EXR per input and frame, rendered with the scene's own engine and samples.
+
+A generator that gives Blender back after every frame. Every setting it changes is given back before it does; the
+current frame stays where it renders (an unbaked simulation can't be jumped back into) and is given back at the end.
+Knows scenes and files; nothing of servers, takes or strips beyond the plate's.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+
+import bpy
+import numpy as np
+from platebridge.errors import InputError, StorageError
+from platebridge.request import Camera, CameraFrame, camera_from_dict
+
+from . import passes, scene_camera, sources, versions
+from .sources import Plan
+
+RECORD = "capture.json"
+CAMERA = "camera.json"
+
+
+def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
+    """Renders what is missing, yielding (frames done, frames in all) before and after each frame.
+
+    Raises InputError (the camera sees nothing of the mask, a pass that the engine has not) and StorageError.
+    """
+    record = _Record(plan)
+    cameras = record.cameras()
+    wanted = [frame for frame in plan.frames if record.missing(frame) or (plan.camera and frame not in cameras)]
+    if not wanted:
+        return
+    record.open()
+    stood_at = sources.find_scene(plan.scene).frame_current
+    covered = 0.0
+    try:
+        yield 0, len(wanted)
+        for done, frame in enumerate(wanted, 1):
+            scene = sources.find_scene(plan.scene)  # undo may have moved it in memory since the last frame
+            missing = record.missing(frame)
+            with in_window(scene):
+                scene.frame_set(frame)
+                if plan.camera:
+                    cameras[frame] = scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), frame)
+                if missing & set(plan.rendered("render")):
+                    covered += _render_passes(plan, scene, frame, missing)
+                if missing & set(plan.rendered("strip")):
+                    _render_strip(plan, scene, frame)
+            record.add(frame, missing)
+            yield done, len(wanted)
+    finally:
+        with contextlib.suppress(InputError):  # another file was opened: there is no frame to give back
+            sources.find_scene(plan.scene).frame_set(stood_at)
+    if plan.sources["mask"].how == "render" and not covered and len(wanted) == len(plan.frames):
+        raise InputError(
+            "The camera sees nothing of the collection %s in %s." % (plan.sources["mask"].name, plan.frames),
+            "Choose the collection of the pieces that fall, and look through the camera.", input="mask",
+        )
+    if plan.camera:
+        record.keep_cameras(cameras)
+
+
+def captured_camera(plan: Plan) -> Optional[Camera]:
+    """The shot's camera as capture wrote it, cut to the plan's frames; None when the plan wants none."""
+    if not plan.camera:
+        return None
+    camera = camera_from_dict(json.loads((plan.folder / CAMERA).read_text()))
+    return dataclasses.replace(camera, frames=tuple(item for item in camera.frames if item.frame in plan.frames))
+
+
+class _Record:
+    """What of a shot's folder was captured, and with which settings: capture.json, written anew after every frame.
+
+    So a capture that was broken off goes on where it stopped, and files of others are never written over.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._file = plan, plan.folder / RECORD
+        self._frames: Dict[str, Set[int]] = {}
+        self.fresh = False
+        if self._file.is_file():
+            kept = json.loads(self._file.read_text())
+            self.fresh = kept["fingerprint"] == plan.fingerprint and not plan.recapture
+            if self.fresh:
+                self._frames = {which: set(frames) for which, frames in kept["frames"].items()}
+
+    def missing(self, frame: int) -> Set[str]:
+        """The inputs that must be rendered at a frame."""
+        return {
+            which for which, source in self._plan.sources.items()
+            if source.how != "files" and not (frame in self._frames.get(which, ()) and source.files[frame].is_file())
+        }
+
+    def open(self) -> None:
+        """Makes the folder. Raises StorageError when files lie in it that were not captured, or it can't be written."""
+        plan = self._plan
+        if not self._file.is_file():
+            for which, source in plan.sources.items():
+                strangers = [path for path in source.files.values() if source.how != "files" and path.exists()]
+                if strangers:
+                    raise StorageError(
+                        "%s lies where the captured %s would go." % (strangers[0], which), "Move it, or give the shot another name.", input=which
+                    )
+        try:
+            plan.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError("The folder %s can't be made (%s)." % (plan.folder, error.strerror), "Choose another under Takes.") from error
+        self._write()
+
+    def add(self, frame: int, which: Set[str]) -> None:
+        """These inputs stand at this frame."""
+        for name in which:
+            self._frames.setdefault(name, set()).add(frame)
+        self._write()
+
+    def cameras(self) -> Dict[int, Tuple[CameraFrame, float]]:
+        """Cameras of an earlier capture with the same settings, by frame, each with the sensor it is measured against."""
+        path = self._plan.folder / CAMERA
+        if not self.fresh or not path.is_file():
+            return {}
+        camera = camera_from_dict(json.loads(path.read_text()))
+        return {item.frame: (item, camera.sensor_width_mm) for item in camera.frames}
+
+    def keep_cameras(self, cameras: Dict[int, Tuple[CameraFrame, float]]) -> None:
+        camera = scene_camera.assemble(cameras[frame] for frame in sorted(cameras))
+        _write_json(self._plan.folder / CAMERA, dataclasses.asdict(camera))
+
+    def _write(self) -> None:
+        kept = {which: sorted(frames) for which, frames in self._frames.items()}
+        _write_json(self._file, {"fingerprint": self._plan.fingerprint, "frames": kept})
+
+
+def _write_json(path: Path, tree: Any) -> None:
+    beside = path.with_name(".%s.part" % path.name)
+    try:
+        beside.write_text(json.dumps(tree))
+        os.replace(beside, path)
+    except OSError as error:
+        raise StorageError("%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes.") from error
+
+
+def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> float:
+    """One render, split into the inputs that are missing. Returns the mask's coverage in pixels."""
+    layer = scene.view_layers.get(plan.view_layer)
+    if layer is None:
+        raise InputError("The view layer %s is gone." % plan.view_layer, "Press Generate again.")
+    render = scene.render
+    changes = [
+        *versions.exr_changes(render.image_settings, layers=True, bits=32),
+        (render, "use_sequencer", False), (render, "use_compositing", False), (render, "use_border", False), (render, "use_multiview", False),
+        *((other, "use", other == layer) for other in scene.view_layers),
+        (layer, "use_pass_combined", True), (layer, "use_pass_z", True), (layer, "use_pass_vector", "vectors" in missing),
+        (layer, "use_pass_cryptomatte_object", "mask" in missing), (layer, "pass_cryptomatte_depth", 6),
+    ]
+    with _render_to_file(scene, changes) as file:
+        channels, header = passes.read_layers(file)
+    covered = 0.0
+    for which in missing & set(plan.rendered("render")):
+        source = plan.sources[which]
+        if which == "plate":
+            pixels = passes.layer(channels, layer.name, "Combined", "".join(source.channels))
+        elif which == "depth":
+            pixels = passes.layer(channels, layer.name, "Depth", "Z")
+        elif which == "vectors":
+            pixels = passes.layer(channels, layer.name, "Vector", "XYZW")
+        else:
+            mask = passes.cryptomatte_coverage(channels, header, layer.name, plan.mask_objects)
+            covered = float(mask.sum())
+            pixels = mask[..., np.newaxis]
+        passes.write_exr(source.files[frame], pixels, source.channels, half=which in ("plate", "mask"))
+    return covered
+
+
+def _render_strip(plan: Plan, scene: Any, frame: int) -> None:
+    """The plate's strip alone, through the sequencer, scene-linear float."""
+    strip = sources.find_plate_strip(scene, plan.plate_strip)
+    changes = [
+        *versions.exr_changes(scene.render.image_settings, layers=False, bits=32, alpha=False),
+        (scene.render, "use_sequencer", True), (scene.render, "use_border", False), (scene.render, "use_multiview", False),
+        (scene.sequencer_colorspace_settings, "name", versions.linear_space(bpy.data)),
+        *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
+    ]
+    source = plan.sources["plate"]
+    with _render_to_file(scene, changes) as file:
+        channels, _ = passes.read_layers(file)
+    # Written anew: Blender's header has the time in it, and equal pictures must be equal bytes to be sent once.
+    passes.write_exr(source.files[frame], np.stack([channels[name] for name in source.channels], -1), source.channels, half=False)
+
+
+@contextlib.contextmanager
+def _render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]:
+    """Renders the current frame into a scratch file, with the scene's settings changed for just so long."""
+    with tempfile.TemporaryDirectory(prefix="platebridge_") as scratch:
+        file = Path(scratch, "frame.exr")
+        render = scene.render
+        changes = [*changes, (render, "filepath", str(file)), (render, "use_file_extension", True), (render, "use_overwrite", True)]
+        with versions.borrowed(changes):
+            try:
+                bpy.ops.render.render(write_still=True, scene=scene.name)
+            except RuntimeError as error:
+                raise InputError("Blender can't render %s: %s" % (scene.name, str(error).strip()), "Render it once by hand.", frame=scene.frame_current) from error
+        if not file.is_file():
+            raise InputError("Blender rendered nothing at this frame.", "Render it once by hand, and see what it says.", frame=scene.frame_current)
+        yield file
+
+
+@contextlib.contextmanager
+def in_window(scene: Any) -> Iterator[None]:
+    """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told."""
+    window = bpy.context.window or bpy.context.window_manager.windows[0]
+    with versions.borrowed([(window, "scene", scene)] if window.scene != scene else []), bpy.context.temp_override(window=window, scene=scene):
+        yield

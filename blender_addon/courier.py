@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The courier: one thread per take that hashes inputs, talks to the client, and writes the files that come.
+
+Threading rules: this thread never touches bpy, and nobody waits for it. Blender's main thread reads `news` (never empty-handed
+waiting, `take_news` returns at once) and asks with `cancel` and `leave`, which only raise flags. The socket lives on the client's own
+thread; big files are hashed, checked and written here, so that a frame of 40 MB costs the main thread nothing.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import queue
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+
+from platebridge.errors import Cancelled, ConnectionFailed, InputError, ModelError, PlatebridgeError, RequestError, from_dict
+from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started, Warned
+from platebridge.request import Camera, FrameFile, GenerateRequest, Inputs, Pass
+from platebridge.request import from_dict as request_from_dict
+from platebridge.takes import MARKER, TAKE, TakeWriter, hash_file, read_take
+
+log = logging.getLogger(__name__)
+LOOK = 0.25        # seconds between looks at the flags while no event comes
+PATIENCE = 60.0    # seconds without a server before the take is left as it is, to be attached to later
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input by name and file: `files` is path by frame; `pattern` the same with # where it can be said so, else ""."""
+
+    name: str
+    files: Mapping[int, Path]
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
+class Began:
+    """The take has a folder and an id."""
+
+    take_id: str
+    path: Path
+    request: GenerateRequest
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A file of the take lies on the disk, whole. `frame` is None for preview and take.json."""
+
+    kind: str
+    frame: Optional[int]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The server is away; `why` is a sentence, "" when it is back."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last news. `error` is None for a whole take."""
+
+    error: Optional[PlatebridgeError]
+
+
+News = Union[Began, Landed, Waiting, Ended, Started, Progress, Preview, Warned]
+MakeClient = Callable[[], Any]
+
+
+class Courier(threading.Thread):
+    """Make one with `send` or `resume`, then `start()`. `make_client` gives a platebridge.client.Client that was not started."""
+
+    def __init__(self, make_client: MakeClient, errand: Callable[["Courier"], None], origin: Mapping[str, Any]) -> None:
+        super().__init__(name="platebridge courier", daemon=True)
+        self._make_client, self._errand, self._origin = make_client, errand, dict(origin)
+        self._news: "queue.SimpleQueue[News]" = queue.SimpleQueue()
+        self._cancelled, self._left = threading.Event(), threading.Event()
+        self.bell = threading.Event()
+
+    @classmethod
+    def send(
+        cls, make_client: MakeClient, request: GenerateRequest, inputs: Mapping[str, Input], camera: Optional[Camera], folder: Path,
+        origin: Mapping[str, Any],
+    ) -> "Courier":
+        """A new take in `folder`. `request` is whole but for the inputs' content and the camera."""
+        return cls(make_client, lambda self: self._send(request, inputs, camera, folder), origin)
+
+    @classmethod
+    def resume(cls, make_client: MakeClient, take: Path, origin: Mapping[str, Any]) -> "Courier":
+        """Goes on with a take that was interrupted: its folder says what was asked for."""
+        return cls(make_client, lambda self: self._resume(take), origin)
+
+    def take_news(self) -> Optional[News]:
+        """The next piece of news, or None; never waits."""
+        try:
+            return self._news.get_nowait()
+        except queue.Empty:
+            self.bell.clear()
+            return None
+
+    def cancel(self) -> None:
+        """The take shall stop; what came is kept. The last news says so."""
+        self._cancelled.set()
+
+    def leave(self) -> None:
+        """Let go of the take: the server goes on with it, and it can be attached to later."""
+        self._left.set()
+
+    # --- on this thread alone ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            self._errand(self)
+            self._tell(Ended(None))
+        except PlatebridgeError as error:
+            self._tell(Ended(error))
+        except Exception as error:  # the last stop of this thread: an artist must hear of it, whatever it is
+            log.exception("The courier broke down")
+            self._tell(Ended(PlatebridgeError("Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Attach to the take, and please report it.")))
+
+    def _tell(self, news: News) -> None:
+        self._news.put(news)
+        self.bell.set()
+
+    def _send(self, request: GenerateRequest, inputs: Mapping[str, Input], camera: Optional[Camera], folder: Path) -> None:
+        content, paths = self._hashed(inputs)
+        request = dataclasses.replace(request, inputs=Inputs(**content), camera=camera)
+        request = request_from_dict(request.to_dict())  # the checks for requests from outside hold for an artist's too
+        note: Dict[str, Any] = {"request": request.to_dict(), "files": {sha: str(path) for sha, path in paths.items()}}
+        if all(item.pattern for item in inputs.values()):  # so that the command can go on with it too
+            note["sources"] = {"patterns": {which: item.pattern for which, item in inputs.items()}, "channels": {}}
+        writer = TakeWriter.create(folder, uuid.uuid4().hex, note)
+        self._tell(Began(writer.take_id, writer.path, request))
+        try:
+            self._follow(writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have))
+        except (Cancelled, InputError, ModelError, RequestError):
+            if not self._left.is_set():
+                _forget_if_empty(writer)
+            raise
+
+    def _resume(self, path: Path) -> None:
+        if read_take(path).finished:
+            raise InputError("%s is whole: there is nothing to go on with." % path, "Load it onto the timeline.")
+        writer = TakeWriter.resume(path)
+        request = request_from_dict(writer.note.get("request"))
+        self._tell(Began(writer.take_id, writer.path, request))
+        for name in sorted(writer.have):
+            kind, _, rest = name.partition(".")
+            number = rest.rpartition(".")[0]
+            self._tell(Landed(kind, int(number) if number.lstrip("-").isdigit() else None, writer.path / name))
+        if writer.finished:
+            return
+        paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
+        if paths:
+            self._follow(writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have, True))
+        else:
+            self._follow(writer, lambda client: client.attach(writer.take_id, 0, writer.have))
+
+    def _hashed(self, inputs: Mapping[str, Input]) -> Tuple[Dict[str, Pass], Dict[str, Path]]:
+        """Each input by content, and where each content lies. A file that stands for many frames is read once."""
+        total = sum(len(item.files) for item in inputs.values())
+        done, known, content = 0, {}, {}  # type: int, Dict[Path, FrameFile], Dict[str, Pass]
+        for which, item in inputs.items():
+            files: List[FrameFile] = []
+            for frame, path in sorted(item.files.items()):
+                if self._cancelled.is_set() or self._left.is_set():
+                    raise Cancelled("Cancelled before anything was sent.")
+                if path not in known:
+                    try:
+                        known[path] = FrameFile(frame, hash_file(path), path.stat().st_size)
+                    except OSError as error:
+                        raise InputError("%s can't be read (%s)." % (path, error.strerror), "Put it back.", input=which, frame=frame) from error
+                files.append(dataclasses.replace(known[path], frame=frame))
+                done += 1
+                self._tell(Progress("finding", done, total))
+            content[which] = Pass(item.name, (), tuple(files))
+        return content, {file.sha256: path for path, file in known.items()}
+
+    def _follow(self, writer: TakeWriter, begin: Callable[[Any], Any]) -> None:
+        """Takes the job's events to its end. Raises what it ended with."""
+        with self._make_client() as client:
+            job = begin(client)
+            try:
+                self._events(client, job, writer)
+            finally:
+                job.close()
+
+    def _events(self, client: Any, job: Any, writer: TakeWriter) -> None:
+        heard, away, asked = time.monotonic(), False, False
+        while not self._left.is_set():
+            if self._cancelled.is_set() and not asked:
+                asked = True
+                job.cancel()
+            event = job.next(LOOK)
+            if event is None:
+                if client.state == "connected":
+                    heard = time.monotonic()
+                    if away:
+                        away = False
+                        self._tell(Waiting(""))
+                    continue
+                if asked:
+                    raise Cancelled("Cancelled; the server can't be reached, and may go on with it.", "Attach to the take to see what came.")
+                problem = client.problem or ConnectionFailed("No server answers.", "Start it with `platebridge serve`.")
+                if time.monotonic() - heard > PATIENCE:
+                    raise problem
+                if not away:
+                    away = True
+                    self._tell(Waiting(str(problem)))
+                continue
+            heard = time.monotonic()
+            if isinstance(event, FileReady):
+                self._tell(Landed(event.kind, event.frame, writer.write(event)))
+            elif isinstance(event, Failed):
+                raise from_dict(event.error)
+            elif isinstance(event, Done):
+                if not writer.finished:
+                    raise PlatebridgeError("The server ended the take without its %s." % TAKE, "Attach to the take again.")
+                return
+            else:
+                self._tell(event)
+        raise Cancelled("Left; the server goes on with the take.", "Attach to it to see what came.")
+
+
+def _forget_if_empty(writer: TakeWriter) -> None:
+    """A take that was refused or cancelled before anything came leaves no folder behind."""
+    if not writer.have:
+        with contextlib.suppress(OSError):  # somebody put a file there: it stays
+            (writer.path / MARKER).unlink()
+            writer.path.rmdir()

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Any take folder onto the timeline: what it says of itself, and which of its frames are there. Knows no server."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from platebridge.errors import InputError
+from platebridge.request import from_dict
+from platebridge.takes import read_take
+
+from . import timeline
+
+
+def load(scene: Any, path: Path, kind: str) -> Any:
+    """Puts a take's frames, "comp" or "effect", on the next free channel and gives the strip. Raises InputError.
+
+    An unfinished take shows what has come. The plate below is the strip that is set, or one made from the plate's files
+    when the take remembers where they lie.
+    """
+    take = read_take(path)
+    tree = (take.document or take.note).get("request")
+    if not tree:
+        raise InputError("%s is no take." % path, "Choose a folder like take_0001.")
+    request = from_dict(tree)
+    take_id = str((take.document or take.note).get("take_id", ""))
+    files = timeline.in_order(request.frames, timeline.frames_on_disk(path, kind))
+    if not files:
+        raise InputError("%s has no %s frames yet." % (path, kind), "Attach to it, or choose another take.")
+    plate = _plate_below(scene, request)
+    return timeline.insert(scene, timeline.TakeStrip(take_id, path, kind, request), files, plate)
+
+
+def _plate_below(scene: Any, request: Any) -> Any:
+    editor = scene.sequence_editor
+    name = scene.platebridge.plate_strip
+    for strip in timeline.versions.strips(editor) if editor else ():
+        if strip.name == name or (timeline.TAG in strip and strip[timeline.TAG].get("plate") == request.shot):
+            return strip
+    return None

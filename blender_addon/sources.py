@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the artist's settings to a plan: which file each input has at each frame, and which of them must be rendered first.
+
+Reads the scene and changes nothing. What can be refused before any work is refused here, in one sentence each.
+Knows nothing of how passes are rendered, of servers or of takes.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import bpy
+from platebridge.errors import InputError, RequestError
+from platebridge.frames import FrameRange, name_at
+from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
+
+from . import scene_camera, versions
+from .settings import as_typed
+
+CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
+"""The channels of the passes we write; the plate's are RGB, or RGBA where the film is transparent."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input. `how`: "files" (there already), "render" (this scene) or "strip" (the sequencer). `files`: path by frame.
+
+    `pattern`: the same with #, where it can be said so. `channels`: those we write; empty for files that are there.
+    """
+
+    how: str
+    name: str
+    files: Dict[int, Path]
+    channels: Tuple[str, ...] = ()
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to capture and what to ask for. `request` is whole but for its inputs' content and its camera."""
+
+    request: GenerateRequest
+    scene: int
+    view_layer: str
+    folder: Path
+    sources: Dict[str, Source]
+    plate_strip: str
+    mask_objects: Tuple[str, ...]
+    camera: bool
+    recapture: bool
+    fingerprint: str
+
+    @property
+    def frames(self) -> FrameRange:
+        return self.request.frames
+
+    def rendered(self, how: str) -> List[str]:
+        """The inputs that come by rendering: "render" or "strip"."""
+        return [name for name, source in self.sources.items() if source.how == how]
+
+
+def find_scene(session_id: int) -> Any:
+    """The scene, whatever it is called by now. Raises InputError when it is gone (deleted, or another file was opened)."""
+    for scene in bpy.data.scenes:
+        if versions.session_id(scene) == session_id:
+            return scene
+    raise InputError("The scene that was being captured is gone.", "Open its file again and press Generate.")
+
+
+def plan(scene: Any, view_layer: Any) -> Plan:
+    """The plan for a scene's settings. Raises InputError or RequestError with what is missing and how to mend it."""
+    shot = scene.platebridge
+    name = shot_name(shot.shot.strip() or scene.name)
+    folder = shot_folder(scene)
+    frames = FrameRange(scene.frame_start, scene.frame_end) if shot.use_scene_range else FrameRange(shot.frame_first, shot.frame_last)
+
+    def rendered(which: str, name: str, how: str = "render", channels: str = "") -> Source:
+        pattern = str(folder / which / ("%s.####.exr" % which))
+        return Source(how, name, {frame: Path(name_at(pattern, frame)) for frame in frames}, tuple(channels or CHANNELS[which]), pattern)
+
+    sources = {"plate": _plate(scene, frames, rendered)}
+    if shot.depth_source == "RENDER":
+        sources["depth"] = rendered("depth", "Depth of %s" % scene.name)
+    else:
+        sources["depth"] = _on_disk("depth", shot.depth_files, frames)
+    objects: Tuple[str, ...] = ()
+    if shot.mask_source == "COLLECTION":
+        objects = _mask_objects(scene)
+        sources["mask"] = rendered("mask", shot.mask_collection.name)
+    else:
+        sources["mask"] = _on_disk("mask", shot.mask_files, frames)
+    if shot.vectors_source == "RENDER":
+        if scene.render.use_motion_blur:
+            raise InputError(
+                "Motion blur is on, and a blurred render has no motion vectors.", "Turn Motion Blur off, or set Motion vectors to None.", input="vectors"
+            )
+        sources["vectors"] = rendered("vectors", "Vectors of %s" % scene.name)
+    elif shot.vectors_source == "FILES":
+        sources["vectors"] = _on_disk("vectors", shot.vectors_files, frames)
+    if shot.guide_files.strip():
+        sources["guide"] = _on_disk("guide", shot.guide_files, frames)
+
+    needs_camera = shot.camera_source == "SCENE"
+    if scene.camera is None and (needs_camera or any(source.how == "render" for source in sources.values())):
+        raise InputError(
+            "The scene has no camera.",
+            "Add one and make it active." if needs_camera else "Add one, or take plate, depth, mask and vectors from strips and files.", input="camera",
+        )
+    metres = scene.unit_settings.scale_length
+    rendered_depth = sources["depth"].how == "render"
+    request = GenerateRequest(
+        shot=name, frames=frames, inputs=Inputs(), model=ModelSettings(name=shot.model.strip() or "dust"),
+        settings=ShotSettings(
+            depth_kind="z" if rendered_depth else shot.depth_kind, depth_scale=as_typed(metres if rendered_depth else shot.depth_scale),
+            bad_pixels=shot.bad_pixels, working_space=versions.linear_space(bpy.data), fps=as_typed(scene.render.fps / scene.render.fps_base),
+        ),
+    ).with_dials(shot.dials.values())
+    layer = view_layer.name
+    seen = {
+        "sources": {which: [source.how, source.name, list(source.channels)] for which, source in sources.items() if source.how != "files"},
+        "size": scene_camera.picture_size(scene.render), "view_layer": layer, "objects": objects, "camera": needs_camera,
+        "engine": scene.render.engine, "metres": metres,
+    }
+    fingerprint = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+    return Plan(
+        request, versions.session_id(scene), layer, folder, sources, shot.plate_strip, objects, needs_camera, shot.recapture, fingerprint
+    )
+
+
+def shot_folder(scene: Any) -> Path:
+    """The folder of the shot, absolute: its captured passes and its takes lie there. Raises RequestError when it is beside a .blend that was never saved."""
+    text = scene.platebridge.take_root.strip()
+    if not text:
+        raise RequestError("No folder is set for the takes.", "Choose one under Takes.")
+    if text.startswith("//") and not bpy.data.filepath:
+        raise RequestError("The takes go beside the .blend, and it was never saved.", "Save it, or choose another folder under Takes.")
+    return Path(bpy.path.abspath(text)).absolute() / shot_name(scene.platebridge.shot.strip() or scene.name)
+
+
+def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> Source:
+    shot = scene.platebridge
+    if shot.plate_source == "FILES":
+        return _on_disk("plate", shot.plate_files, frames)
+    if shot.plate_source == "RENDER":
+        return rendered("plate", scene.name, channels="RGBA" if scene.render.film_transparent else "RGB")
+    strip = find_plate_strip(scene, shot.plate_strip)
+    first, last = versions.first_frame(strip), versions.end_frame(strip) - 1
+    if frames.first < first or frames.last > last:
+        raise InputError(
+            "%s holds frames %d-%d, and %s are asked for." % (strip.name, first, last, frames), "Change the frame range, or the strip.", input="plate"
+        )
+    if is_taken_as_it_is(strip):
+        folder = Path(bpy.path.abspath(strip.directory))
+        files = {frame: folder / strip.strip_elem_from_frame(frame).filename for frame in frames}
+        return Source("files", strip.name, _standing("plate", files))
+    return rendered("plate", strip.name, "strip", "RGB")
+
+
+def find_plate_strip(scene: Any, name: str) -> Any:
+    """The strip of that name. Raises InputError."""
+    editor = scene.sequence_editor
+    strip = versions.strips(editor).get(name) if editor is not None and name else None
+    if strip is None:
+        raise InputError(
+            "There is no strip called %r in %s." % (name, scene.name) if name else "No plate strip is chosen.",
+            "Choose the strip that holds the plate.", input="plate",
+        )
+    return strip
+
+
+def is_taken_as_it_is(strip: Any) -> bool:
+    """Whether the strip's own files are the plate: scene-linear EXRs that the sequencer would show unchanged.
+
+    Anything else (movies, 8-bit pictures, other colour spaces, strips moved, cropped or graded) is rendered through the sequencer.
+    """
+    if strip.type != "IMAGE" or any(Path(element.filename).suffix.lower() != ".exr" for element in strip.elements):
+        return False
+    return strip.colorspace_settings.name == versions.linear_space(bpy.data) and shows_unchanged(strip)
+
+
+def shows_unchanged(strip: Any) -> bool:
+    """No transform, crop, flip, grade, modifier or retiming stands between the strip's files and the picture."""
+    move, crop = strip.transform, strip.crop
+    return (
+        (move.offset_x, move.offset_y, move.rotation) == (0, 0, 0) and (move.scale_x, move.scale_y) == (1, 1)
+        and not any((crop.min_x, crop.max_x, crop.min_y, crop.max_y)) and not (strip.use_flip_x or strip.use_flip_y)
+        and (strip.color_multiply, strip.color_saturation) == (1, 1) and strip.strobe <= 1
+        and not strip.use_reverse_frames and not strip.use_deinterlace and not any(not modifier.mute for modifier in strip.modifiers)
+    )
+
+
+def _mask_objects(scene: Any) -> Tuple[str, ...]:
+    collection = scene.platebridge.mask_collection
+    if collection is None:
+        raise InputError("No mask is chosen.", "Choose the collection that holds the pieces that fall, or mask files.", input="mask")
+    names = tuple(sorted(thing.name for thing in collection.all_objects if not thing.hide_render and thing.name in scene.objects))
+    if not names:
+        raise InputError(
+            "The collection %s has no object that renders in %s." % (collection.name, scene.name), "Put the pieces that fall into it.", input="mask"
+        )
+    return names
+
+
+def _on_disk(which: str, pattern: str, frames: FrameRange) -> Source:
+    pattern = pattern.strip()
+    if not pattern:
+        raise InputError("No files are named.", "Name them like %s.####.exr." % which, input=which)
+    absolute = str(Path(bpy.path.abspath(pattern)).expanduser().absolute())
+    return Source("files", pattern, _standing(which, {frame: Path(name_at(absolute, frame)) for frame in frames}), pattern=absolute)
+
+
+def _standing(which: str, files: Dict[int, Path]) -> Dict[int, Path]:
+    absent = [frame for frame, path in files.items() if not path.is_file()]
+    if absent:
+        raise InputError(
+            "%d of %d files are missing, the first is %s." % (len(absent), len(files), files[absent[0]]), "Put them there, or change the range.",
+            input=which, frame=absent[0],
+        )
+    return files
+

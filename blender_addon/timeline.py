@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes on the sequencer: a strip that grows as frames come, above the plate.
+
+A strip is made true to what lies on the disk, again and again, rather than told what to add: undo may have taken frames off it
+meanwhile, or the file may be an older one. Strips are found by the take's id in their custom properties, never kept in a variable:
+undo frees them in silence. Only files that are there are ever pointed at. Knows strips and take folders; nothing of servers.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+
+import bpy
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange, split_name
+from platebridge.request import GenerateRequest
+
+from . import scene_camera, sources, versions
+
+TAG = "platebridge"
+HIGHEST_CHANNEL = 128
+
+
+@dataclass(frozen=True)
+class TakeStrip:
+    """What stands on the timeline for a take. `kind`: "comp" (the picture) or "effect" (the dust alone, over the plate)."""
+
+    take_id: str
+    path: Path
+    kind: str
+    request: GenerateRequest
+
+    @property
+    def name(self) -> str:
+        return "%s %s %s" % (self.request.shot, self.path.name.replace("_", " "), self.kind)
+
+    def label(self) -> Dict[str, Any]:
+        """What the strip says of itself in its custom properties, in any Blender."""
+        dials = {name: list(value) if isinstance(value, tuple) else value for name, value in self.request.dial_values().items()}
+        return {
+            "take": self.take_id, "folder": str(self.path), "kind": self.kind, "shot": self.request.shot,
+            "request": self.request.hash(), "model": self.request.model.name, "dials": dials,
+        }
+
+
+def find(take_id: str, kind: str) -> Tuple[Any, Any]:
+    """(scene, strip) of a take in any scene of the file, or (None, None)."""
+    for scene in bpy.data.scenes:
+        for strip in versions.all_strips(scene.sequence_editor) if scene.sequence_editor else ():
+            tag = strip.get(TAG)
+            if tag is not None and tag.get("take") == take_id and tag.get("kind") == kind:
+                return scene, strip
+    return None, None
+
+
+def in_order(frames: FrameRange, there: Mapping[int, Path]) -> List[Path]:
+    """The files from the first frame on without a gap: a late frame holds back those after it."""
+    out = []
+    for frame in frames:
+        if frame not in there:
+            break
+        out.append(there[frame])
+    return out
+
+
+def insert(scene: Any, take: TakeStrip, files: List[Path], plate: Optional[Any]) -> Any:
+    """Puts the take's strip on the next free channel above the plate and gives it. `files`: from the first frame on, in order.
+
+    Raises InputError when the sequencer has no channel left.
+    """
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    frames = take.request.frames
+    channel = free_channel(scene, frames, above=plate.channel if plate is not None else 0)
+    strip = versions.strips(editor).new_image(name=take.name, filepath=str(files[0]), channel=channel, frame_start=frames.first)
+    strip.directory = stored(files[0].parent)
+    # A comp stands for the whole picture, alpha and all; an effect is premultiplied, over whatever stands below.
+    strip.blend_type = "REPLACE" if take.kind == "comp" else "ALPHA_OVER"
+    strip.alpha_mode = "PREMUL"
+    strip.colorspace_settings.name = versions.linear_space(bpy.data)
+    strip[TAG] = take.label()
+    grow(strip, files)
+    return strip
+
+
+def grow(strip: Any, files: List[Path]) -> int:
+    """Makes the strip hold these files, in order; those it holds stay. Returns how many were added."""
+    held = len(strip.elements)
+    for path in files[held:]:
+        strip.elements.append(path.name)
+    if len(files) > held:
+        versions.forget_cached_frames(strip)
+    return max(0, len(files) - held)
+
+
+def plate_strip(scene: Any, request: GenerateRequest, files: Mapping[int, Path], name: str = "") -> Optional[Any]:
+    """The plate's strip: the one of that name, the one we made for this shot, or a new one on the lowest free channel.
+
+    `files`: path by frame, in one folder. None where they are not known and there is no such strip.
+    """
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    strips = versions.strips(editor)
+    if name and name in strips:
+        return strips[name]
+    frames = request.frames
+    for strip in strips:
+        tag = strip.get(TAG)
+        held = (versions.first_frame(strip), versions.end_frame(strip) - 1)
+        if tag is not None and tag.get("plate") == request.shot and held == (frames.first, frames.last):
+            versions.forget_cached_frames(strip)  # it may have been captured again
+            return strip
+    paths = in_order(frames, files)
+    if not paths:
+        return None
+    strip = strips.new_image(
+        name="%s plate" % request.shot, filepath=str(paths[0]), channel=free_channel(scene, frames), frame_start=frames.first
+    )
+    strip.directory = stored(paths[0].parent)
+    strip.blend_type = "REPLACE"
+    strip.colorspace_settings.name = versions.linear_space(bpy.data)
+    strip[TAG] = {"plate": request.shot}
+    grow(strip, paths)
+    return strip
+
+
+def free_channel(scene: Any, frames: FrameRange, above: int = 0) -> int:
+    """The lowest channel above `above` with no strip anywhere in these frames. Raises InputError when there is none."""
+    taken = {
+        strip.channel for strip in versions.strips(scene.sequence_editor)
+        if versions.first_frame(strip) <= frames.last and versions.end_frame(strip) > frames.first
+    }
+    for channel in range(above + 1, HIGHEST_CHANNEL + 1):
+        if channel not in taken:
+            return channel
+    raise InputError("The sequencer has no free channel over %s." % frames, "Remove strips you don't need, then load the take.")
+
+
+def stored(folder: Path) -> str:
+    """A folder as a strip keeps it: relative to the .blend where that can be, so that both can move together."""
+    if bpy.data.filepath:
+        try:
+            return bpy.path.relpath(str(folder)).rstrip("/\\") + "/"
+        except ValueError:  # on Windows, another drive
+            pass
+    return str(folder) + "/"
+
+
+def frames_on_disk(take: Path, kind: str) -> Dict[int, Path]:
+    """A take's frames on disk: {frame: path}."""
+    return {split_name(path.name)[1]: path for path in take.glob("%s.*.exr" % kind)}
+
+
+# --- is what Blender renders the comp, exactly? --------------------------------------------------------------------------------
+
+
+def what_keeps_it_from_exact(scene: Any, strip: Any) -> List[str]:
+    """Sentences, one for each setting that makes a render of the sequencer differ from the strip's files; [] is bit for bit."""
+    faults = []
+    space = versions.linear_space(bpy.data)
+    if scene.sequencer_colorspace_settings.name != space:
+        faults.append("The sequencer works in %s, not in %s" % (scene.sequencer_colorspace_settings.name, space))
+    if strip.colorspace_settings.name != space:
+        faults.append("The strip %s is read as %s, not as %s" % (strip.name, strip.colorspace_settings.name, space))
+    first = strip.elements[0]
+    size, render = (first.orig_width, first.orig_height), scene_camera.picture_size(scene.render)
+    if size != (0, 0) and size != render:
+        faults.append("The scene renders %d x %d, and the take is %d x %d" % (*render, *size))
+    if not sources.shows_unchanged(strip):
+        faults.append("The strip %s is moved, cropped, graded or retimed" % strip.name)
+    if strip.mute or strip.blend_alpha != 1:
+        faults.append("The strip %s is muted or see-through" % strip.name)
+    above = [other for other in _over(scene, strip) if not other.mute and other.type != "SOUND"]
+    if above:
+        faults.append("The strip %s lies above it" % above[0].name)
+    if not scene.render.use_sequencer:
+        faults.append("Sequencer is off under Post Processing")
+    return faults
+
+
+def make_exact(scene: Any) -> None:
+    """Sets the one colour setting that exactness needs. Other strips blend in scene-linear from now on."""
+    scene.sequencer_colorspace_settings.name = versions.linear_space(bpy.data)
+
+
+def take_strips(scene: Any) -> Iterable[Any]:
+    """Every strip of a take in the scene, newest last."""
+    editor = scene.sequence_editor
+    return [strip for strip in (versions.all_strips(editor) if editor else ()) if TAG in strip and "take" in strip[TAG]]
+
+
+def _over(scene: Any, strip: Any) -> List[Any]:
+    return [
+        other for other in versions.strips(scene.sequence_editor)
+        if other.channel > strip.channel and versions.first_frame(other) < versions.end_frame(strip)
+        and versions.end_frame(other) > versions.first_frame(strip)
+    ]

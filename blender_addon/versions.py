@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where Blender 4.5, 5.0 and 5.2 spell the same thing differently, and nothing else.
+
+Every function takes Blender's objects and asks them what they have, never which version it is; so a stand-in tests it.
+Knows nothing of plates, takes or jobs.
+"""
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Iterator, List, Optional, Tuple
+
+Change = Tuple[Any, str, Any]
+
+
+def strips(editor: Any) -> Any:
+    """The sequencer's top-level strips. (Not `a or b`: an empty collection is falsy.)"""
+    return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def all_strips(editor: Any) -> Any:
+    """Every strip, those inside metas too."""
+    return editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all
+
+
+def first_frame(strip: Any) -> int:
+    """The first frame at which the strip is seen."""
+    return int(strip.left_handle if hasattr(strip, "left_handle") else strip.frame_final_start)
+
+
+def end_frame(strip: Any) -> int:
+    """The frame after the last at which the strip is seen."""
+    return int(strip.right_handle if hasattr(strip, "right_handle") else strip.frame_final_end)
+
+
+def forget_cached_frames(strip: Any) -> None:
+    """Makes 5.x read the strip's files again: it keeps what it saw before a file came."""
+    if hasattr(strip, "invalidate_cache"):
+        strip.invalidate_cache("RAW")
+    else:
+        strip.directory = strip.directory
+
+
+def linear_space(data: Any) -> str:
+    """The scene-linear space's name: what a float file's numbers mean when nothing converts them."""
+    working = getattr(getattr(data, "colorspace", None), "working_space", "")
+    return working if isinstance(working, str) and working.startswith("Linear") else "Linear Rec.709"
+
+
+def editing_scene(context: Any) -> Optional[Any]:
+    """The scene that the artist edits: 5.x's sequencer has one of its own, which may be None."""
+    return getattr(context, "sequencer_scene", None) or context.scene
+
+
+def exr_changes(image: Any, *, layers: bool, bits: int, alpha: bool = True) -> List[Change]:
+    """What to set on a scene's image settings to write EXR exactly.
+
+    `layers`: one multilayer file with every pass. `bits`: 16 or 32. The order matters: each setting decides which values
+    the next may have.
+    """
+    changes: List[Change] = []
+    if hasattr(image, "media_type"):
+        changes.append((image, "media_type", "MULTI_LAYER_IMAGE" if layers else "IMAGE"))
+    changes.append((image, "file_format", "OPEN_EXR_MULTILAYER" if layers else "OPEN_EXR"))
+    if hasattr(image, "color_management"):  # an override may name another linear space
+        changes.append((image, "color_management", "FOLLOW_SCENE"))
+    if not layers:
+        changes.append((image, "color_mode", "RGBA" if alpha else "RGB"))
+    return changes + [(image, "color_depth", str(bits)), (image, "exr_codec", "ZIP")]
+
+
+@contextlib.contextmanager
+def borrowed(changes: List[Change]) -> Iterator[None]:
+    """Sets attributes for a while and gives every one back, whatever happens in between.
+
+    They are given back in the order they were set: a file format must be back before its colour depth can be.
+    """
+    with contextlib.ExitStack() as back:
+        for owner, name, value in reversed([(owner, name, getattr(owner, name)) for owner, name, _ in changes]):
+            back.callback(setattr, owner, name, value)
+        for owner, name, value in changes:
+            setattr(owner, name, value)
+        yield
+
+
+def session_id(data_block: Any) -> int:
+    """A number that stays a data-block's own through renaming and undo, until another file is opened."""
+    return int(data_block.session_uid)

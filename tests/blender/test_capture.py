@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Capture: what the passes hold, by number, and that the scene is as it was afterwards."""
+from __future__ import annotations
+
+import json
+
+import bpy
+import numpy as np
+import pytest
+from platebridge.errors import InputError, RequestError, StorageError
+
+
+@pytest.fixture
+def plan_of(scene):
+    from blender_addon import sources
+
+    return lambda: sources.plan(scene, bpy.context.view_layer)
+
+
+@pytest.fixture
+def captured(plan_of):
+    """The captured plan of the tiny scene."""
+    from blender_addon import capture
+
+    plan = plan_of()
+    list(capture.capture(plan))
+    return plan
+
+
+def test_depth_is_metres_along_the_axis(captured, read_exr):
+    depth = read_exr(captured.sources["depth"].files[1002])["Z"]
+    assert depth.dtype == np.float32
+    assert depth[18, 32] == pytest.approx(7.0, abs=1e-5)  # the cube's face: 8 m less half its 2 m
+    assert depth[1, 1] == pytest.approx(13.0, abs=1e-4)  # the wall, at the corner too: the axis, not the ray
+
+
+def test_vectors_are_previous_less_current_and_current_less_next(captured, read_exr):
+    vectors = read_exr(captured.sources["vectors"].files[1002])
+    a_frame = 0.5 / 7.0 * 50 / 36 * 64  # 0.5 m at 7 m, through 50 mm on 36 mm over 64 pixels
+    assert vectors["X"][18, 32] == pytest.approx(-a_frame, rel=1e-3)
+    assert vectors["Z"][18, 32] == pytest.approx(-a_frame, rel=1e-3)
+    assert abs(vectors["Y"][18, 32]) < 1e-4 and abs(vectors["W"][18, 32]) < 1e-4
+    assert vectors["X"][1, 1] == 0
+
+
+def test_mask_is_the_collection_s_coverage(captured, scene, read_exr, tmp_path):
+    mask = read_exr(captured.sources["mask"].files[1002])["Y"]
+    scene.frame_set(1002)
+    for layer_collection in bpy.context.view_layer.layer_collection.children:
+        layer_collection.holdout = True
+    for thing in scene.collection.objects:  # the same cube stands in the scene's own collection too
+        if thing.name in bpy.data.collections["Pieces"].objects:
+            scene.collection.objects.unlink(thing)
+    scene.render.film_transparent = True
+    scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "OPEN_EXR", "RGBA"
+    scene.render.image_settings.color_depth = "32"
+    scene.render.filepath = str(tmp_path / "holdout.exr")
+    bpy.ops.render.render(write_still=True)
+    holdout = 1 - read_exr(tmp_path / "holdout.exr")["A"]
+    assert np.abs(mask - holdout).max() < 1e-3  # a half float's step
+    assert 0 < mask.mean() < 1 and mask.max() == 1
+
+
+def test_plate_is_the_render_in_half(captured, scene, read_exr, tmp_path):
+    plate = read_exr(captured.sources["plate"].files[1002])
+    scene.frame_set(1002)
+    scene.render.image_settings.file_format, scene.render.image_settings.color_depth = "OPEN_EXR", "32"
+    scene.render.filepath = str(tmp_path / "beauty.exr")
+    bpy.ops.render.render(write_still=True)
+    beauty = read_exr(tmp_path / "beauty.exr")
+    for name in "RGB":
+        assert np.array_equal(plate[name], beauty[name].astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize(("fit", "width", "height"), [("AUTO", 64, 36), ("AUTO", 36, 64), ("HORIZONTAL", 36, 64), ("VERTICAL", 64, 36)])
+def test_camera_puts_world_points_where_blender_sees_them(scene, fit, width, height):
+    from blender_addon import scene_camera
+    from bpy_extras.object_utils import world_to_camera_view
+
+    lens = scene.camera.data
+    lens.sensor_fit, lens.shift_x, lens.shift_y, lens.lens, lens.sensor_height = fit, 0.11, -0.07, 28, 20
+    scene.camera.rotation_euler = (1.3, 0.1, 0.4)
+    scene.camera.scale = (2, 2, 2)  # a camera's scale changes nothing
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 2 * width, 2 * height, 50
+    bpy.context.view_layer.update()
+    camera = scene_camera.assemble([scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), 1001)])
+    to_world = np.array(camera.frames[0].camera_to_world)
+    assert np.allclose(to_world[:3, :3] @ to_world[:3, :3].T, np.eye(3), atol=1e-6)
+    for point in ((0.3, 0.1, 0.2), (-1, 2, 1.5), (0.7, -3, -0.4)):
+        seen = world_to_camera_view(scene, scene.camera, __import__("mathutils").Vector(point))
+        x, y, z, _ = np.linalg.inv(to_world) @ (*point, 1)
+        focal_px = camera.frames[0].focal_mm / camera.sensor_width_mm * width
+        px, py = camera.frames[0].principal_px
+        assert px + focal_px * x / -z == pytest.approx(seen.x * width, abs=1e-3)
+        assert py - focal_px * y / -z == pytest.approx((1 - seen.y) * height, abs=1e-3)
+
+
+def test_camera_json_can_be_read_by_the_command(captured):
+    from platebridge.request import camera_from_dict
+
+    camera = camera_from_dict(json.loads((captured.folder / "camera.json").read_text()))
+    assert [item.frame for item in camera.frames] == [1001, 1002, 1003]
+    assert (camera.focal_mm, camera.sensor_width_mm) == (50, 36)
+    assert camera.frames[0].camera_to_world[1][3] == -8
+
+
+def test_scene_units_are_turned_into_metres(scene, plan_of):
+    from blender_addon import capture
+
+    scene.unit_settings.scale_length = 0.5
+    plan = plan_of()
+    list(capture.capture(plan))
+    assert capture.captured_camera(plan).frames[0].camera_to_world[1][3] == -4
+    assert plan.request.settings.depth_scale == 0.5
+
+
+def everything(scene):
+    """Every setting that a render has."""
+    out = {}
+    owners = {"render": scene.render, "image": scene.render.image_settings, "colour": scene.sequencer_colorspace_settings}
+    owners.update(("layer %s" % layer.name, layer) for layer in scene.view_layers)
+    for name, owner in owners.items():
+        for prop in owner.bl_rna.properties:
+            if not prop.is_readonly and prop.type not in ("POINTER", "COLLECTION"):
+                value = getattr(owner, prop.identifier)
+                out[name, prop.identifier] = tuple(value) if getattr(prop, "is_array", False) else value
+    return {**out, "frame": scene.frame_current, "window": bpy.context.window.scene.name}
+
+
+def test_scene_is_as_it_was(scene, plan_of):
+    from blender_addon import capture
+
+    scene.frame_set(7)
+    scene.render.filepath = "//mine_"
+    scene.render.image_settings.file_format, scene.render.image_settings.color_depth = "PNG", "16"
+    other = scene.view_layers.new("Other")
+    before = everything(scene)
+    list(capture.capture(plan_of()))
+    assert everything(scene) == before and other.use
+
+
+def test_scene_is_as_it_was_after_an_error_and_after_a_cancel(scene, plan_of, monkeypatch):
+    from blender_addon import capture, passes
+
+    before = everything(scene)
+    steps = capture.capture(plan_of())
+    next(steps)
+    next(steps)
+    between = everything(scene)
+    assert between.pop("frame") == 1001  # an unbaked simulation can't be jumped back into
+    assert between.items() <= before.items()
+    steps.close()
+    assert everything(scene) == before
+
+    def broken(*_, **__):
+        raise StorageError("No room.")
+
+    monkeypatch.setattr(passes, "write_exr", broken)
+    with pytest.raises(StorageError):
+        list(capture.capture(plan_of()))
+    assert everything(scene) == before
+
+
+def test_capture_goes_on_where_it_was_broken_off(scene, plan_of):
+    from blender_addon import capture
+
+    steps = capture.capture(plan_of())
+    assert [next(steps), next(steps)] == [(0, 3), (1, 3)]
+    steps.close()
+    first = plan_of().sources["depth"].files[1001].stat().st_mtime_ns
+    assert list(capture.capture(plan_of()))[-1] == (3, 3)  # the first frame for its camera alone
+    assert plan_of().sources["depth"].files[1001].stat().st_mtime_ns == first
+    assert list(capture.capture(plan_of())) == []
+
+
+def test_other_settings_are_captured_again(captured, scene, plan_of, read_exr):
+    from blender_addon import capture
+
+    scene.render.resolution_x = 48
+    plan = plan_of()
+    assert list(capture.capture(plan))[-1] == (3, 3)
+    assert read_exr(plan.sources["plate"].files[1003])["R"].shape == (36, 48)
+
+
+def test_files_of_others_are_never_written_over(scene, plan_of):
+    from blender_addon import capture
+
+    mine = plan_of().sources["plate"].files[1002]
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(StorageError, match=r"plate\.1002\.exr"):
+        list(capture.capture(plan_of()))
+    assert mine.read_bytes() == b"mine"
+
+
+def test_exr_strip_is_taken_as_it_is(scene, plan_of, write_exr, tmp_path):
+    files = {frame: write_exr(tmp_path / "p" / ("p.%d.exr" % frame), np.full((36, 64, 3), frame), "RGB") for frame in range(1001, 1004)}
+    strips = scene.sequence_editor_create().strips
+    strip = strips.new_image("Plate", str(files[1001]), 1, 1001)
+    for frame in (1002, 1003):
+        strip.elements.append(files[frame].name)
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Plate"
+    assert plan_of().sources["plate"].how == "files"
+    assert plan_of().sources["plate"].files == files
+
+
+def test_graded_strip_comes_through_the_sequencer(scene, plan_of, write_exr, read_exr, tmp_path):
+    from blender_addon import capture
+
+    path = write_exr(tmp_path / "p.exr", np.full((36, 64, 3), (3.0, 0.25, -0.5)), "RGB")
+    strips = scene.sequence_editor_create().strips
+    strip = strips.new_image("Plate", str(path), 1, 1001)
+    for _ in range(2):
+        strip.elements.append(path.name)
+    strip.color_multiply = 2
+    strips.new_effect("Cover", "COLOR", 2, frame_start=1001, frame_end=1004)
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Plate"
+    plan = plan_of()
+    assert plan.sources["plate"].how == "strip"
+    list(capture.capture(plan))
+    plate = read_exr(plan.sources["plate"].files[1002])
+    assert [plate[name][18, 32] for name in "RGB"] == [6.0, 0.5, -1.0]
+    assert [plan.sources["plate"].files[f].read_bytes() for f in (1001, 1003)] == [plan.sources["plate"].files[1002].read_bytes()] * 2
+    assert [other.mute for other in strips] == [False, False]
+
+
+def test_8_bit_picture_is_linear_afterwards(scene, plan_of, read_exr, tmp_path):
+    from blender_addon import capture
+
+    import OpenImageIO
+
+    image = OpenImageIO.ImageBuf(OpenImageIO.ImageSpec(64, 36, 3, OpenImageIO.UINT8))
+    OpenImageIO.ImageBufAlgo.fill(image, (0.5, 0.5, 0.5))
+    assert image.write(str(tmp_path / "still.png"))
+    level = float(image.getpixel(3, 3)[0])
+    scene.frame_end = 1001
+    scene.sequence_editor_create().strips.new_image("Still", str(tmp_path / "still.png"), 1, 1001)
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Still"
+    plan = plan_of()
+    list(capture.capture(plan))
+    assert read_exr(plan.sources["plate"].files[1001])["G"][18, 32] == pytest.approx(((level + 0.055) / 1.055) ** 2.4, rel=2e-4)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda s: setattr(s, "camera", None), "camera: The scene has no camera. Add one"),
+    (lambda s: setattr(s.platebridge, "mask_collection", None), "mask: No mask is chosen."),
+    (lambda s: setattr(s.platebridge, "mask_collection", bpy.data.collections.new("Empty")), "mask: The collection Empty has no object"),
+    (lambda s: setattr(s.platebridge, "plate_source", "STRIP"), "plate: No plate strip is chosen."),
+    (lambda s: setattr(s.platebridge, "depth_source", "FILES"), "depth: No files are named."),
+    (lambda s: (setattr(s.platebridge, "mask_source", "FILES"), setattr(s.platebridge, "mask_files", "/none/m.####.exr")),
+     "mask frame 1001: 3 of 3 files are missing"),
+    (lambda s: setattr(s.render, "use_motion_blur", True), "vectors: Motion blur is on"),
+    (lambda s: setattr(s.platebridge, "take_root", "//takes"), "The takes go beside the .blend, and it was never saved."),
+    (lambda s: setattr(s.platebridge, "shot", "a/b"), "can't name a shot"),
+])
+def test_what_is_missing_is_said_in_a_sentence_before_any_work(scene, plan_of, change, says, tmp_path):
+    change(scene)
+    with pytest.raises((InputError, RequestError)) as told:
+        plan_of()
+    assert says in str(told.value) and not (tmp_path / "takes").exists()
+
+
+def test_mask_that_the_camera_never_sees(scene, plan_of):
+    from blender_addon import capture
+
+    for thing in bpy.data.collections["Pieces"].objects:
+        thing.animation_data_clear()
+        thing.location = (0, -40, 0)
+    with pytest.raises(InputError, match="sees nothing of the collection Pieces"):
+        list(capture.capture(plan_of()))
+
+
+def test_range_outside_the_strip(scene, plan_of, write_exr, tmp_path):
+    path = write_exr(tmp_path / "p.exr", np.zeros((36, 64, 3)), "RGB")
+    scene.sequence_editor_create().strips.new_image("Short", str(path), 1, 1001)
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Short"
+    with pytest.raises(InputError, match="Short holds frames 1001-1001, and 1001-1003 are asked for"):
+        plan_of()

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes on the sequencer: where they stand, how they grow, what they say of themselves; and stand-ins for newer Blenders."""
+from __future__ import annotations
+
+import types
+
+import bpy
+import numpy as np
+import pytest
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange
+from platebridge.request import GenerateRequest, Inputs
+
+
+@pytest.fixture
+def take(addon, tmp_path, write_exr):
+    """take(kind="comp", number=1) -> (TakeStrip, [files of 1001-1003])."""
+    from blender_addon.timeline import TakeStrip
+
+    def make(kind="comp", number=1):
+        folder = tmp_path / ("take_%04d" % number)
+        names = "RGBA" if kind == "effect" else "RGB"
+        files = [write_exr(folder / ("%s.%d.exr" % (kind, f)), np.full((36, 64, len(names)), f / 1000), names, True) for f in (1001, 1002, 1003)]
+        request = GenerateRequest("shot", FrameRange(1001, 1003), Inputs()).with_dials({"amount": 1.5})
+        return TakeStrip("%032x" % number, folder, kind, request), files
+    return make
+
+
+def reach(strip):
+    return strip.frame_final_start, strip.frame_final_end - 1
+
+
+def test_frames_wait_for_those_before_them():
+    from blender_addon.timeline import in_order
+
+    assert in_order(FrameRange(1, 4), {1: "a", 2: "b", 4: "d"}) == ["a", "b"]
+    assert in_order(FrameRange(1, 4), {2: "b"}) == []
+
+
+def test_strip_stands_where_the_frames_say_and_grows(scene, take):
+    from blender_addon import timeline
+
+    this, files = take()
+    strip = timeline.insert(scene, this, files[:1], None)
+    assert reach(strip) == (1001, 1001)
+    assert timeline.grow(strip, files) == 2
+    assert reach(strip) == (1001, 1003)
+    assert [element.filename for element in strip.elements] == ["comp.1001.exr", "comp.1002.exr", "comp.1003.exr"]
+    assert timeline.grow(strip, files) == 0
+
+
+def test_takes_stand_above_the_plate_and_above_each_other(scene, take):
+    from blender_addon import timeline
+
+    strips = scene.sequence_editor_create().strips
+    plate = strips.new_effect("Plate", "COLOR", 3, frame_start=1001, frame_end=1004)
+    strips.new_effect("Elsewhere", "COLOR", 4, frame_start=2001, frame_end=2004)
+    strips.new_effect("In the way", "COLOR", 5, frame_start=1003, frame_end=1010)
+    first = timeline.insert(scene, *take(number=1), plate)
+    second = timeline.insert(scene, *take(number=2), plate)
+    assert (first.channel, second.channel) == (4, 6)
+
+
+def test_no_channel_left(scene, take):
+    from blender_addon import timeline
+
+    this, files = take()
+    plate = scene.sequence_editor_create().strips.new_effect("Top", "COLOR", 128, frame_start=1001, frame_end=1004)
+    with pytest.raises(InputError, match="no free channel"):
+        timeline.insert(scene, this, files, plate)
+
+
+def test_strip_says_what_it_is(scene, take):
+    from blender_addon import timeline
+
+    this, files = take()
+    strip = timeline.insert(scene, this, files, None)
+    tag = strip["platebridge"].to_dict()
+    assert (tag["take"], tag["kind"], tag["model"], tag["dials"]["amount"]) == (this.take_id, "comp", "dust", 1.5)
+    assert tag["request"] == this.request.hash() and tag["folder"] == str(this.path)
+    assert strip.name == "shot take 0001 comp"
+
+
+def test_strip_is_found_by_its_take_whatever_it_is_called_and_wherever(scene, take):
+    from blender_addon import timeline
+
+    this, files = take()
+    strip = timeline.insert(scene, this, files, None)
+    strip.name, scene.name = "mine", "Renamed"
+    bpy.data.scenes.new("Another")
+    assert timeline.find(this.take_id, "comp") == (scene, strip)
+    assert timeline.find("0" * 32, "comp") == (None, None)
+
+
+def test_plate_strip_is_made_once(scene, take):
+    from blender_addon import timeline
+
+    this, files = take()
+    by_frame = dict(zip((1001, 1002, 1003), files))
+    first = timeline.plate_strip(scene, this.request, by_frame)
+    assert reach(first) == (1001, 1003)
+    assert timeline.plate_strip(scene, this.request, by_frame) == first
+    assert len(scene.sequence_editor.strips) == 1
+
+
+def test_paths_are_relative_beside_the_blend(scene, take, tmp_path):
+    from blender_addon import timeline
+
+    this, files = take()
+    assert timeline.stored(files[0].parent) == str(files[0].parent) + "/"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    strip = timeline.insert(scene, this, files, None)
+    assert strip.directory == "//take_0001/"
+
+
+def test_load_take_from_any_folder(scene, take, take_json, tmp_path):
+    this, files = take("effect")
+    (this.path / "take.json").write_bytes(take_json(this.request, this.take_id).data)
+    assert bpy.ops.platebridge.load_take(take=str(this.path), output="EFFECT") == {"FINISHED"}
+    strip = scene.sequence_editor.strips[0]
+    assert (reach(strip), strip.blend_type, strip.alpha_mode) == ((1001, 1003), "ALPHA_OVER", "PREMUL")
+    with pytest.raises(RuntimeError, match="has no comp frames yet"):
+        bpy.ops.platebridge.load_take(take=str(this.path), output="COMP")
+    with pytest.raises(RuntimeError, match="is no take"):
+        bpy.ops.platebridge.load_take(take=str(tmp_path))
+
+
+# --- Blenders that are not here: stand-ins with their names --------------------------------------------------------------------
+
+
+def test_strips_of_4_2_and_of_5():
+    from blender_addon import versions
+
+    new, old = types.SimpleNamespace(strips=[], strips_all=[1]), types.SimpleNamespace(sequences=[], sequences_all=[2])
+    assert versions.strips(new) is new.strips and versions.strips(old) is old.sequences
+    assert (versions.all_strips(new), versions.all_strips(old)) == ([1], [2])
+
+
+def test_handles_of_5_2():
+    from blender_addon import versions
+
+    class Strip:
+        left_handle, right_handle = 1001, 1049
+
+        @property
+        def frame_final_start(self):
+            raise AssertionError("deprecated in 5.2, gone in 6.0")
+        frame_final_end = frame_final_start
+
+    assert (versions.first_frame(Strip()), versions.end_frame(Strip())) == (1001, 1049)
+
+
+def test_5_asks_for_a_media_type_before_the_format():
+    from blender_addon import versions
+
+    class Image:
+        media_type, file_format, color_mode, color_depth, exr_codec = "VIDEO", "FFMPEG", "RGB", "8", "DWAA"
+
+        def __setattr__(self, name, value):
+            if name == "file_format":
+                allowed = {"IMAGE": ("PNG", "OPEN_EXR"), "MULTI_LAYER_IMAGE": ("OPEN_EXR_MULTILAYER",), "VIDEO": ("FFMPEG",)}
+                assert value in allowed[self.media_type]
+            if name == "color_depth":
+                assert value in (("16", "32") if "EXR" in self.file_format else ("8",))
+            super().__setattr__(name, value)
+
+    image = Image()
+    for layers in (True, False):
+        with versions.borrowed(versions.exr_changes(image, layers=layers, bits=32)):
+            assert image.file_format == ("OPEN_EXR_MULTILAYER" if layers else "OPEN_EXR") and image.color_depth == "32"
+        assert (image.media_type, image.file_format, image.color_depth, image.exr_codec) == ("VIDEO", "FFMPEG", "8", "DWAA")
+
+
+def test_everything_borrowed_is_given_back_even_if_one_thing_can_t_be():
+    from blender_addon import versions
+
+    class Stubborn:
+        a, c = 1, 3
+        _b = 2
+
+        @property
+        def b(self):
+            return self._b
+
+        @b.setter
+        def b(self, value):
+            if value == 2:
+                raise TypeError("gone")
+            self._b = value
+
+    thing = Stubborn()
+    with pytest.raises(TypeError), versions.borrowed([(thing, "a", 10), (thing, "b", 20), (thing, "c", 30)]):
+        assert (thing.a, thing.b, thing.c) == (10, 20, 30)
+    assert (thing.a, thing.c) == (1, 3)
+
+
+def test_sequencer_scene_of_5_may_be_none():
+    from blender_addon import versions
+
+    assert versions.editing_scene(types.SimpleNamespace(scene="shown", sequencer_scene=None)) == "shown"
+    assert versions.editing_scene(types.SimpleNamespace(scene="shown", sequencer_scene="edit")) == "edit"
+    assert versions.editing_scene(types.SimpleNamespace(scene="shown")) == "shown"
+
+
+def test_working_space_of_5_is_believed():
+    from blender_addon import versions
+
+    acescg = types.SimpleNamespace(colorspace=types.SimpleNamespace(working_space="Linear Rec.2020"))
+    assert versions.linear_space(acescg) == "Linear Rec.2020"
+    assert versions.linear_space(bpy.data) == "Linear Rec.709"
+
+
+def test_passes_in_many_parts_look_like_passes_in_one(tmp_path):
+    import OpenImageIO as oiio
+    from blender_addon import passes
+
+    pixels = np.arange(6, dtype=np.float32).reshape(2, 3, 1)
+    path = tmp_path / "parts.exr"
+    specs = []
+    for name in ("ViewLayer.Combined", "ViewLayer.Depth"):
+        spec = oiio.ImageSpec(3, 2, 1, oiio.FLOAT)
+        spec.channelnames = (name + (".R" if "Combined" in name else ".Z"),)
+        spec.attribute("oiio:subimagename", name)
+        specs.append(spec)
+    specs[1].attribute("cryptomatte/1234567/name", "ViewLayer.CryptoObject")
+    out = oiio.ImageOutput.create(str(path))
+    assert out.open(str(path), tuple(specs)) and out.write_image(pixels)
+    assert out.open(str(path), specs[1], "AppendSubimage") and out.write_image(pixels + 10) and out.close()
+    channels, header = passes.read_layers(path)
+    assert np.array_equal(channels["ViewLayer.Combined.R"], pixels[..., 0])
+    assert np.array_equal(passes.layer(channels, "ViewLayer", "Depth", "Z"), pixels + 10)
+    assert header["cryptomatte/1234567/name"] == "ViewLayer.CryptoObject"
+    with pytest.raises(InputError, match="no Vector pass"):
+        passes.layer(channels, "ViewLayer", "Vector", "XYZW")
