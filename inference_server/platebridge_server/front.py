@@ -91,7 +91,7 @@ class Door:
 
 
 def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket, List[str]]:
-    """(router, the socket that is asked about keys, endpoints). The next free port is taken when `tcp_port` is not.
+    """(router, the socket that is asked about keys, endpoints). The next free port is taken when `tcp_port` is not free; 0 is any.
 
     The keys' socket must listen before the router does: libzmq lets everyone in when nobody answers for keys.
     """
@@ -115,7 +115,7 @@ def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket,
     router.curve_publickey, router.curve_secretkey, router.curve_server = door.public_key, door.secret_key, True
     host = "[%s]" % door.tcp_host if ":" in door.tcp_host else door.tcp_host
     router.ipv6 = ":" in door.tcp_host
-    for port in range(door.tcp_port, door.tcp_port + 100):
+    for port in range(door.tcp_port, door.tcp_port + (100 if door.tcp_port else 1)):
         try:
             router.bind("tcp://%s:%d" % (host, port))
         except zmq.ZMQError as error:
@@ -123,7 +123,7 @@ def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket,
                 mend = "Choose another --bind or --port."
                 raise ConnectionFailed("The server can't listen on %s:%d: %s." % (host, port, error), mend) from error
             continue
-        endpoints.append("tcp://%s:%d" % (host, port))
+        endpoints.append(router.last_endpoint.decode().rstrip("\0"))
         return router, keys, endpoints
     raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, door.tcp_port + 99), "Choose another --port.")
 

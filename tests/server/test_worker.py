@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker process and its supervisor, with no server around them: pipes, deaths, cancels."""
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import queue
+import struct
+
+import psutil
+import pytest
+from house import HERE, Shot, until
+from platebridge.errors import JobError
+from platebridge_server.engines.base import Died, Happened, Ready, Task
+from platebridge_server.engines.local import LocalEngine, read_message, write_message
+from platebridge_server.jobs import canonical
+from platebridge_server.spool import Spool, SpoolLimits
+
+TAKE = "3" * 32
+
+
+class Bench:
+    """An engine on a spool that has the shot's files."""
+
+    def __init__(self, root, generator="fake_generator:generate", reserve=0) -> None:
+        self.control = root / "control"
+        self.control.mkdir()
+        self.scratch = root / "scratch"
+        self.shot = Shot(root / "shot", frames=3, size=100)
+        self.spool = Spool(root / "spool", SpoolLimits(reserve=0))
+        for path in self.shot.paths.values():
+            self.spool.add(path.read_bytes())
+        self.reports: queue.Queue = queue.Queue()
+        self.engine = LocalEngine(root / "spool", root / "logs", ["cpu"], generator, reserve)
+        self.engine.start(self.reports.put)
+
+    def submit(self, take=TAKE, have=None, **origin) -> None:
+        request = canonical(self.shot.request().to_dict())
+        self.engine.submit(Task(take, request, {"control": str(self.control), **origin}, have or {}, self.scratch))
+
+    def until_last(self):
+        """Reports up to the task's last event or its death."""
+        reports = []
+        while True:
+            reports.append(self.reports.get(timeout=30))
+            if isinstance(reports[-1], Died) or getattr(reports[-1], "kind", "") in ("done", "failed"):
+                return reports
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+    made = []
+
+    def make(**settings):
+        made.append(Bench(tmp_path, **settings))
+        return made[0]
+
+    yield make
+    for one in made:
+        one.engine.close()
+
+
+def test_finished_files_lie_in_the_spool_under_the_hash_that_is_told(bench):
+    bench = bench()
+    bench.submit(size=1000)
+    reports = bench.until_last()
+    assert reports[0] == Ready("cpu", [])
+    files = [r for r in reports if isinstance(r, Happened) and r.kind == "file"]
+    assert [f.fields["name"] for f in files] == ["comp.1001.exr", "comp.1002.exr", "comp.1003.exr", "take.json"]
+    for file in files:
+        data = bench.spool.open_file(file.sha256).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == file.sha256 == file.fields["sha256"] and len(data) == file.size
+
+
+def test_files_that_are_there_are_not_made_again(bench):
+    bench = bench()
+    bench.submit(have={"comp.1001.exr": "a" * 64, "comp.1002.exr": "b" * 64})
+    files = [r.fields["name"] for r in bench.until_last() if isinstance(r, Happened) and r.kind == "file"]
+    assert files == ["comp.1003.exr", "take.json"]
+
+
+def test_a_cancel_reaches_a_worker_in_the_midst_of_a_frame(bench):
+    bench = bench()
+    (bench.control / "hold.1002").touch()
+    bench.submit()
+    while getattr(bench.reports.get(timeout=30), "kind", "") != "file":
+        pass
+    bench.engine.cancel(TAKE)
+    assert bench.until_last()[-1].fields["error"]["code"] == "cancelled"
+    assert bench.engine.free()
+
+
+def test_a_cancel_of_another_take_changes_nothing(bench):
+    bench = bench()
+    bench.submit()
+    bench.engine.cancel("4" * 32)
+    assert bench.until_last()[-1].kind == "done"
+
+
+def test_a_death_is_told_and_another_worker_comes(bench):
+    bench = bench()
+    (bench.control / "die.1002").touch()
+    bench.submit()
+    assert bench.until_last()[-1] == Died(TAKE, "killed by signal 9")
+    bench.submit()  # before the new one is up
+    assert bench.until_last()[-1].kind == "done"
+
+
+def test_a_worker_that_can_not_start_is_told_for_each_task_and_not_tried_in_a_circle(bench):
+    bench = bench(generator="no_such_module:generate")
+    bench.submit()
+    assert bench.until_last()[-1] == Died(TAKE, "exit code 1")
+    assert b"no_such_module" in (bench.spool.root.parent / "logs" / "worker0.log").read_bytes()
+
+
+def test_an_error_nobody_foresaw_ends_the_task_not_the_worker(bench):
+    bench = bench()
+    pid = until(bench.engine.pids, "a worker")[0]
+    bench.submit(size="not a number")
+    error = bench.until_last()[-1].fields["error"]
+    assert error["code"] == JobError.code and "ValueError" in error["message"]
+    bench.submit(size=10)
+    assert bench.until_last()[-1].kind == "done" and bench.engine.pids() == [pid]
+
+
+def test_a_full_disk_ends_the_task_with_its_sentence(bench):
+    bench = bench(reserve=2**60)
+    bench.submit()
+    assert bench.until_last()[-1].fields["error"]["code"] == "storage"
+
+
+def test_closing_ends_the_process(bench):
+    bench = bench()
+    worker = psutil.Process(until(bench.engine.pids, "a worker")[0])
+    bench.engine.close()
+    assert not worker.is_running()
+
+
+def test_messages_come_out_of_a_pipe_as_they_went_in():
+    pipe = io.BytesIO()
+    for n in range(3):
+        write_message(pipe, {"n": n, "data": b"\0" * n})
+    pipe.seek(0)
+    assert [read_message(pipe)["n"] for _ in range(3)] == [0, 1, 2] and read_message(pipe) is None
+
+
+def test_half_a_message_is_the_end_of_the_pipe():
+    pipe = io.BytesIO()
+    write_message(pipe, {"n": 1})
+    assert read_message(io.BytesIO(pipe.getvalue()[:-1])) is None and read_message(io.BytesIO(pipe.getvalue()[:2])) is None
+
+
+def test_a_length_that_can_not_be_is_refused_before_memory_is_taken():
+    with pytest.raises(ValueError, match="a message of 4294967295 bytes"):
+        read_message(io.BytesIO(struct.pack(">I", 2**32 - 1)))
