@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks [wire] [generation] [memory] [--json FILE]`: prints a table, writes one flat JSON of figures."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generating: here against through Blender and a server, a second take against the first, memory of short and long shots."""
+
 from __future__ import annotations
 
 import json
@@ -24,7 +25,9 @@ def generate(options: List[str], out: Path, *more: str) -> Dict[str, float]:
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "platebridge_server", "generate", *options, "--out", str(out), *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "platebridge_server", "generate", *options, "--out", str(out), *more],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     watch = _Watch(process, out)
     error = process.communicate()[1]
@@ -71,7 +74,9 @@ scene.render.resolution_x, scene.render.resolution_y, scene.render.fps = 480, 27
 camera = scene.camera
 camera.location, camera.rotation_euler, camera.data.lens = (0, 0, 2), (1.5707963267948966, 0, 0), 35
 s = scene.platebridge
-s.shot, s.take_root, s.connection, s.plate_source, s.depth_source, s.mask_source, s.vectors_source = "bench", str(folder / "blender"), connection, "FILES", "FILES", "FILES", "NONE"
+s.shot, s.take_root, s.connection = "bench", str(folder / "blender"), connection
+s.plate_source = s.depth_source = s.mask_source = "FILES"
+s.vectors_source = "NONE"
 for name in ("plate", "depth", "mask"):
     setattr(s, name + "_files", str(folder / name / (name + ".####.exr")))
 began = time.perf_counter()
@@ -109,10 +114,14 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[
     median = {key: statistics.median(row[key] for row in here) for key in here[0]}
     alone = statistics.median(row["total"] for row in here)  # without the interpreter's start, as Blender runs already
     return {
-        "bridge_overhead": statistics.median(bridge) / alone, "bridge_seconds": statistics.median(bridge), "here_seconds": alone,
+        "bridge_overhead": statistics.median(bridge) / alone,
+        "bridge_seconds": statistics.median(bridge),
+        "here_seconds": alone,
         "second_take": statistics.median(r["seconds"] for r in second) / first[0]["seconds"],
-        "guide_seconds": median["guide"], "dust_seconds_per_frame": median["generating"] / FRAMES,
-        "draft_seconds_per_frame": draft["generating"] / FRAMES, "first_frame_seconds": median["first_frame"],
+        "guide_seconds": median["guide"],
+        "dust_seconds_per_frame": median["generating"] / FRAMES,
+        "draft_seconds_per_frame": draft["generating"] / FRAMES,
+        "first_frame_seconds": median["first_frame"],
     }
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server of one's own for a measurement: a real process, its own folder, gone afterwards."""
+
 from __future__ import annotations
 
 import subprocess

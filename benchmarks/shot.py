@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shot to measure with, of any size and length: a block sinks before a wall on a flat ground; the camera stands still."""
+
 from __future__ import annotations
 
 import json
@@ -25,8 +26,17 @@ def make(folder: Path, width: int, height: int, frames: int) -> List[str]:
         inside = (rows > top) & (abs(columns - width / 2) < 8 / AWAY_M * focal) & (ground >= AWAY_M)
         z = np.where(inside, np.float32(AWAY_M), ground)
         shade = 0.35 + 0.1 * np.sin(columns / 9) * np.sin((rows - top) / 7)
-        plate = np.where(inside[..., None], shade[..., None] * [1.0, 0.9, 0.8], np.where((z < 90)[..., None], [0.3, 0.3, 0.28], [1.5, 2.0, 3.0])) + grain
-        for name, pixels, channels, kind in (("plate", plate, "RGB", "half"), ("depth", z[..., None], "Z", "float"), ("mask", inside[..., None], "A", "half")):
+        plate = (
+            np.where(
+                inside[..., None], shade[..., None] * [1.0, 0.9, 0.8], np.where((z < 90)[..., None], [0.3, 0.3, 0.28], [1.5, 2.0, 3.0])
+            )
+            + grain
+        )
+        for name, pixels, channels, kind in (
+            ("plate", plate, "RGB", "half"),
+            ("depth", z[..., None], "Z", "float"),
+            ("mask", inside[..., None], "A", "half"),
+        ):
             path = folder / name / f"{name}.{FIRST + n}.exr"
             path.parent.mkdir(parents=True, exist_ok=True)
             spec = oiio.ImageSpec(width, height, len(channels), kind)

@@ -4,6 +4,7 @@
 What is timed is the whole of an upload as an artist meets it: the client reads the files, the server hashes them again,
 writes them into its spool and answers. The peers' way is timed likewise: encode, POST, decode.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -19,7 +20,6 @@ from typing import Callable, Dict, List
 
 import numpy as np
 from PIL import Image
-
 from platebridge.client import Client
 from platebridge.events import Done, Failed
 from platebridge.frames import FrameRange
@@ -111,7 +111,8 @@ def png_seconds(pictures: List[Dict[str, np.ndarray]], count: int = 3) -> float:
             depth = picture["depth"]
             as_bytes = {
                 "plate": (np.clip(picture["plate"].astype(np.float32), 0, 1) * 255).astype(np.uint8),
-                "depth": ((depth - depth.min()) / np.ptp(depth) * 255).astype(np.uint8), "mask": picture["mask"],
+                "depth": ((depth - depth.min()) / np.ptp(depth) * 255).astype(np.uint8),
+                "mask": picture["mask"],
             }
             for pixels in as_bytes.values():
                 data = io.BytesIO()
@@ -137,7 +138,10 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[
     at = {name: statistics.median(values) for name, values in rows.items()}
     size = sum(p.nbytes for p in pictures[0].values()) * FRAMES / 1e6
     return {
-        "wire_ipc_vs_memcpy": at["memcpy"] / at["ipc"], "wire_curve_vs_memcpy": at["memcpy"] / at["curve"],
-        "wire_vs_png": at["png"] / at["ipc"], "wire_ipc_mb_per_second": size / at["ipc"], "wire_curve_mb_per_second": size / at["curve"],
+        "wire_ipc_vs_memcpy": at["memcpy"] / at["ipc"],
+        "wire_curve_vs_memcpy": at["memcpy"] / at["curve"],
+        "wire_vs_png": at["png"] / at["ipc"],
+        "wire_ipc_mb_per_second": size / at["ipc"],
+        "wire_curve_mb_per_second": size / at["curve"],
         "memcpy_mb_per_second": size / at["memcpy"],
     }

@@ -3,6 +3,7 @@
 
 Reads the take's own files and nothing else. For the eye alone: a display curve is applied here and nowhere else.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
