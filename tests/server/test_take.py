@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a take shows and says of itself."""
+
+import numpy as np
+import pytest
+from platebridge_server import take
+
+av = pytest.importorskip("av")
+
+
+@pytest.mark.parametrize(("linear", "coded"), [(0.0, 0), (1.0, 255), (0.18, 118), (0.002, 7), (9.0, 255), (-1.0, 0), (np.nan, 0), (np.inf, 255)])
+def test_the_eye_sees_scene_linear_through_the_srgb_curve(linear, coded):
+    assert take.display(np.full((4, 4, 3), linear, np.float32))[0, 0, 0] == coded
+
+
+@pytest.mark.parametrize(("size", "shown"), [((37, 51), (36, 52)), ((1080, 1920), (540, 960)), ((16, 16), (16, 16)), ((2, 4000), (2, 960))])
+def test_a_preview_is_small_and_even(size, shown):
+    picture = take.display(np.zeros((*size, 3), np.float32))
+    assert picture.shape[:2] == shown
+
+
+def test_a_picture_is_made_smaller_in_light_not_in_code():
+    checker = np.indices((4, 1920)).sum(0) % 2 * np.ones((3, 1, 1))
+    assert abs(int(take.display(checker.transpose(1, 2, 0).astype(np.float32))[0, 100, 0]) - 188) <= 1
+
+
+def test_a_slate_is_burned_into_the_lower_edge_alone():
+    picture = np.full((270, 480, 3), 100, np.uint8)
+    marked = take.slate(picture, "tower  ab12cd34  1001")
+    assert (marked[-30:] != 100).any() and (marked[:-40] == 100).all() and (picture == 100).all()
+
+
+@pytest.mark.parametrize("fps", [24.0, 23.976, 25.0])
+def test_a_movie_is_written_a_picture_at_a_time(tmp_path, fps):
+    held = []
+
+    def pictures():
+        for at in range(12):
+            held.append(at)
+            yield np.full((64, 96, 3), at * 20, np.uint8)
+
+    take.preview_mp4(pictures(), fps, tmp_path / "preview.mp4")
+    with av.open(str(tmp_path / "preview.mp4")) as movie:
+        levels = [frame.to_ndarray(format="rgb24").mean() for frame in movie.decode(video=0)]
+        assert float(movie.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-4)
+    assert levels == pytest.approx([at * 20 for at in range(12)], abs=4)
+
+
+def test_a_picture_of_odd_shape_fits_a_small_png():
+    assert take.png(np.zeros((90, 1000, 3), np.uint8), 320).startswith(b"\x89PNG")
+
+
+def test_versions_name_what_the_pixels_went_through():
+    import torch
+
+    found = take.versions()
+    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
+    assert {"platebridge", "python", "numpy", "OpenImageIO"} <= set(found) and "absent" not in found.values()
