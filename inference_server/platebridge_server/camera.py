@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
-
 from platebridge.errors import InputError
 from platebridge.frames import FrameRange
 from platebridge.request import Camera

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 import numpy as np
-
 from platebridge.request import GuideSettings
 
 from .emitters import Event, outward_of

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 import numpy as np
-
 from platebridge.request import GuideSettings
 
 from ..camera import CameraPath

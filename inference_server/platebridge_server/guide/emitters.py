@@ -16,7 +16,6 @@ from typing import Optional
 
 import numpy as np
 import torch
-
 from platebridge.request import GuideSettings
 
 from . import solver
@@ -26,6 +25,9 @@ from .motion import Moving
 DENSITY, WEIGHT, SWELL = 22.0, 25.0, 14.0
 #: The reference domain is this much taller than the event.
 HEADROOM = 1.5
+#: Gravity that times the dust. More than the true one: a fall presses the air out ahead of it faster than it falls itself.
+#: With 9.81 a 36 m tower's surge crept 5 m in its first second; with this it leaves at 15 to 25 m/s, as filmed ones do.
+PACE = 25.0
 #: Points of the surge, and of the whole of one frame's other sources.
 SURGE_POINTS, MOST_POINTS = 4000, 6000
 
@@ -50,7 +52,7 @@ class Event:
     @property
     def second(self) -> float:
         """Seconds that one second of the reference domain lasts."""
-        return solver.reference_second(self.height)
+        return solver.reference_second(self.height, PACE)
 
     @property
     def fall_speed(self) -> float:
@@ -180,7 +182,7 @@ class Emitters:
         front[np.isnan(front)] = np.interp(np.nonzero(np.isnan(front))[0], active, front[active])
         left, right = (first + active[0]) * width, (first + active[-1] + 1) * width
         back = np.median(front[active]) + event.thickness
-        thick, tall = 0.07 * event.height, 0.07 * event.height
+        thick, tall = 0.08 * event.height, 0.10 * event.height
         at, out = _on_rim(left, right, front, first * width, width, back, random)
         along = np.clip(np.floor(at[:, 0] / width).astype(np.int64) - first, 0, count - 1)
         fed = strength[along]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
@@ -18,10 +18,9 @@ class GuideFrame:
     """Every array float32, (h, w) at the guide's size; light is premultiplied and has no colour yet.
 
     sun, ambient, alpha: the passes, **not** held out by the plate. depth: metres along the camera's axis, inf where
-    there is no dust. light_view: (3,) unit vector towards the sun in the camera's axes. shadow: part of the sun that
-    the dust takes from the plate's surfaces, 0 to 1. deep: how alpha grows with depth (our own guide has it), or None:
-    then `depth` is where all of it stands, and dust of depth inf is held out by nothing. chunks: debris to draw.
-    chroma: (h, w, 3) colour of mean 1 to give the result, or None.
+    there is no dust. light_view: (3,) unit vector towards the sun in the camera's axes. deep: how alpha grows with depth
+    (our own guide has it), or None: then `depth` is where all of it stands, and dust of depth inf is held out by
+    nothing. chunks: debris to draw. chroma: (h, w, 3) colour of luminance 1 to give the result, or None.
     """
 
     sun: np.ndarray
@@ -29,7 +28,6 @@ class GuideFrame:
     alpha: np.ndarray
     depth: np.ndarray
     light_view: np.ndarray
-    shadow: np.ndarray
     deep: Optional[volume.Deep] = None
     chunks: Optional[Chunks] = None
     chroma: Optional[np.ndarray] = None
@@ -43,32 +41,30 @@ class GuideFrame:
 def nothing(size: tuple[int, int], light_view: np.ndarray) -> GuideFrame:
     """A frame before the collapse."""
     zeros = np.zeros(size, np.float32)
-    return GuideFrame(zeros, zeros, zeros, np.full(size, np.inf, np.float32), light_view.astype(np.float32), zeros)
+    return GuideFrame(zeros, zeros, zeros, np.full(size, np.inf, np.float32), light_view.astype(np.float32))
 
 
 def packed(frame: GuideFrame) -> dict[str, np.ndarray]:
-    """The dust of a frame as arrays to keep, cropped to where it is; empty for a frame without any."""
+    """The dust of a frame as arrays to keep, cropped to where it is; empty for a frame without any. Chunks are not in it."""
     rows, columns = np.nonzero(frame.alpha.any(1))[0], np.nonzero(frame.alpha.any(0))[0]
-    out = {"shadow": frame.shadow.astype(np.float16)} if frame.shadow.any() else {}
-    if not len(rows) or frame.deep is None:
-        return out
+    if not len(rows):
+        return {}
     y, x = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    out = {name: getattr(frame, name)[y, x] for name in ("sun", "ambient", "alpha", "depth")}
     out["at"] = np.array([y.start, y.stop, x.start, x.stop], np.int64)
-    for name in ("sun", "ambient", "alpha", "depth"):
-        out[name] = getattr(frame, name)[y, x]
-    deep = frame.deep
-    out["planes"], out["front"] = deep.planes.numpy(), deep.front[y, x].numpy()
-    out["cumulative_alpha"], out["cumulative_depth"] = deep.cumulative_alpha[:, y, x].numpy(), deep.cumulative_depth[:, y, x].numpy()
+    if frame.chroma is not None:
+        out["chroma"] = frame.chroma[y, x].transpose(2, 0, 1)
+    if frame.deep is not None:
+        deep = frame.deep
+        out["planes"], out["front"] = deep.planes.numpy(), deep.front[y, x].numpy()
+        out["cumulative_alpha"], out["cumulative_depth"] = deep.cumulative_alpha[:, y, x].numpy(), deep.cumulative_depth[:, y, x].numpy()
     return out
 
 
 def unpacked(arrays: dict[str, np.ndarray], size: tuple[int, int], light_view: np.ndarray) -> GuideFrame:
     """What `packed` kept, exactly."""
-    blank = nothing(size, light_view)
-    if "shadow" in arrays:
-        blank = replace(blank, shadow=arrays["shadow"].astype(np.float32))
     if "at" not in arrays:
-        return blank
+        return nothing(size, light_view)
     top, bottom, left, right = (int(v) for v in arrays["at"])
 
     def whole(name: str, fill: float) -> np.ndarray:
@@ -77,9 +73,12 @@ def unpacked(arrays: dict[str, np.ndarray], size: tuple[int, int], light_view: n
         out[..., top:bottom, left:right] = part
         return out
 
-    deep = volume.Deep(
-        torch.from_numpy(arrays["planes"]), *(torch.from_numpy(whole(n, f)) for n, f in (("cumulative_alpha", 0.0), ("cumulative_depth", 0.0), ("front", np.inf)))
-    )
-    return replace(
-        blank, sun=whole("sun", 0.0), ambient=whole("ambient", 0.0), alpha=whole("alpha", 0.0), depth=whole("depth", np.inf), deep=deep
+    deep = chroma = None
+    if "planes" in arrays:
+        fields = (torch.from_numpy(whole(name, fill)) for name, fill in (("cumulative_alpha", 0.0), ("cumulative_depth", 0.0), ("front", np.inf)))
+        deep = volume.Deep(torch.from_numpy(arrays["planes"]), *fields)
+    if "chroma" in arrays:
+        chroma = np.ascontiguousarray(whole("chroma", 1.0).transpose(1, 2, 0))
+    return GuideFrame(
+        whole("sun", 0.0), whole("ambient", 0.0), whole("alpha", 0.0), whole("depth", np.inf), light_view.astype(np.float32), deep, chroma=chroma
     )

@@ -16,14 +16,13 @@ from typing import Callable, Iterator, Optional
 
 import numpy as np
 import torch
-
 from platebridge.errors import Cancelled
 from platebridge.request import GuideSettings
 
 from ..camera import Pinhole
-from . import domain, solver, volume
+from . import chunk_layer, domain, solver, volume
 from .debris import Chunks, Debris
-from .emitters import MOST_POINTS, Emitters, joined
+from .emitters import MOST_POINTS, PACE, Emitters, joined
 from .frame import GuideFrame, nothing, packed, unpacked
 from .motion import Moving, Seen, look, moving
 from .store import Store
@@ -37,8 +36,12 @@ MARCH_STEPS, PLANES = 70, 10
 LAG = 4
 #: Longest way, in cells, that dust goes in one step of the solver.
 LONGEST_STEP = 1.6
+#: Density below this is none.
+THINNEST = 1e-6
+#: Rows of a plate whose shadow is found at once.
+_ROWS = 64
 #: Dials that colour the result and don't change the guide.
-_COLOURS = ("light", "ambient", "tint")
+_COLOURS = ("light", "ambient", "tint", "shadow")
 
 
 class Guide:
@@ -144,7 +147,7 @@ class Guide:
         plain = solver.SmokeSettings()
         settings = dataclasses.replace(
             plain, buoyancy=plain.buoyancy * dials.rise / 0.3, confinement=plain.confinement * min(dials.turbulence, 1.6), forcing=plain.forcing * dials.turbulence
-        ).for_domain(event.height)
+        ).for_domain(event.height, PACE)
         smoke = solver.Smoke(box.shape, box.cell, box.origin, self.device, settings, dials.composition)
         wind = torch.tensor(self._wind(), dtype=torch.float32, device=self.device)
         smoke.velocity += wind.view(3, 1, 1, 1)
@@ -159,6 +162,8 @@ class Guide:
         sources = burst.sources(smoke) if burst is not None else None
         for _ in range(steps):
             smoke.step(self.frame_seconds / steps, sources, self._wind())
+        # What is left of a spread-out trace has denormal floats, which made every stage after it four times slower.
+        smoke.density[smoke.density < THINNEST] = 0.0
 
     # --- seen ----------------------------------------------------------------------------------------------------------------
 
@@ -166,29 +171,23 @@ class Guide:
         """Render the frame and keep it, unless it is kept already; then the part of the picture that it takes."""
         if not self._store.has("frame", frame):
             extinction = EXTINCTION / event.height * self.settings.density
-            seen = self._rendered(frame, smoke.density, smoke.origin, smoke.cell, extinction)
-            facts = {"origin": smoke.origin, "cell": smoke.cell, "extinction": extinction}
-            self._store.put("cloud", frame, {"density": smoke.density.cpu().to(torch.float16).numpy()}, facts)
+            facts = {"origin": smoke.origin, "cell": smoke.cell, "extinction": extinction, "shape": list(smoke.density.shape)}
+            self._store.put("cloud", frame, _cropped(smoke.density), facts)
+            # Seen as it is kept, so that whatever is made from it later is of the very same cloud.
+            density, _ = self._cloud(frame)
+            seen = self._rendered(density, smoke.origin, smoke.cell, extinction, self._camera(frame, self.size))
             self._store.put("frame", frame, {**packed(seen), **{"chunks_" + k: v for k, v in chunks.arrays().items()}})
-        return _bounds(self.frame(frame), self._camera(frame))
+        return _bounds(self.frame(frame), self._camera(frame), self.frame_seconds * chunk_layer.SHUTTER)
 
-    def _rendered(self, frame: int, density: torch.Tensor, origin, cell: float, extinction: float, camera: Optional[Pinhole] = None) -> GuideFrame:
-        camera = camera or self._camera(frame, self.size)
+    def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, camera: Pinhole) -> GuideFrame:
         lit = volume.light(density, cell, extinction, self.sun)
         passes = volume.march(
             density, origin, cell, camera.camera_to_world, camera.focal_px, camera.principal_px, camera.size, extinction, self.sun,
             steps=MARCH_STEPS, planes=PLANES, lit=lit,
         )
-        shadow = np.zeros(camera.size, np.float32)
-        if self.settings.shadow > 0:
-            depth = _thinned(self.shot.depth(frame), camera.size)
-            there = np.isfinite(depth) & (depth > 0)
-            points = torch.from_numpy(camera.unproject(np.where(there, depth, 1.0)).reshape(-1, 3).astype(np.float32)).to(self.device)
-            light = volume.sun_transmittance(points, lit, origin, cell, torch.from_numpy(self.sun.astype(np.float32)).to(self.device))
-            shadow = np.where(there, 1.0 - light.cpu().numpy().reshape(camera.size), 0.0).astype(np.float32)
         deep = volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep)))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
-        return GuideFrame(*arrays, light_view=self._light_view(camera), shadow=shadow, deep=deep)
+        return GuideFrame(*arrays, light_view=self._light_view(camera), deep=deep)
 
     def _light_view(self, camera: Pinhole) -> np.ndarray:
         return (camera.camera_to_world[:3, :3].T @ self.sun).astype(np.float32)
@@ -198,18 +197,60 @@ class Guide:
     def frame(self, frame: int) -> GuideFrame:
         """The guide at a frame. `simulate` must have come that far."""
         arrays, _ = self._store.get("frame", frame)
-        chunks = {k[len("chunks_"):]: v for k, v in arrays.items() if k.startswith("chunks_")}
         dust = {k: v for k, v in arrays.items() if not k.startswith("chunks_")}
         seen = unpacked(dust, self.size, self._light_view(self._camera(frame, self.size)))
-        return dataclasses.replace(seen, chunks=Chunks(**chunks)) if chunks else seen
+        return dataclasses.replace(seen, chunks=self._chunks(frame))
+
+    def _chunks(self, frame: int) -> Optional[Chunks]:
+        arrays, _ = self._store.get("frame", frame)
+        fields = {k[len("chunks_") :]: v for k, v in arrays.items() if k.startswith("chunks_")}
+        return Chunks(**fields) if fields else None
 
     def through(self, frame: int, camera: Pinhole) -> GuideFrame:
-        """The same cloud through another camera of the world, at that camera's size; a shadow only through the shot's own."""
+        """The same cloud through another camera of the world, at that camera's size; a window of the shot's own, say. No debris."""
         if not self._store.has("cloud", frame):
             return nothing(camera.size, self._light_view(camera.moved(self.level)))
+        density, facts = self._cloud(frame)
+        return self._rendered(density, facts["origin"], facts["cell"], facts["extinction"], camera.moved(self.level))
+
+    def _cloud(self, frame: int) -> tuple[torch.Tensor, dict]:
+        """The density of a frame, (nz, ny, nx), and where it lies."""
         arrays, facts = self._store.get("cloud", frame)
-        density = torch.from_numpy(arrays["density"].astype(np.float32)).to(self.device)
-        return self._rendered(frame, density, facts["origin"], facts["cell"], facts["extinction"], camera.moved(self.level))
+        low = arrays["low"]
+        part = torch.from_numpy(arrays["density"].astype(np.float32))
+        density = torch.zeros(facts["shape"])
+        density[tuple(slice(int(a), int(a) + n) for a, n in zip(low, part.shape))] = part
+        return density.to(self.device), facts
+
+    def debris(self, frame: int, camera: Pinhole, plate_depth: np.ndarray) -> Optional[chunk_layer.Layer]:
+        """Debris drawn for a camera of the world, or None where there are none. plate_depth: (h, w) of camera.size."""
+        chunks = self._chunks(frame)
+        if chunks is None:
+            return None
+        level = camera.moved(self.level)
+        up = level.camera_to_world[2, :3]
+        return chunk_layer.draw(chunks, level, plate_depth, self._light_view(level), up, self.frame_seconds * chunk_layer.SHUTTER)
+
+    def shadow(self, frame: int, plate_depth: np.ndarray) -> Optional[np.ndarray]:
+        """(h, w) of the plate: the part of its light that the dust's shadow takes, times the dial; None where none falls.
+
+        plate_depth: (h, w) metres, inf is sky: no shadow falls there.
+        """
+        if self.settings.shadow <= 0 or not self._store.has("cloud", frame):
+            return None
+        density, facts = self._cloud(frame)
+        lit = volume.light(density, facts["cell"], facts["extinction"], self.sun)
+        camera = self._camera(frame)
+        towards = torch.from_numpy(self.sun.astype(np.float32)).to(self.device)
+        out = np.zeros(plate_depth.shape, np.float32)
+        for top in range(0, len(out), _ROWS):
+            rows = slice(top, top + _ROWS)
+            there = np.isfinite(plate_depth[rows]) & (plate_depth[rows] > 0)
+            y, x = np.nonzero(there)
+            points = camera.unproject_at(x + 0.5, y + top + 0.5, plate_depth[rows][there])
+            through = volume.sun_transmittance(torch.from_numpy(points.astype(np.float32)).to(self.device), lit, facts["origin"], facts["cell"], towards)
+            out[rows][there] = self.settings.shadow * (1.0 - through.cpu().numpy())
+        return out if out.any() else None
 
     def empty(self, frame: int) -> bool:
         """Whether nothing is to be seen at a frame: before the collapse begins."""
@@ -223,23 +264,26 @@ class Guide:
         return tuple(self._plan["bbox"]) if self._plan["bbox"] else None
 
 
-def _thinned(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The nearest pixel of each pixel of a smaller picture: depths are never averaged."""
-    h, w = picture.shape
-    rows = np.minimum(((np.arange(size[0]) + 0.5) * h / size[0]).astype(np.int64), h - 1)
-    columns = np.minimum(((np.arange(size[1]) + 0.5) * w / size[1]).astype(np.int64), w - 1)
-    return picture[rows[:, None], columns]
+def _cropped(density: torch.Tensor) -> dict[str, np.ndarray]:
+    """The cells that hold dust, as half floats, and their lowest corner."""
+    there = (density > 1e-4).cpu().numpy()
+    if not there.any():
+        return {"density": np.zeros((1, 1, 1), np.float16), "low": np.zeros(3, np.int64)}
+    spans = [np.nonzero(there.any(axis=tuple(a for a in range(3) if a != axis)))[0][[0, -1]] for axis in range(3)]
+    part = density[tuple(slice(int(a), int(b) + 1) for a, b in spans)]
+    return {"density": part.cpu().to(torch.float16).numpy(), "low": np.array([a for a, _ in spans], np.int64)}
 
 
-def _bounds(seen: GuideFrame, camera: Pinhole) -> Optional[tuple[float, float, float, float]]:
+def _bounds(seen: GuideFrame, camera: Pinhole, shutter_seconds: float) -> Optional[tuple[float, float, float, float]]:
     """The part of the picture that a frame's dust (a pixel wider) and chunks take, or None."""
     h, w = seen.alpha.shape
     rows, columns = np.nonzero(seen.alpha.any(1))[0], np.nonzero(seen.alpha.any(0))[0]
     parts = []
     if len(rows):
         parts.append((max(columns[0] - 1, 0) / w, max(rows[0] - 1, 0) / h, min(columns[-1] + 2, w) / w, min(rows[-1] + 2, h) / h))
-    if seen.chunks is not None and len(seen.chunks):
-        parts += seen.chunks.bounds(camera)
+    pieces = chunk_layer.bounds(seen.chunks, camera, shutter_seconds) if seen.chunks is not None else None
+    if pieces:
+        parts.append(pieces)
     if not parts:
         return None
     left, top, right, bottom = (f(p[i] for p in parts) for i, f in enumerate((min, min, max, max)))

@@ -168,10 +168,13 @@ def _from_vectors(now, before, x, y, depth, points, seconds):
     was_depth = _sampled(before.depth, was_x, was_y, still_depth)
     masks, inside = _around(before.mask, was_x, was_y)
     masked = masks.max(0) > 0.5
+    near, _ = _around(before.depth, was_x, was_y)
     with np.errstate(invalid="ignore"):
         known = inside & masked & (np.abs(was_depth - still_depth) < FASTEST * seconds + SAME_DEPTH * still_depth)
         # Depth a little off is the noise of its file; a half float alone gives metres per second at 24 frames a second.
         noise = DEPTH_NOISE * still_depth
+        # At an edge, or on a surface seen edge on, the neighbours' depths say nothing about one another.
+        known &= ~((near.min(0) < still_depth) & (near.max(0) > still_depth))
         change = np.where(known, was_depth - still_depth, 0.0)
     change = np.sign(change) * np.maximum(np.abs(change) - noise, 0.0)
     was = before.camera.unproject_at(was_x, was_y, still_depth + change)
@@ -179,7 +182,6 @@ def _from_vectors(now, before, x, y, depth, points, seconds):
     shift = np.hypot(was_x - still_x, was_y - still_y)
     rest = (shift < VECTOR_NOISE) & (change == 0) | ~good | (still_depth <= 0)
     velocity[rest] = 0.0
-    near, _ = _around(before.depth, was_x, was_y)
     with np.errstate(invalid="ignore"):
         covered = (near < still_depth * (1 - SAME_DEPTH)).any(0)
     fresh = good & inside & ~masked & ~covered & (still_depth > 0)

@@ -14,9 +14,8 @@ from typing import Optional
 
 import numpy as np
 import safetensors
-from safetensors.numpy import load_file, save_file
-
 from platebridge.errors import StorageError
+from safetensors.numpy import load_file, save_file
 
 
 class Store:

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The effect of one frame: the model's passes cut at the plate, debris set into the dust by depth, light given colour.
+
+Plain functions on arrays of one size: a plate, or the part of one that the dust takes. It knows the guide's depth and
+colours of light. It must not know models, files or how the comp is made.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+import torch
+
+from .guide import volume
+from .guide.chunk_layer import Layer
+from .guide.frame import GuideFrame
+from .light import DustLight
+
+#: Alpha under this is nothing: less than what an eight-bit display can show, and less than a model's haze.
+LEAST_ALPHA = 1.0 / 1024
+#: Pixels that are cut at once. The deep planes of each are two dozen floats.
+_AT_ONCE = 200_000
+
+
+def assemble(sun, ambient, alpha, seen: GuideFrame, colours: DustLight, plate_depth, debris: Optional[Layer] = None) -> tuple[np.ndarray, np.ndarray]:
+    """Premultiplied scene-linear colour and depth: rgba (h, w, 4) float32, unclamped; z (h, w) float32 metres, inf where alpha is 0.
+
+    sun, ambient, alpha: (h, w), the model's passes, not held out. seen: the guide through the same window, at any size.
+    plate_depth: (h, w) metres, inf is sky. debris: drawn for this very window. Two laws hold for every pixel: where the
+    plate is nearer than all dust and debris, the effect is exactly 0; where alpha is above 0, z <= plate_depth.
+    """
+    dust = _held_out(sun, ambient, alpha, seen, plate_depth)
+    if debris is not None:
+        _set_into(dust, debris, (sun, ambient, alpha), seen)
+    sun, ambient, alpha, z = dust
+    nothing = alpha < LEAST_ALPHA
+    light = colours.coloured(sun, ambient)
+    if seen.chroma is not None:
+        light *= _across(seen.chroma.transpose(2, 0, 1), alpha.shape).transpose(1, 2, 0)
+    rgba = np.concatenate([light, alpha[..., None]], axis=-1)
+    rgba[nothing] = 0.0
+    return rgba, np.where(nothing, np.float32(np.inf), z).astype(np.float32)
+
+
+def _held_out(sun, ambient, alpha, seen: GuideFrame, plate_depth) -> list[np.ndarray]:
+    """[sun, ambient, alpha, z] of what lies before the plate."""
+    out = [np.zeros(alpha.shape, np.float32) for _ in range(3)] + [np.full(alpha.shape, np.inf, np.float32)]
+    rows, columns = np.nonzero(alpha >= LEAST_ALPHA)
+    for start in range(0, len(rows), _AT_ONCE):
+        at = rows[start : start + _AT_ONCE], columns[start : start + _AT_ONCE]
+        for whole, cut in zip(out, _cut(sun[at], ambient[at], alpha[at], seen, alpha.shape, at, plate_depth[at])):
+            whole[at] = cut
+    return out
+
+
+def _cut(sun, ambient, alpha, seen: GuideFrame, size, at, limit) -> list[np.ndarray]:
+    """sun, ambient, alpha, z (n,) of the dust nearer than `limit`, for pixels `at` (rows, columns) of a picture of `size`."""
+    if seen.deep is None:
+        return _stepped(sun, ambient, alpha, seen, size, at, limit)
+    deep = seen.deep
+    k = deep.planes.shape[0]
+    # The whole is made 1 in every pixel, then read between the guide's pixels: a finer silhouette than the guide's is
+    # cut as the dust beside it is.
+    even = volume.resized(deep, deep.front.shape)
+    rows = _at_pixels(torch.cat([even.cumulative_alpha, even.cumulative_depth, even.front[None]]), size, at)
+    part, mean, front = rows[:k], rows[k : 2 * k], rows[-1]
+    line = volume.Deep(deep.planes, part[:, None], (part * mean)[:, None], front[None])
+    arrays = (torch.from_numpy(np.ascontiguousarray(a, np.float32))[None] for a in (sun, ambient, alpha))
+    return [a[0].numpy() for a in volume.holdout(*arrays, line, torch.from_numpy(np.ascontiguousarray(limit, np.float32))[None])]
+
+
+def _stepped(sun, ambient, alpha, seen: GuideFrame, size, at, limit) -> list[np.ndarray]:
+    """As `_cut`, for dust that stands at one depth in each pixel, or nowhere in particular (depth inf): then nothing is cut."""
+    h, w = seen.depth.shape
+    rows, columns = (np.minimum(((a + 0.5) * n / m).astype(np.int64), n - 1) for a, n, m in zip(at, (h, w), size))
+    depth = seen.depth[rows, columns]
+    before = (depth < limit) | ~np.isfinite(depth)
+    kept = [np.where(before, a, 0).astype(np.float32) for a in (sun, ambient, alpha)]
+    return [*kept, np.where(before & (kept[2] > 0), np.minimum(depth, limit), np.inf).astype(np.float32)]
+
+
+def _set_into(dust: list[np.ndarray], debris: Layer, passes, seen: GuideFrame) -> None:
+    """Debris into the held-out dust, in place: the dust before a chunk, the chunk, the dust behind it.
+
+    With D all the dust, F the dust before the chunk and C the chunk, all premultiplied, what is seen is
+    F + (1 - alpha F) C + (1 - alpha C) (D - F).
+    """
+    where = debris.where
+    rows, columns = np.nonzero(debris.alpha > 0)
+    at = rows + where[0].start, columns + where[1].start
+    chunk = [a[rows, columns] for a in (debris.sun, debris.ambient, debris.alpha)]
+    z = debris.z[rows, columns]
+    all_dust = [a[at] for a in dust]
+    # Dust before the chunk is dust before the plate too: a chunk is drawn only where it is the nearer.
+    front = _cut(*(p[at] for p in passes), seen, dust[0].shape, at, z)
+    there = all_dust[2] > 0
+    front = [np.where(there, np.minimum(f, d), 0.0) for f, d in zip(front[:3], all_dust[:3])]
+    for number in range(3):
+        over = front[number] + (1 - front[2]) * chunk[number] + (1 - chunk[2]) * (all_dust[number] - front[number])
+        dust[number][at] = over.astype(np.float32)
+    dust[3][at] = np.minimum(all_dust[3], z)
+
+
+def _taps(n_in: int, n_out: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two samples of n_in that lie around pixel `at` of n_out, and the part of the second."""
+    place = np.clip((at + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
+    low = np.floor(place).astype(np.int64)
+    return low, np.minimum(low + 1, n_in - 1), (place - low).astype(np.float32)
+
+
+def _at_pixels(picture: torch.Tensor, size, at) -> torch.Tensor:
+    """A picture (c, h, w) read at pixels (rows, columns) of a picture of `size`, linearly: (c, n)."""
+    (r0, r1, b), (c0, c1, a) = (_taps(n, m, x) for n, m, x in zip(picture.shape[1:], size, at))
+    a, b = torch.from_numpy(a), torch.from_numpy(b)
+    upper = torch.lerp(picture[:, r0, c0], picture[:, r0, c1], a)
+    return torch.lerp(upper, torch.lerp(picture[:, r1, c0], picture[:, r1, c1], a), b)
+
+
+def _across(picture: np.ndarray, size) -> np.ndarray:
+    """A picture (c, h, w) at another size, linearly."""
+    grid = np.indices(size).reshape(2, -1)
+    return _at_pixels(torch.from_numpy(np.ascontiguousarray(picture, np.float32)), size, grid).numpy().reshape(-1, *size)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The artist's own guide in place of ours: a quick bake, a stock element, a roto, with or without depth.
+
+It answers what `guide.Guide` answers. Its colour is taken apart: luminance leads the model as the light passes do,
+chroma is given to the result. It knows the shot's guide pictures; it must not know models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Callable, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from platebridge.errors import Cancelled, InputError
+from platebridge.request import GuideSettings
+
+from ..camera import Pinhole
+from ..light import LUMINANCE
+from . import domain
+from .frame import GuideFrame
+
+#: How an even light on the picture is shared out between sun and sky: the picture doesn't say.
+SUN_SHARE = 0.65
+
+
+class OwnGuide:
+    """As `guide.Guide`, from pictures. shot: `request`, `size`, `camera` and `guide_image(f)` -> rgba (h, w, 4) premultiplied
+    scene-linear and depth (h, w) or None. Nothing is kept on disk; debris and shadow there are none.
+
+    white: luminance that the picture's brightest dust has; None measures it (the 98th percentile of what is covered).
+    """
+
+    def __init__(self, shot, settings: GuideSettings, size: tuple[int, int], white: Optional[float] = None) -> None:
+        self.shot, self.settings, self.size, self.white = shot, settings, size, white
+        self.frames = shot.request.frames
+        self.level = domain.level_from_world(shot.camera, self.frames.first)
+        self.sun = domain.direction(settings.sun_azimuth, settings.sun_elevation)
+        self._empty: dict[int, bool] = {}
+        self._bbox: Optional[tuple[float, float, float, float]] = None
+
+    def simulate(self, progress: Callable[[int, int], None] = lambda done, total: None, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Look at every picture once: where it covers anything, and how bright it gets."""
+        brightest = []
+        for done, frame in enumerate(self.frames):
+            rgba = self._picture(frame).rgba
+            covered = rgba[..., 3] > 0.25
+            if covered.any():
+                brightest.append(float(np.quantile((rgba[..., :3] @ LUMINANCE)[covered] / rgba[..., 3][covered], 0.98)))
+            self._note(frame, rgba[..., 3])
+            progress(done + 1, len(self.frames))
+            if cancelled():
+                raise Cancelled()
+        if self.white is None:
+            self.white = float(np.median(brightest)) if brightest else 1.0
+
+    def _picture(self, frame: int):
+        picture = self.shot.guide_image(frame)
+        if picture is None:
+            raise InputError("The guide has no picture here.", "Add its file, or leave the guide out.", input="guide", frame=frame)
+        return picture
+
+    def _note(self, frame: int, alpha: np.ndarray) -> None:
+        h, w = alpha.shape
+        rows, columns = np.nonzero((alpha > 1e-4).any(1))[0], np.nonzero((alpha > 1e-4).any(0))[0]
+        self._empty[frame] = not len(rows) or self.settings.amount <= 0
+        if self._empty[frame]:
+            return
+        box = (float(columns[0] / w), float(rows[0] / h), float((columns[-1] + 1) / w), float((rows[-1] + 1) / h))
+        was = self._bbox or box
+        self._bbox = (min(was[0], box[0]), min(was[1], box[1]), max(was[2], box[2]), max(was[3], box[3]))
+
+    def frame(self, frame: int) -> GuideFrame:
+        """The whole picture at the guide's size."""
+        return self.through(frame, self.shot.camera.at(frame).resized(self.size))
+
+    def through(self, frame: int, camera: Pinhole) -> GuideFrame:
+        """A window of the picture: a camera of the shot's own pose, as `Pinhole.resized` gives it."""
+        picture, whole = self._picture(frame), self.shot.camera.at(frame)
+        h, w = camera.size
+        x, y = camera.slopes()
+        across = (x * whole.fx + whole.cx) / whole.size[1]
+        down = (whole.cy - y * whole.fy) / whole.size[0]
+        rgba = _window(picture.rgba.transpose(2, 0, 1), across, down, camera.size)
+        alpha = np.clip(rgba[3], 0.0, 1.0)
+        luminance = np.tensordot(LUMINANCE, rgba[:3], 1).astype(np.float32)
+        light = np.clip(luminance / max(self.white or 1.0, 1e-6), 0.0, None)
+        chroma = np.where(luminance > 1e-6, rgba[:3] / np.maximum(luminance, 1e-6), 1.0).astype(np.float32)
+        depth = np.full((h, w), np.inf, np.float32)
+        if picture.depth is not None:
+            near = picture.depth
+            rows = np.clip((down * near.shape[0]).astype(np.int64), 0, near.shape[0] - 1)
+            columns = np.clip((across * near.shape[1]).astype(np.int64), 0, near.shape[1] - 1)
+            depth = near[rows[:, None], columns].astype(np.float32)
+        strength = min(self.settings.amount, 1.0)
+        seen = GuideFrame(
+            light * SUN_SHARE, light * (1 - SUN_SHARE), alpha, depth, (camera.moved(self.level).camera_to_world[:3, :3].T @ self.sun).astype(np.float32),
+            chroma=np.ascontiguousarray(chroma.transpose(1, 2, 0)),
+        )
+        return replace(seen, sun=seen.sun * strength, ambient=seen.ambient * strength, alpha=seen.alpha * strength) if strength < 1 else seen
+
+    def debris(self, frame: int, camera: Pinhole, plate_depth: np.ndarray) -> None:
+        """None: the artist's guide has no debris of ours."""
+        return None
+
+    def shadow(self, frame: int, plate_depth: np.ndarray) -> Optional[np.ndarray]:
+        """None: a picture throws no shadow."""
+        return None
+
+    def empty(self, frame: int) -> bool:
+        """Whether the picture covers nothing at a frame."""
+        return self._empty[frame]
+
+    @property
+    def bbox(self) -> Optional[tuple[float, float, float, float]]:
+        """Left, top, right, bottom of all that is covered, parts of the picture; None if nothing is."""
+        return self._bbox
+
+
+def _window(picture: np.ndarray, across: np.ndarray, down: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The part of a picture (c, h, w) that a window shows, at `size`, linear in premultiplied values; shrunk by areas.
+
+    across, down: where each column's and row's centre lies, in parts of the picture.
+    """
+    source = torch.from_numpy(np.ascontiguousarray(picture, np.float32))[None]
+    h, w = picture.shape[1:]
+    rows_each, columns_each = h * (down[-1] - down[0]) / max(size[0] - 1, 1), w * (across[-1] - across[0]) / max(size[1] - 1, 1)
+    shrink = max(1, int(min(rows_each, columns_each)))
+    if shrink > 1:
+        source = F.avg_pool2d(source, shrink, ceil_mode=True, count_include_pad=False)
+        # The last cell of a ceiled pool is narrower; counted as whole it would stretch the picture by less than a cell.
+        down, across = down * (h / (source.shape[2] * shrink)), across * (w / (source.shape[3] * shrink))
+    grid = torch.from_numpy(np.stack(np.meshgrid(2 * across - 1, 2 * down - 1), -1).astype(np.float32))[None]
+    return F.grid_sample(source, grid, padding_mode="zeros", align_corners=False)[0].numpy()
