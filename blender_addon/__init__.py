@@ -3,6 +3,7 @@
 
 Registers and unregisters, loudly: an error here is shown, never swallowed. Connects to nothing and starts nothing.
 """
+
 import atexit
 
 import bpy

@@ -5,6 +5,7 @@ A generator that gives Blender back after every frame. Every setting it changes 
 current frame stays where it renders (an unbaked simulation can't be jumped back into) and is given back at the end.
 Knows scenes and files; nothing of servers, takes or strips beyond the plate's.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -61,7 +62,8 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
     if plan.sources["mask"].how == "render" and not covered and len(wanted) == len(plan.frames):
         raise InputError(
             "The camera sees nothing of the collection %s in %s." % (plan.sources["mask"].name, plan.frames),
-            "Choose the collection of the pieces that fall, and look through the camera.", input="mask",
+            "Choose the collection of the pieces that fall, and look through the camera.",
+            input="mask",
         )
     if plan.camera:
         record.keep_cameras(cameras)
@@ -94,7 +96,8 @@ class _Record:
     def missing(self, frame: int) -> Set[str]:
         """The inputs that must be rendered at a frame."""
         return {
-            which for which, source in self._plan.sources.items()
+            which
+            for which, source in self._plan.sources.items()
             if source.how != "files" and not (frame in self._frames.get(which, ()) and source.files[frame].is_file())
         }
 
@@ -106,12 +109,16 @@ class _Record:
                 strangers = [path for path in source.files.values() if source.how != "files" and path.exists()]
                 if strangers:
                     raise StorageError(
-                        "%s lies where the captured %s would go." % (strangers[0], which), "Move it, or give the shot another name.", input=which
+                        "%s lies where the captured %s would go." % (strangers[0], which),
+                        "Move it, or give the shot another name.",
+                        input=which,
                     )
         try:
             plan.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError("The folder %s can't be made (%s)." % (plan.folder, error.strerror), "Choose another under Takes.") from error
+            raise StorageError(
+                "The folder %s can't be made (%s)." % (plan.folder, error.strerror), "Choose another under Takes."
+            ) from error
         self._write()
 
     def add(self, frame: int, which: Set[str]) -> None:
@@ -143,7 +150,9 @@ def _write_json(path: Path, tree: Any) -> None:
         beside.write_text(json.dumps(tree))
         os.replace(beside, path)
     except OSError as error:
-        raise StorageError("%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes.") from error
+        raise StorageError(
+            "%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes."
+        ) from error
 
 
 def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> float:
@@ -154,10 +163,16 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> flo
     render = scene.render
     changes = [
         *versions.exr_changes(render.image_settings, layers=True, bits=32),
-        (render, "use_sequencer", False), (render, "use_compositing", False), (render, "use_border", False), (render, "use_multiview", False),
+        (render, "use_sequencer", False),
+        (render, "use_compositing", False),
+        (render, "use_border", False),
+        (render, "use_multiview", False),
         *((other, "use", other == layer) for other in scene.view_layers),
-        (layer, "use_pass_combined", True), (layer, "use_pass_z", True), (layer, "use_pass_vector", "vectors" in missing),
-        (layer, "use_pass_cryptomatte_object", "mask" in missing), (layer, "pass_cryptomatte_depth", 6),
+        (layer, "use_pass_combined", True),
+        (layer, "use_pass_z", True),
+        (layer, "use_pass_vector", "vectors" in missing),
+        (layer, "use_pass_cryptomatte_object", "mask" in missing),
+        (layer, "pass_cryptomatte_depth", 6),
     ]
     with _render_to_file(scene, changes) as file:
         channels, header = passes.read_layers(file)
@@ -183,7 +198,9 @@ def _render_strip(plan: Plan, scene: Any, frame: int) -> None:
     strip = sources.find_plate_strip(scene, plan.plate_strip)
     changes = [
         *versions.exr_changes(scene.render.image_settings, layers=False, bits=32, alpha=False),
-        (scene.render, "use_sequencer", True), (scene.render, "use_border", False), (scene.render, "use_multiview", False),
+        (scene.render, "use_sequencer", True),
+        (scene.render, "use_border", False),
+        (scene.render, "use_multiview", False),
         (scene.sequencer_colorspace_settings, "name", versions.linear_space(bpy.data)),
         *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
     ]
@@ -205,9 +222,13 @@ def _render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path
             try:
                 bpy.ops.render.render(write_still=True, scene=scene.name)
             except RuntimeError as error:
-                raise InputError("Blender can't render %s: %s" % (scene.name, str(error).strip()), "Render it once by hand.", frame=scene.frame_current) from error
+                raise InputError(
+                    "Blender can't render %s: %s" % (scene.name, str(error).strip()), "Render it once by hand.", frame=scene.frame_current
+                ) from error
         if not file.is_file():
-            raise InputError("Blender rendered nothing at this frame.", "Render it once by hand, and see what it says.", frame=scene.frame_current)
+            raise InputError(
+                "Blender rendered nothing at this frame.", "Render it once by hand, and see what it says.", frame=scene.frame_current
+            )
         yield file
 
 
@@ -215,5 +236,8 @@ def _render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path
 def in_window(scene: Any) -> Iterator[None]:
     """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told."""
     window = bpy.context.window or bpy.context.window_manager.windows[0]
-    with versions.borrowed([(window, "scene", scene)] if window.scene != scene else []), bpy.context.temp_override(window=window, scene=scene):
+    with (
+        versions.borrowed([(window, "scene", scene)] if window.scene != scene else []),
+        bpy.context.temp_override(window=window, scene=scene),
+    ):
         yield

@@ -5,6 +5,7 @@ Threading rules: this thread never touches bpy, and nobody waits for it. Blender
 waiting, `take_news` returns at once) and asks with `cancel` and `leave`, which only raise flags. The socket lives on the client's own
 thread; big files are hashed, checked and written here, so that a frame of 40 MB costs the main thread nothing.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -25,8 +26,8 @@ from platebridge.request import from_dict as request_from_dict
 from platebridge.takes import MARKER, TAKE, TakeWriter, hash_file, read_take
 
 log = logging.getLogger(__name__)
-LOOK = 0.25        # seconds between looks at the flags while no event comes
-PATIENCE = 60.0    # seconds without a server before the take is left as it is, to be attached to later
+LOOK = 0.25  # seconds between looks at the flags while no event comes
+PATIENCE = 60.0  # seconds without a server before the take is left as it is, to be attached to later
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,28 @@ MakeClient = Callable[[], Any]
 class Courier(threading.Thread):
     """Make one with `send` or `resume`, then `start()`. `make_client` gives a platebridge.client.Client that was not started."""
 
-    def __init__(self, make_client: MakeClient, errand: Callable[["Courier"], None], origin: Mapping[str, Any]) -> None:
+    def __init__(self, make_client: MakeClient, errand: Callable[[Courier], None], origin: Mapping[str, Any]) -> None:
         super().__init__(name="platebridge courier", daemon=True)
         self._make_client, self._errand, self._origin = make_client, errand, dict(origin)
-        self._news: "queue.SimpleQueue[News]" = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._cancelled, self._left = threading.Event(), threading.Event()
         self.bell = threading.Event()
 
     @classmethod
     def send(
-        cls, make_client: MakeClient, request: GenerateRequest, inputs: Mapping[str, Input], camera: Optional[Camera], folder: Path,
+        cls,
+        make_client: MakeClient,
+        request: GenerateRequest,
+        inputs: Mapping[str, Input],
+        camera: Optional[Camera],
+        folder: Path,
         origin: Mapping[str, Any],
-    ) -> "Courier":
+    ) -> Courier:
         """A new take in `folder`. `request` is whole but for the inputs' content and the camera."""
         return cls(make_client, lambda self: self._send(request, inputs, camera, folder), origin)
 
     @classmethod
-    def resume(cls, make_client: MakeClient, take: Path, origin: Mapping[str, Any]) -> "Courier":
+    def resume(cls, make_client: MakeClient, take: Path, origin: Mapping[str, Any]) -> Courier:
         """Goes on with a take that was interrupted: its folder says what was asked for."""
         return cls(make_client, lambda self: self._resume(take), origin)
 
@@ -123,7 +129,13 @@ class Courier(threading.Thread):
             self._tell(Ended(error))
         except Exception as error:  # the last stop of this thread: an artist must hear of it, whatever it is
             log.exception("The courier broke down")
-            self._tell(Ended(PlatebridgeError("Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Attach to the take, and please report it.")))
+            self._tell(
+                Ended(
+                    PlatebridgeError(
+                        "Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Attach to the take, and please report it."
+                    )
+                )
+            )
 
     def _tell(self, news: News) -> None:
         self._news.put(news)
@@ -139,7 +151,9 @@ class Courier(threading.Thread):
         writer = TakeWriter.create(folder, uuid.uuid4().hex, note)
         self._tell(Began(writer.take_id, writer.path, request))
         try:
-            self._follow(writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have))
+            self._follow(
+                writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have)
+            )
         except (Cancelled, InputError, ModelError, RequestError):
             if not self._left.is_set():
                 _forget_if_empty(writer)
@@ -159,7 +173,9 @@ class Courier(threading.Thread):
             return
         paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
         if paths:
-            self._follow(writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have, True))
+            self._follow(
+                writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have, True)
+            )
         else:
             self._follow(writer, lambda client: client.attach(writer.take_id, 0, writer.have))
 
@@ -176,7 +192,9 @@ class Courier(threading.Thread):
                     try:
                         known[path] = FrameFile(frame, hash_file(path), path.stat().st_size)
                     except OSError as error:
-                        raise InputError("%s can't be read (%s)." % (path, error.strerror), "Put it back.", input=which, frame=frame) from error
+                        raise InputError(
+                            "%s can't be read (%s)." % (path, error.strerror), "Put it back.", input=which, frame=frame
+                        ) from error
                 files.append(dataclasses.replace(known[path], frame=frame))
                 done += 1
                 self._tell(Progress("finding", done, total))
@@ -207,7 +225,9 @@ class Courier(threading.Thread):
                         self._tell(Waiting(""))
                     continue
                 if asked:
-                    raise Cancelled("Cancelled; the server can't be reached, and may go on with it.", "Attach to the take to see what came.")
+                    raise Cancelled(
+                        "Cancelled; the server can't be reached, and may go on with it.", "Attach to the take to see what came."
+                    )
                 problem = client.problem or ConnectionFailed("No server answers.", "Start it with `platebridge serve`.")
                 if time.monotonic() - heard > PATIENCE:
                     raise problem

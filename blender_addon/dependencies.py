@@ -3,13 +3,14 @@
 
 Must import nothing but the standard library, so that the extension registers whatever is missing.
 """
+
 from __future__ import annotations
 
 import importlib
 
 
 def missing() -> str:
-    """"" when the client and what it needs can be imported; else what is missing and how to mend it."""
+    """ "" when the client and what it needs can be imported; else what is missing and how to mend it."""
     absent = []
     for name in ("platebridge", "zmq", "msgpack"):
         try:
@@ -18,4 +19,6 @@ def missing() -> str:
             absent.append(name)
     if not absent:
         return ""
-    return "Blender's Python has no %s: install Platebridge from its own zip, which carries them, and restart Blender" % " and no ".join(absent)
+    return "Blender's Python has no %s: install Platebridge from its own zip, which carries them, and restart Blender" % " and no ".join(
+        absent
+    )

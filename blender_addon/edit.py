@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Renders the edit: the sequencer to an EXR sequence, frame by frame. Knows scenes and files; nothing of takes or servers."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -27,8 +28,12 @@ def render_edit(scene: Any, pattern: Path, frames: FrameRange, *, bits: int = 16
             render = scene.render
             changes = [
                 *versions.exr_changes(render.image_settings, layers=False, bits=bits, alpha=alpha),
-                (render, "use_sequencer", True), (render, "use_border", False), (render, "use_multiview", False),
-                (render, "use_file_extension", False), (render, "use_overwrite", True), (render, "filepath", str(path)),
+                (render, "use_sequencer", True),
+                (render, "use_border", False),
+                (render, "use_multiview", False),
+                (render, "use_file_extension", False),
+                (render, "use_overwrite", True),
+                (render, "filepath", str(path)),
             ]
             with in_window(scene), versions.borrowed(changes):
                 scene.frame_set(frame)

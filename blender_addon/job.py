@@ -4,6 +4,7 @@
 `step(budget)` is all that anyone calls. It never waits: not for the network, the server, the disk or a thread. What waits
 is the courier. Scenes and strips are looked up anew at every step, for undo and file loading free them.
 """
+
 from __future__ import annotations
 
 import logging
@@ -21,8 +22,15 @@ from .courier import Courier, Input, MakeClient
 
 log = logging.getLogger(__name__)
 PHASES = {
-    "capture": "Rendering the passes", "finding": "Reading the files", "uploading": "Sending what the server lacks", "queued": "Waiting for its turn",
-    "reading": "Checking the frames", "guide": "Guide", "generating": "Generating", "writing": "Frames", "done": "Done",
+    "capture": "Rendering the passes",
+    "finding": "Reading the files",
+    "uploading": "Sending what the server lacks",
+    "queued": "Waiting for its turn",
+    "reading": "Checking the frames",
+    "guide": "Guide",
+    "generating": "Generating",
+    "writing": "Frames",
+    "done": "Done",
 }
 
 
@@ -52,7 +60,7 @@ class Job:
         self._work: Iterator[bool] = iter(())
 
     @classmethod
-    def generate(cls, plan: sources.Plan, make_client: MakeClient, output: str = "COMP") -> "Job":
+    def generate(cls, plan: sources.Plan, make_client: MakeClient, output: str = "COMP") -> Job:
         """Captures what is missing and asks for a take. `output`: "COMP" or "EFFECT", which of them stands on the timeline."""
         job = cls(plan.scene, output)
         job._plate, job._plate_name = plan.sources["plate"].files, plan.plate_strip
@@ -60,7 +68,7 @@ class Job:
         return job
 
     @classmethod
-    def attach(cls, scene: Any, take: Path, make_client: MakeClient, output: str = "COMP") -> "Job":
+    def attach(cls, scene: Any, take: Path, make_client: MakeClient, output: str = "COMP") -> Job:
         """Goes on with an interrupted take; its strip is found by the take's id, or put into this scene."""
         job = cls(versions.session_id(scene), output)
         job.phase, job._plate_name = "uploading", scene.platebridge.plate_strip
@@ -85,7 +93,11 @@ class Job:
             self._end(error)
         except Exception as error:  # a step runs in a timer: what escaped here would end it without a word
             log.exception("A step of the job broke down")
-            self._end(PlatebridgeError("Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Attach to the take, and please report it."))
+            self._end(
+                PlatebridgeError(
+                    "Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Attach to the take, and please report it."
+                )
+            )
         finally:
             self._stepping = False
         return self.finished
@@ -207,7 +219,7 @@ class Job:
             plate = timeline.plate_strip(scene, self.request, self._plate, self._plate_name)
             timeline.insert(scene, timeline.TakeStrip(self.take_id, self.take_path, self._kind, self.request), there, plate)
         except PlatebridgeError as error:  # the take goes on all the same, on the disk
-            self.notes.append("%s The take lies in %s: load it onto the timeline when you want it." % (error, self.take_path))
+            self.notes.append("%s The take lies in %s: load it onto the timeline when you want it." % (error.message, self.take_path))
             return
         remember_for_undo("Platebridge take")
 
@@ -232,6 +244,8 @@ def origin() -> Dict[str, str]:
     import platebridge
 
     return {
-        "application": "Blender %s" % bpy.app.version_string, "version": platebridge.__version__, "host": platform.node(),
+        "application": "Blender %s" % bpy.app.version_string,
+        "version": platebridge.__version__,
+        "host": platform.node(),
         "file": Path(bpy.data.filepath).name,
     }

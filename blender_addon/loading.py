@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Any take folder onto the timeline: what it says of itself, and which of its frames are there. Knows no server."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -3,6 +3,7 @@
 
 The client is imported when a button is pressed, never before: without it the extension still registers, and says what is missing.
 """
+
 import functools
 from pathlib import Path
 
@@ -86,8 +87,8 @@ class PLATEBRIDGE_OT_capture(_Operator):
 
         plan = sources.plan(versions.editing_scene(context), context.view_layer)
         frames = 0
-        for _, frames in capture.capture(dataclasses.replace(plan, recapture=self.again)):
-            pass
+        for step in capture.capture(dataclasses.replace(plan, recapture=self.again)):
+            frames = step[1]
         self.report({"INFO"}, "%d frames captured into %s" % (frames, plan.folder) if frames else "Every pass is there already")
         return {"FINISHED"}
 
@@ -114,7 +115,12 @@ class PLATEBRIDGE_OT_attach(_Operator):
     bl_idname = "platebridge.attach"
     bl_label = "Attach to Take"
 
-    take: StringProperty(name="Take", subtype="DIR_PATH", options={"PATH_SUPPORTS_BLEND_RELATIVE"}, description="The take's folder. Empty: the shot's newest unfinished take")
+    take: StringProperty(
+        name="Take",
+        subtype="DIR_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+        description="The take's folder. Empty: the shot's newest unfinished take",
+    )
 
     @_says
     def execute(self, context):
@@ -196,7 +202,11 @@ class PLATEBRIDGE_OT_exact_timeline(_Operator):
 
 
 CLASSES = (
-    PLATEBRIDGE_OT_capture, PLATEBRIDGE_OT_generate, PLATEBRIDGE_OT_attach, PLATEBRIDGE_OT_cancel, PLATEBRIDGE_OT_load_take,
+    PLATEBRIDGE_OT_capture,
+    PLATEBRIDGE_OT_generate,
+    PLATEBRIDGE_OT_attach,
+    PLATEBRIDGE_OT_cancel,
+    PLATEBRIDGE_OT_load_take,
     PLATEBRIDGE_OT_exact_timeline,
 )
 

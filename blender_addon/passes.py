@@ -4,6 +4,7 @@
 Uses the OpenImageIO that Blender ships. Knows numpy and files; nothing of bpy scenes, settings or requests.
 Rows run from the top of the picture, as in the file.
 """
+
 from __future__ import annotations
 
 import json
@@ -41,7 +42,9 @@ def read_layers(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
     oiio = image_io()
     file = oiio.ImageInput.open(str(path))
     if file is None:
-        raise InputError("The rendered passes can't be read (%s)." % oiio.geterror().strip(), "Check that %s has room, and try again." % path.parent)
+        raise InputError(
+            "The rendered passes can't be read (%s)." % oiio.geterror().strip(), "Check that %s has room, and try again." % path.parent
+        )
     channels: Dict[str, np.ndarray] = {}
     header: Dict[str, Any] = {}
     try:
@@ -50,7 +53,10 @@ def read_layers(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
             spec = file.spec()
             pixels = file.read_image(part, 0, 0, spec.nchannels, oiio.FLOAT)
             if pixels is None:
-                raise InputError("The rendered passes can't be read (%s)." % file.geterror().strip(), "Check that %s has room, and try again." % path.parent)
+                raise InputError(
+                    "The rendered passes can't be read (%s)." % file.geterror().strip(),
+                    "Check that %s has room, and try again." % path.parent,
+                )
             for index, name in enumerate(spec.channelnames):
                 channels[name] = pixels[..., index]
             header.update((attribute.name, attribute.value) for attribute in spec.extra_attribs)
@@ -66,13 +72,12 @@ def layer(channels: Dict[str, np.ndarray], view_layer: str, name: str, parts: st
         return np.stack([channels["%s.%s.%s" % (view_layer, name, part)] for part in parts], -1)
     except KeyError as error:
         raise InputError(
-            "The render has no %s pass (channel %s is missing)." % (name, error.args[0]), "Render with Cycles, or take this input from files."
+            "The render has no %s pass (channel %s is missing)." % (name, error.args[0]),
+            "Render with Cycles, or take this input from files.",
         ) from None
 
 
-def cryptomatte_coverage(
-    channels: Dict[str, np.ndarray], header: Dict[str, Any], view_layer: str, names: Iterable[str]
-) -> np.ndarray:
+def cryptomatte_coverage(channels: Dict[str, np.ndarray], header: Dict[str, Any], view_layer: str, names: Iterable[str]) -> np.ndarray:
     """How much of each pixel the named objects cover: (height, width) float32 in [0, 1], anti-aliased as the render is.
 
     Psyop's Cryptomatte 1.2: ids are hashes written as floats, two (id, coverage) pairs a level; ids stand in the manifest.
@@ -107,6 +112,7 @@ def write_exr(path: Path, pixels: np.ndarray, names: Sequence[str], *, half: boo
     spec = oiio.ImageSpec(width, height, count, oiio.HALF if half else oiio.FLOAT)
     spec.channelnames = tuple(names)
     spec.attribute("compression", "zip")
+    spec.attribute("DateTime", "")  # else today's: equal pictures must be equal bytes, to be sent once
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(".%s.part.exr" % path.stem)
     file = oiio.ImageOutput.create(str(beside))

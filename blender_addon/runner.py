@@ -3,6 +3,7 @@
 
 Jobs live here, outside the .blend, so that undo can't bring an old state of one back. Knows when to step a job, not what it does.
 """
+
 from __future__ import annotations
 
 from typing import Any, List

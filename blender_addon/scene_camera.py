@@ -3,6 +3,7 @@
 
 Knows Blender's camera and the request's; nothing of rendering or files.
 """
+
 from __future__ import annotations
 
 from typing import Any, Iterable, Tuple
@@ -22,11 +23,16 @@ def camera_at(scene: Any, depsgraph: Any, frame: int) -> Tuple[CameraFrame, floa
     lens = held.data
     if getattr(lens, "type", "") != "PERSP":
         raise InputError(
-            "%s is not a perspective camera." % scene.camera.name, "Set its lens to Perspective, or set Camera to None.", input="camera", frame=frame
+            "%s is not a perspective camera." % scene.camera.name,
+            "Set its lens to Perspective, or set Camera to None.",
+            input="camera",
+            frame=frame,
         )
     render = scene.render
     if abs(render.pixel_aspect_x - render.pixel_aspect_y) > 1e-6:
-        raise InputError("The scene's pixels are not square.", "Set the pixel aspect to 1:1 in Output properties.", input="camera", frame=frame)
+        raise InputError(
+            "The scene's pixels are not square.", "Set the pixel aspect to 1:1 in Output properties.", input="camera", frame=frame
+        )
     width, height = picture_size(render)
     # Blender's sensor spans the longer side when it fits by itself, always measured with the sensor's width.
     across = lens.sensor_fit == "HORIZONTAL" or (lens.sensor_fit == "AUTO" and width >= height)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """May Blender talk to this server? Loopback always; another machine only with online access allowed. Opens no socket."""
+
 from __future__ import annotations
 
 import ipaddress

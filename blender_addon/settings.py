@@ -4,6 +4,7 @@
 The dials are made from the one table (platebridge.dials); nothing here lists them again. Knows nothing of rendering,
 servers or strips. No `from __future__ import annotations`: Blender reads the annotations as they are.
 """
+
 import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, PointerProperty, StringProperty
@@ -65,7 +66,10 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
 
     shot: StringProperty(name="Shot", description="Name of the shot; its takes lie in a folder of this name. Empty: the scene's name")
     take_root: StringProperty(
-        name="Takes", subtype="DIR_PATH", default="//takes/", options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+        name="Takes",
+        subtype="DIR_PATH",
+        default="//takes/",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
         description="Folder that holds the shots, their captured passes and their takes. // is where the .blend lies",
     )
     use_scene_range: BoolProperty(name="Scene range", default=True, description="Generate over the scene's own frame range")
@@ -73,7 +77,9 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     frame_last: IntProperty(name="Last", default=1048, description="Last frame to generate, included")
 
     plate_source: EnumProperty(
-        name="Plate", default="RENDER", description="The picture the dust comes over",
+        name="Plate",
+        default="RENDER",
+        description="The picture the dust comes over",
         items=[
             ("RENDER", "This scene's render", "The scene as it renders, before compositing"),
             ("STRIP", "Strip", "A strip of this scene's sequencer. EXR sequences are taken as they are, bit for bit"),
@@ -84,12 +90,16 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     plate_files: StringProperty(name="Plate files", description="One file per frame, with # for the digits: plate.####.exr")
 
     depth_source: EnumProperty(
-        name="Depth", default="RENDER", description="What stands how far away: it holds the dust out and gives it its place",
+        name="Depth",
+        default="RENDER",
+        description="What stands how far away: it holds the dust out and gives it its place",
         items=[("RENDER", "This scene's render", "The Depth pass of the scene's camera"), ("FILES", "Files", "An image sequence on disk")],
     )
     depth_files: StringProperty(name="Depth files", description="One file per frame, with # for the digits: depth.####.exr")
     depth_kind: EnumProperty(
-        name="Depth is", default="z", description="What the numbers in the depth files mean",
+        name="Depth is",
+        default="z",
+        description="What the numbers in the depth files mean",
         items=[
             ("z", "Z", "Distance along the camera's axis, as Blender renders it"),
             ("distance", "Distance", "Distance along each ray from the camera"),
@@ -99,7 +109,9 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     depth_scale: FloatProperty(name="Metres per unit", default=1.0, min=1e-6, description="Turns the depth files' unit into metres")
 
     mask_source: EnumProperty(
-        name="Mask", default="COLLECTION", description="What collapses: dust comes from here",
+        name="Mask",
+        default="COLLECTION",
+        description="What collapses: dust comes from here",
         items=[
             ("COLLECTION", "Collection", "The objects of a collection, as the camera sees them"),
             ("FILES", "Files", "An image sequence on disk: white is what collapses"),
@@ -109,7 +121,9 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     mask_files: StringProperty(name="Mask files", description="One file per frame, with # for the digits: mask.####.exr")
 
     vectors_source: EnumProperty(
-        name="Motion vectors", default="RENDER", description="How the pieces move: it gives the dust its first push",
+        name="Motion vectors",
+        default="RENDER",
+        description="How the pieces move: it gives the dust its first push",
         items=[
             ("RENDER", "This scene's render", "The Vector pass; motion blur must be off"),
             ("FILES", "Files", "An image sequence on disk, as Blender writes its Vector pass"),
@@ -121,31 +135,43 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         name="Own guide", description="A guide of your own, premultiplied RGBA, one file per frame. Empty: the dials make it"
     )
     camera_source: EnumProperty(
-        name="Camera", default="SCENE", description="How the shot was seen",
+        name="Camera",
+        default="SCENE",
+        description="How the shot was seen",
         items=[
             ("SCENE", "This scene's camera", "The scene's camera, frame by frame"),
             ("NONE", "None", "A 35 mm camera that stands still: the dust won't follow a moving camera"),
         ],
     )
     bad_pixels: EnumProperty(
-        name="NaN and inf", default="refuse", description="What to do with pixels that are not numbers",
-        items=[("refuse", "Refuse", "Stop, and say in which frame"), ("scrub", "Scrub", "Put what is around them in their place, with a warning")],
+        name="NaN and inf",
+        default="refuse",
+        description="What to do with pixels that are not numbers",
+        items=[
+            ("refuse", "Refuse", "Stop, and say in which frame"),
+            ("scrub", "Scrub", "Put what is around them in their place, with a warning"),
+        ],
     )
     model: StringProperty(name="Model", default="dust", description="The model that makes the dust from the guide")
     output: EnumProperty(
-        name="Onto the timeline", default="COMP", description="What stands on the sequencer when the frames come",
+        name="Onto the timeline",
+        default="COMP",
+        description="What stands on the sequencer when the frames come",
         items=[
             ("COMP", "Comp", "The finished picture: dust over plate. Outside the dust it is the plate, bit for bit"),
             ("EFFECT", "Effect", "The dust alone, premultiplied, over the untouched plate strip"),
         ],
     )
     recapture: BoolProperty(
-        name="Render passes again", default=False,
+        name="Render passes again",
+        default=False,
         description="Render the passes again even when they are there: turn it on after changing the scene",
     )
     connection: StringProperty(
-        name="Server", subtype="FILE_PATH", options={"PATH_SUPPORTS_BLEND_RELATIVE"},
-        description="The server's connection file. Empty: the server on this machine"
+        name="Server",
+        subtype="FILE_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+        description="The server's connection file. Empty: the server on this machine",
     )
     dials: PointerProperty(type=PlatebridgeDials)
 

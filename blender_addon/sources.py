@@ -4,6 +4,7 @@
 Reads the scene and changes nothing. What can be refused before any work is refused here, in one sentence each.
 Knows nothing of how passes are rendered, of servers or of takes.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -67,7 +68,7 @@ def find_scene(session_id: int) -> Any:
     for scene in bpy.data.scenes:
         if versions.session_id(scene) == session_id:
             return scene
-    raise InputError("The scene that was being captured is gone.", "Open its file again and press Generate.")
+    raise InputError("The scene of this shot is gone.", "Open its file again and press Generate.")
 
 
 def plan(scene: Any, view_layer: Any) -> Plan:
@@ -95,7 +96,9 @@ def plan(scene: Any, view_layer: Any) -> Plan:
     if shot.vectors_source == "RENDER":
         if scene.render.use_motion_blur:
             raise InputError(
-                "Motion blur is on, and a blurred render has no motion vectors.", "Turn Motion Blur off, or set Motion vectors to None.", input="vectors"
+                "Motion blur is on, and a blurred render has no motion vectors.",
+                "Turn Motion Blur off, or set Motion vectors to None.",
+                input="vectors",
             )
         sources["vectors"] = rendered("vectors", "Vectors of %s" % scene.name)
     elif shot.vectors_source == "FILES":
@@ -107,22 +110,33 @@ def plan(scene: Any, view_layer: Any) -> Plan:
     if scene.camera is None and (needs_camera or any(source.how == "render" for source in sources.values())):
         raise InputError(
             "The scene has no camera.",
-            "Add one and make it active." if needs_camera else "Add one, or take plate, depth, mask and vectors from strips and files.", input="camera",
+            "Add one and make it active." if needs_camera else "Add one, or take plate, depth, mask and vectors from strips and files.",
+            input="camera",
         )
     metres = scene.unit_settings.scale_length
     rendered_depth = sources["depth"].how == "render"
     request = GenerateRequest(
-        shot=name, frames=frames, inputs=Inputs(), model=ModelSettings(name=shot.model.strip() or "dust"),
+        shot=name,
+        frames=frames,
+        inputs=Inputs(),
+        model=ModelSettings(name=shot.model.strip() or "dust"),
         settings=ShotSettings(
-            depth_kind="z" if rendered_depth else shot.depth_kind, depth_scale=as_typed(metres if rendered_depth else shot.depth_scale),
-            bad_pixels=shot.bad_pixels, working_space=versions.linear_space(bpy.data), fps=as_typed(scene.render.fps / scene.render.fps_base),
+            depth_kind="z" if rendered_depth else shot.depth_kind,
+            depth_scale=as_typed(metres if rendered_depth else shot.depth_scale),
+            bad_pixels=shot.bad_pixels,
+            working_space=versions.linear_space(bpy.data),
+            fps=as_typed(scene.render.fps / scene.render.fps_base),
         ),
     ).with_dials(shot.dials.values())
     layer = view_layer.name
     seen = {
         "sources": {which: [source.how, source.name, list(source.channels)] for which, source in sources.items() if source.how != "files"},
-        "size": scene_camera.picture_size(scene.render), "view_layer": layer, "objects": objects, "camera": needs_camera,
-        "engine": scene.render.engine, "metres": metres,
+        "size": scene_camera.picture_size(scene.render),
+        "view_layer": layer,
+        "objects": objects,
+        "camera": needs_camera,
+        "engine": scene.render.engine,
+        "metres": metres,
     }
     fingerprint = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
     return Plan(
@@ -131,7 +145,10 @@ def plan(scene: Any, view_layer: Any) -> Plan:
 
 
 def shot_folder(scene: Any) -> Path:
-    """The folder of the shot, absolute: its captured passes and its takes lie there. Raises RequestError when it is beside a .blend that was never saved."""
+    """The folder of the shot, absolute: its captured passes and its takes lie there.
+
+    Raises RequestError when it is beside a .blend that was never saved.
+    """
     text = scene.platebridge.take_root.strip()
     if not text:
         raise RequestError("No folder is set for the takes.", "Choose one under Takes.")
@@ -150,7 +167,9 @@ def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> S
     first, last = versions.first_frame(strip), versions.end_frame(strip) - 1
     if frames.first < first or frames.last > last:
         raise InputError(
-            "%s holds frames %d-%d, and %s are asked for." % (strip.name, first, last, frames), "Change the frame range, or the strip.", input="plate"
+            "%s holds frames %d-%d, and %s are asked for." % (strip.name, first, last, frames),
+            "Change the frame range, or the strip.",
+            input="plate",
         )
     if is_taken_as_it_is(strip):
         folder = Path(bpy.path.abspath(strip.directory))
@@ -166,7 +185,8 @@ def find_plate_strip(scene: Any, name: str) -> Any:
     if strip is None:
         raise InputError(
             "There is no strip called %r in %s." % (name, scene.name) if name else "No plate strip is chosen.",
-            "Choose the strip that holds the plate.", input="plate",
+            "Choose the strip that holds the plate.",
+            input="plate",
         )
     return strip
 
@@ -185,10 +205,15 @@ def shows_unchanged(strip: Any) -> bool:
     """No transform, crop, flip, grade, modifier or retiming stands between the strip's files and the picture."""
     move, crop = strip.transform, strip.crop
     return (
-        (move.offset_x, move.offset_y, move.rotation) == (0, 0, 0) and (move.scale_x, move.scale_y) == (1, 1)
-        and not any((crop.min_x, crop.max_x, crop.min_y, crop.max_y)) and not (strip.use_flip_x or strip.use_flip_y)
-        and (strip.color_multiply, strip.color_saturation) == (1, 1) and strip.strobe <= 1
-        and not strip.use_reverse_frames and not strip.use_deinterlace and not any(not modifier.mute for modifier in strip.modifiers)
+        (move.offset_x, move.offset_y, move.rotation) == (0, 0, 0)
+        and (move.scale_x, move.scale_y) == (1, 1)
+        and not any((crop.min_x, crop.max_x, crop.min_y, crop.max_y))
+        and not (strip.use_flip_x or strip.use_flip_y)
+        and (strip.color_multiply, strip.color_saturation) == (1, 1)
+        and strip.strobe <= 1
+        and not strip.use_reverse_frames
+        and not strip.use_deinterlace
+        and not any(not modifier.mute for modifier in strip.modifiers)
     )
 
 
@@ -199,7 +224,9 @@ def _mask_objects(scene: Any) -> Tuple[str, ...]:
     names = tuple(sorted(thing.name for thing in collection.all_objects if not thing.hide_render and thing.name in scene.objects))
     if not names:
         raise InputError(
-            "The collection %s has no object that renders in %s." % (collection.name, scene.name), "Put the pieces that fall into it.", input="mask"
+            "The collection %s has no object that renders in %s." % (collection.name, scene.name),
+            "Put the pieces that fall into it.",
+            input="mask",
         )
     return names
 
@@ -216,8 +243,9 @@ def _standing(which: str, files: Dict[int, Path]) -> Dict[int, Path]:
     absent = [frame for frame, path in files.items() if not path.is_file()]
     if absent:
         raise InputError(
-            "%d of %d files are missing, the first is %s." % (len(absent), len(files), files[absent[0]]), "Put them there, or change the range.",
-            input=which, frame=absent[0],
+            "%d of %d files are missing, the first is %s." % (len(absent), len(files), files[absent[0]]),
+            "Put them there, or change the range.",
+            input=which,
+            frame=absent[0],
         )
     return files
-

@@ -5,6 +5,7 @@ A strip is made true to what lies on the disk, again and again, rather than told
 meanwhile, or the file may be an older one. Strips are found by the take's id in their custom properties, never kept in a variable:
 undo frees them in silence. Only files that are there are ever pointed at. Knows strips and take folders; nothing of servers.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -39,8 +40,13 @@ class TakeStrip:
         """What the strip says of itself in its custom properties, in any Blender."""
         dials = {name: list(value) if isinstance(value, tuple) else value for name, value in self.request.dial_values().items()}
         return {
-            "take": self.take_id, "folder": str(self.path), "kind": self.kind, "shot": self.request.shot,
-            "request": self.request.hash(), "model": self.request.model.name, "dials": dials,
+            "take": self.take_id,
+            "folder": str(self.path),
+            "kind": self.kind,
+            "shot": self.request.shot,
+            "request": self.request.hash(),
+            "model": self.request.model.name,
+            "dials": dials,
         }
 
 
@@ -126,7 +132,8 @@ def plate_strip(scene: Any, request: GenerateRequest, files: Mapping[int, Path],
 def free_channel(scene: Any, frames: FrameRange, above: int = 0) -> int:
     """The lowest channel above `above` with no strip anywhere in these frames. Raises InputError when there is none."""
     taken = {
-        strip.channel for strip in versions.strips(scene.sequence_editor)
+        strip.channel
+        for strip in versions.strips(scene.sequence_editor)
         if versions.first_frame(strip) <= frames.last and versions.end_frame(strip) > frames.first
     }
     for channel in range(above + 1, HIGHEST_CHANNEL + 1):
@@ -190,7 +197,9 @@ def take_strips(scene: Any) -> Iterable[Any]:
 
 def _over(scene: Any, strip: Any) -> List[Any]:
     return [
-        other for other in versions.strips(scene.sequence_editor)
-        if other.channel > strip.channel and versions.first_frame(other) < versions.end_frame(strip)
+        other
+        for other in versions.strips(scene.sequence_editor)
+        if other.channel > strip.channel
+        and versions.first_frame(other) < versions.end_frame(strip)
         and versions.end_frame(other) > versions.first_frame(strip)
     ]

@@ -4,6 +4,7 @@
 Every function takes Blender's objects and asks them what they have, never which version it is; so a stand-in tests it.
 Knows nothing of plates, takes or jobs.
 """
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blender for tests: real, headless, one process; factory settings and a freshly registered extension around each test."""
+
 from __future__ import annotations
 
 import atexit
@@ -83,6 +84,7 @@ def write_exr():
     def write(path, pixels, names, half=False):
         passes.write_exr(Path(path), np.asarray(pixels, np.float32), names, half=half)
         return Path(path)
+
     return write
 
 
@@ -96,6 +98,7 @@ def read_exr():
         assert not image.has_error, image.geterror()
         pixels = image.get_pixels(OpenImageIO.FLOAT)
         return {name: pixels[..., i] for i, name in enumerate(image.spec().channelnames)}
+
     return read
 
 
@@ -175,6 +178,7 @@ def frame_file(tmp_path, write_exr):
         path = write_exr(tmp_path / "made" / ("%s.%d.exr" % (kind, frame)), pixels, names, half=True)
         data = path.read_bytes()
         return FileReady(kind, frame, path.name, hashlib.sha256(data).hexdigest(), data)
+
     return make
 
 
@@ -187,6 +191,7 @@ def take_json():
 
         data = json.dumps({"take_id": take_id, "request": request.to_dict(), "files": {}}).encode()
         return FileReady("take", None, "take.json", hashlib.sha256(data).hexdigest(), data)
+
     return make
 
 
@@ -200,4 +205,5 @@ def step_until():
             assert time.monotonic() < end, "nothing came of it: %s, %s" % (job.phase, job.sentence)
             job.step(0.01)
             job.rest(0.02)
+
     return run

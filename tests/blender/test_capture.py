@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Capture: what the passes hold, by number, and that the scene is as it was afterwards."""
+
 from __future__ import annotations
 
 import json
@@ -74,8 +75,9 @@ def test_plate_is_the_render_in_half(captured, scene, read_exr, tmp_path):
 
 @pytest.mark.parametrize(("fit", "width", "height"), [("AUTO", 64, 36), ("AUTO", 36, 64), ("HORIZONTAL", 36, 64), ("VERTICAL", 64, 36)])
 def test_camera_puts_world_points_where_blender_sees_them(scene, fit, width, height):
-    from blender_addon import scene_camera
     from bpy_extras.object_utils import world_to_camera_view
+
+    from blender_addon import scene_camera
 
     lens = scene.camera.data
     lens.sensor_fit, lens.shift_x, lens.shift_y, lens.lens, lens.sensor_height = fit, 0.11, -0.07, 28, 20
@@ -102,6 +104,14 @@ def test_camera_json_can_be_read_by_the_command(captured):
     assert [item.frame for item in camera.frames] == [1001, 1002, 1003]
     assert (camera.focal_mm, camera.sensor_width_mm) == (50, 36)
     assert camera.frames[0].camera_to_world[1][3] == -8
+
+
+def test_equal_pictures_are_equal_bytes(tmp_path, write_exr):
+    """No date in the header: a still plate is sent once, not once a frame."""
+    import OpenImageIO
+
+    path = write_exr(tmp_path / "a.exr", np.zeros((4, 4, 1)), "Z")
+    assert "DateTime" not in [attribute.name for attribute in OpenImageIO.ImageBuf(str(path)).spec().extra_attribs]
 
 
 def test_scene_units_are_turned_into_metres(scene, plan_of):
@@ -225,9 +235,9 @@ def test_graded_strip_comes_through_the_sequencer(scene, plan_of, write_exr, rea
 
 
 def test_8_bit_picture_is_linear_afterwards(scene, plan_of, read_exr, tmp_path):
-    from blender_addon import capture
-
     import OpenImageIO
+
+    from blender_addon import capture
 
     image = OpenImageIO.ImageBuf(OpenImageIO.ImageSpec(64, 36, 3, OpenImageIO.UINT8))
     OpenImageIO.ImageBufAlgo.fill(image, (0.5, 0.5, 0.5))
@@ -241,18 +251,26 @@ def test_8_bit_picture_is_linear_afterwards(scene, plan_of, read_exr, tmp_path):
     assert read_exr(plan.sources["plate"].files[1001])["G"][18, 32] == pytest.approx(((level + 0.055) / 1.055) ** 2.4, rel=2e-4)
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda s: setattr(s, "camera", None), "camera: The scene has no camera. Add one"),
-    (lambda s: setattr(s.platebridge, "mask_collection", None), "mask: No mask is chosen."),
-    (lambda s: setattr(s.platebridge, "mask_collection", bpy.data.collections.new("Empty")), "mask: The collection Empty has no object"),
-    (lambda s: setattr(s.platebridge, "plate_source", "STRIP"), "plate: No plate strip is chosen."),
-    (lambda s: setattr(s.platebridge, "depth_source", "FILES"), "depth: No files are named."),
-    (lambda s: (setattr(s.platebridge, "mask_source", "FILES"), setattr(s.platebridge, "mask_files", "/none/m.####.exr")),
-     "mask frame 1001: 3 of 3 files are missing"),
-    (lambda s: setattr(s.render, "use_motion_blur", True), "vectors: Motion blur is on"),
-    (lambda s: setattr(s.platebridge, "take_root", "//takes"), "The takes go beside the .blend, and it was never saved."),
-    (lambda s: setattr(s.platebridge, "shot", "a/b"), "can't name a shot"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: setattr(s, "camera", None), "camera: The scene has no camera. Add one"),
+        (lambda s: setattr(s.platebridge, "mask_collection", None), "mask: No mask is chosen."),
+        (
+            lambda s: setattr(s.platebridge, "mask_collection", bpy.data.collections.new("Empty")),
+            "mask: The collection Empty has no object",
+        ),
+        (lambda s: setattr(s.platebridge, "plate_source", "STRIP"), "plate: No plate strip is chosen."),
+        (lambda s: setattr(s.platebridge, "depth_source", "FILES"), "depth: No files are named."),
+        (
+            lambda s: (setattr(s.platebridge, "mask_source", "FILES"), setattr(s.platebridge, "mask_files", "/none/m.####.exr")),
+            "mask frame 1001: 3 of 3 files are missing",
+        ),
+        (lambda s: setattr(s.render, "use_motion_blur", True), "vectors: Motion blur is on"),
+        (lambda s: setattr(s.platebridge, "take_root", "//takes"), "The takes go beside the .blend, and it was never saved."),
+        (lambda s: setattr(s.platebridge, "shot", "a/b"), "can't name a shot"),
+    ],
+)
 def test_what_is_missing_is_said_in_a_sentence_before_any_work(scene, plan_of, change, says, tmp_path):
     change(scene)
     with pytest.raises((InputError, RequestError)) as told:

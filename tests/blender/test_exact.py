@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Blender renders from the sequencer is the comp, bit for bit; and what keeps it from that is said."""
+
 from __future__ import annotations
 
 import bpy
@@ -26,12 +27,18 @@ def edit(scene, write_exr, tmp_path):
     for kind, names in (("plate", "RGB"), ("comp", "RGB"), ("effect", "RGBA")):
         folder = tmp_path / ("plate" if kind == "plate" else "take_0001")
         number = 10000 * ("plate", "comp", "effect").index(kind)
-        files[kind] = {f: write_exr(folder / ("%s.%d.exr" % (kind, f)), wild(f + number, len(names)), names, True) for f in (1001, 1002, 1003)}
+        files[kind] = {
+            f: write_exr(folder / ("%s.%d.exr" % (kind, f)), wild(f + number, len(names)), names, True) for f in (1001, 1002, 1003)
+        }
     request = GenerateRequest("shot", FrameRange(1001, 1003), Inputs())
     plate = timeline.plate_strip(scene, request, files["plate"])
-    effect = timeline.insert(scene, timeline.TakeStrip("1" * 32, tmp_path / "take_0001", "effect", request), list(files["effect"].values()), plate)
+    effect = timeline.insert(
+        scene, timeline.TakeStrip("1" * 32, tmp_path / "take_0001", "effect", request), list(files["effect"].values()), plate
+    )
     effect.mute = True
-    comp = timeline.insert(scene, timeline.TakeStrip("1" * 32, tmp_path / "take_0001", "comp", request), list(files["comp"].values()), plate)
+    comp = timeline.insert(
+        scene, timeline.TakeStrip("1" * 32, tmp_path / "take_0001", "comp", request), list(files["comp"].values()), plate
+    )
     return plate, comp, effect, files
 
 
@@ -60,7 +67,9 @@ def test_edit_is_the_comp_bit_for_bit(scene, edit, tmp_path, read_exr, bits):
 def test_alpha_of_a_comp_survives(scene, edit, tmp_path, read_exr, write_exr):
     from blender_addon import timeline
 
-    see_through = [write_exr(tmp_path / "take_0002" / ("comp.%d.exr" % f), np.abs(wild(f, 4)) % 1, "RGBA", True) for f in (1001, 1002, 1003)]
+    see_through = [
+        write_exr(tmp_path / "take_0002" / ("comp.%d.exr" % f), np.abs(wild(f, 4)) % 1, "RGBA", True) for f in (1001, 1002, 1003)
+    ]
     request = GenerateRequest("shot", FrameRange(1001, 1003), Inputs())
     timeline.insert(scene, timeline.TakeStrip("2" * 32, tmp_path / "take_0002", "comp", request), see_through, edit[0])
     timeline.make_exact(scene)
@@ -89,16 +98,22 @@ def test_effect_goes_premultiplied_over_the_untouched_plate(scene, edit, tmp_pat
             assert np.allclose(edited[name], over, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda scene, comp: setattr(scene.sequencer_colorspace_settings, "name", "sRGB"), "The sequencer works in sRGB"),
-    (lambda scene, comp: setattr(comp.colorspace_settings, "name", "sRGB"), "is read as sRGB"),
-    (lambda scene, comp: setattr(comp, "color_saturation", 0.5), "graded"),
-    (lambda scene, comp: setattr(comp.transform, "offset_x", 3), "moved"),
-    (lambda scene, comp: setattr(comp, "blend_alpha", 0.5), "see-through"),
-    (lambda scene, comp: setattr(scene.render, "resolution_percentage", 50), "The scene renders 32 x 18, and the take is 64 x 36"),
-    (lambda scene, comp: scene.sequence_editor.strips.new_effect("Title", "COLOR", 9, frame_start=1002, frame_end=1003), "Title lies above"),
-    (lambda scene, comp: setattr(scene.render, "use_sequencer", False), "Sequencer is off"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda scene, comp: setattr(scene.sequencer_colorspace_settings, "name", "sRGB"), "The sequencer works in sRGB"),
+        (lambda scene, comp: setattr(comp.colorspace_settings, "name", "sRGB"), "is read as sRGB"),
+        (lambda scene, comp: setattr(comp, "color_saturation", 0.5), "graded"),
+        (lambda scene, comp: setattr(comp.transform, "offset_x", 3), "moved"),
+        (lambda scene, comp: setattr(comp, "blend_alpha", 0.5), "see-through"),
+        (lambda scene, comp: setattr(scene.render, "resolution_percentage", 50), "The scene renders 32 x 18, and the take is 64 x 36"),
+        (
+            lambda scene, comp: scene.sequence_editor.strips.new_effect("Title", "COLOR", 9, frame_start=1002, frame_end=1003),
+            "Title lies above",
+        ),
+        (lambda scene, comp: setattr(scene.render, "use_sequencer", False), "Sequencer is off"),
+    ],
+)
 def test_what_keeps_it_from_exact_is_said(scene, edit, change, says):
     from blender_addon import timeline
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes on the sequencer: where they stand, how they grow, what they say of themselves; and stand-ins for newer Blenders."""
+
 from __future__ import annotations
 
 import types
@@ -20,9 +21,12 @@ def take(addon, tmp_path, write_exr):
     def make(kind="comp", number=1):
         folder = tmp_path / ("take_%04d" % number)
         names = "RGBA" if kind == "effect" else "RGB"
-        files = [write_exr(folder / ("%s.%d.exr" % (kind, f)), np.full((36, 64, len(names)), f / 1000), names, True) for f in (1001, 1002, 1003)]
+        files = [
+            write_exr(folder / ("%s.%d.exr" % (kind, f)), np.full((36, 64, len(names)), f / 1000), names, True) for f in (1001, 1002, 1003)
+        ]
         request = GenerateRequest("shot", FrameRange(1001, 1003), Inputs()).with_dials({"amount": 1.5})
         return TakeStrip("%032x" % number, folder, kind, request), files
+
     return make
 
 
@@ -114,7 +118,7 @@ def test_paths_are_relative_beside_the_blend(scene, take, tmp_path):
 
 
 def test_load_take_from_any_folder(scene, take, take_json, tmp_path):
-    this, files = take("effect")
+    this, _ = take("effect")
     (this.path / "take.json").write_bytes(take_json(this.request, this.take_id).data)
     assert bpy.ops.platebridge.load_take(take=str(this.path), output="EFFECT") == {"FINISHED"}
     strip = scene.sequence_editor.strips[0]
@@ -145,6 +149,7 @@ def test_handles_of_5_2():
         @property
         def frame_final_start(self):
             raise AssertionError("deprecated in 5.2, gone in 6.0")
+
         frame_final_end = frame_final_start
 
     assert (versions.first_frame(Strip()), versions.end_frame(Strip())) == (1001, 1049)
@@ -212,6 +217,7 @@ def test_working_space_of_5_is_believed():
 
 def test_passes_in_many_parts_look_like_passes_in_one(tmp_path):
     import OpenImageIO as oiio
+
     from blender_addon import passes
 
     pixels = np.arange(6, dtype=np.float32).reshape(2, 3, 1)
