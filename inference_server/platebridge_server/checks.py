@@ -186,7 +186,7 @@ class _Tally:
 
     def verdict(self) -> Iterator[Event]:
         """Raises what must stop the work, else yields what the artist should know."""
-        request, frames = self.request, self.request.frames
+        frames = self.request.frames
         if len(self.inverse) * 2 > len(frames):
             raise InputError(
                 "The depth is said to be Z in metres, but it looks like 1/Z: it shrinks with distance and nothing is farther than 1 m.",

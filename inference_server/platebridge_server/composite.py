@@ -23,8 +23,9 @@ class Effect:
     """The effect as its file has it.
 
     rgba: (h, w, 4) float16, premultiplied, scene-linear, all 0 where there is no effect. Its alpha holds the shadow too:
-    a shadow is black laid over the plate. z: (h, w) float32, metres along the camera's axis, never behind the plate's own depth; +inf where alpha is 0.
-    shadow: (h, w) float16 in [0, 1], the part of the plate's light that the dust's shadow takes, or None when there is none.
+    a shadow is black laid over the plate. z: (h, w) float32, metres along the camera's axis, never behind the plate's
+    own depth; +inf where alpha is 0. shadow: (h, w) float16 in [0, 1], the part of the plate's light that the dust's
+    shadow takes, or None when there is none.
     """
 
     rgba: np.ndarray

@@ -14,7 +14,7 @@ import os
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -22,14 +22,17 @@ from platebridge.events import Done, Event, FileReady, Preview, Progress, Starte
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
 
-from . import channels, checks, composite, images, take, work
+from . import channels, checks, composite, effect, images, light, take, work
 from .composite import Effect
+from .guide.frame import GuideFrame
 from .guide.guide import Guide
+from .guide.own import OwnGuide
 from .images import Header, Part, Where, Window
 from .live import streamed
 from .models import registry
-from .models.base import GuideReader
+from .models.base import GuideReader, Passes
 from .shot import Shot
+from .work import WorkArea
 
 #: The guide's picture in pixels at most: it is for the eye, the model reads its own crop of the same cloud.
 GUIDE_PIXELS = 60_000
@@ -114,12 +117,18 @@ class _Generation:
         for event in checks.check_pixels(shot, self.cancelled):
             self._warn(event) if isinstance(event, Warned) else self._say(event)
 
-    def _simulated(self) -> Guide:
+    def _simulated(self) -> Union[Guide, OwnGuide]:
+        """The guide, ours or the artist's, seen through once."""
         h, w = self.shot.size
         shrink = min(1.0 / work.COARSER, (GUIDE_PIXELS / (h * w)) ** 0.5)
         size = max(4, round(h * shrink)), max(4, round(w * shrink))
-        guide = Guide(self.shot, self.request.guide, self.request.settings.fps, size, self.scratch / "guide", self.device)
+        settings = self.request.guide
+        if self.request.inputs.guide is not None:
+            guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)
+        else:
+            guide = Guide(self.shot, settings, self.request.settings.fps, size, self.scratch / "guide", self.device)
         guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)
+        self.colours = light.of_shot(self.shot).dust(settings)
         return guide
 
     def _effects(self) -> Iterator[Tuple[int, Effect]]:
@@ -149,7 +158,6 @@ class _Generation:
         cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self.scratch / "crop", self.request.hash())
         with self._timed("loading"):
             self.model.load(self.device)
-        lights = None
         made = self.model.generate(
             GuideReader(cropped.passes, cropped.sun_in_view),
             frames,
@@ -164,29 +172,22 @@ class _Generation:
                 got = next(made, None)
             if got is None:
                 return
+            frame, passes = got
             with self._timed("writing"):
-                settled = self._settled(got[0], area.at_full_size(got[1]), cropped, area, lights)
-            yield got[0], settled
+                settled = self._settled(frame, area.at_full_size(passes), cropped.frame(frame), area)
+            yield frame, settled
 
-    def _settled(self, frame, passes, cropped, area, lights) -> Effect:
-        """PROVISIONAL"""
+    def _settled(self, frame: int, passes: Passes, seen: GuideFrame, area: WorkArea) -> Effect:
+        """The model's passes as the effect that is written: lit, with debris, held out at the plate's own resolution."""
         shot = self.shot
-        own, inside = area.on_canvas(shot.size)
-        plate_depth = work.padded(shot.depth(frame), area, np.float32(np.inf))
-        from .guide import volume
-
-        sun, ambient, alpha, z = (
-            t.numpy()
-            for t in volume.holdout(
-                *(torch.from_numpy(np.ascontiguousarray(a)) for a in (passes.sun, passes.ambient, passes.alpha)),
-                cropped.frame(frame).deep,
-                torch.from_numpy(plate_depth),
-            )
-        )
-        rgba = np.stack([sun + ambient] * 3 + [alpha], -1)
-        return composite.settle(
-            work.pasted(rgba, area, shot.size, 0.0), work.pasted(z, area, shot.size, np.float32(np.inf)), shot.depth(frame)
-        )
+        plate_depth = shot.depth(frame)
+        limit = work.padded(plate_depth, area, np.inf)
+        debris = self.guide.debris(frame, area.camera(shot.camera.at(frame), (area.height, area.width)), limit)
+        rgba, z = effect.assemble(passes.sun, passes.ambient, passes.alpha, seen, self.colours, limit, debris)
+        shadow = self.guide.shadow(frame, plate_depth)
+        if shadow is None and self.request.guide.shadow > 0:
+            shadow = np.zeros(shot.size, np.float32)
+        return composite.settle(work.pasted(rgba, area, shot.size, 0.0), work.pasted(z, area, shot.size, np.inf), plate_depth, shadow)
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
@@ -217,8 +218,8 @@ class _Generation:
         found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
         part = parts[found[0][0]]
         coverage = channels.beside(header, found, "A")
-        on_canvas, own = part.header.data.slices_in(self.shot.window)
-        rgba = made.rgba[on_canvas]  # the canvas holds every frame's data window, so `own` is the whole of it
+        on_canvas, _ = part.header.data.slices_in(self.shot.window)
+        rgba = made.rgba[on_canvas]  # the canvas holds every frame's data window, so this is the whole of this one
         plate = {c: part.samples[name] for c, (_, name) in zip("RGB", found)}
         over = composite.over(rgba, plate, part.samples[coverage[1]] if coverage else None)
         for c, (_, name) in zip("RGB", found):
@@ -238,12 +239,15 @@ class _Generation:
         return seen
 
     def _guide_file(self, frame: int) -> bytes:
-        """The guide as it is looked at: premultiplied RGBA and Z over the whole canvas, small."""
+        """The guide as it is looked at: premultiplied RGBA and Z over the whole canvas, small, in the same light as the effect."""
         seen = self.guide.frame(frame)
         h, w = seen.alpha.shape
-        rgba = np.stack([seen.sun + seen.ambient] * 3 + [seen.alpha], -1).astype(np.float16)
+        plate_depth = work.thinned(self.shot.depth(frame), (h, w))
+        debris = self.guide.debris(frame, self.shot.camera.at(frame).resized((h, w)), plate_depth)
+        rgba, z = effect.assemble(seen.sun, seen.ambient, seen.alpha, seen, self.colours, plate_depth, debris)
+        made = composite.settle(rgba, z, plate_depth)
         window = Window(0, 0, w, h)
-        part = images.new_part({c: rgba[..., i] for i, c in enumerate("RGBA")} | {"Z": seen.depth.astype(np.float32)}, window, window)
+        part = images.new_part({c: made.rgba[..., i] for i, c in enumerate("RGBA")} | {"Z": made.z}, window, window)
         return images.encode([part], self._labels("guide"), self.scratch)
 
     def _glance(self, frame: int) -> Path:

@@ -46,10 +46,10 @@ class WorkArea:
     def guide_size(self) -> Tuple[int, int]:
         return self.size[0] // COARSER, self.size[1] // COARSER
 
-    def camera(self, whole: Pinhole) -> Pinhole:
-        """The canvas's camera as it sees the crop at the guide's size."""
+    def camera(self, whole: Pinhole, size: Tuple[int, int]) -> Pinhole:
+        """The canvas's camera as it sees the crop, for a picture of `size` (h, w)."""
         h, w = whole.size
-        return whole.resized(self.guide_size, (self.x / w, self.y / h, (self.x + self.width) / w, (self.y + self.height) / h))
+        return whole.resized(size, (self.x / w, self.y / h, (self.x + self.width) / w, (self.y + self.height) / h))
 
     def on_canvas(self, canvas: Tuple[int, int]) -> Tuple[Tuple[slice, slice], Tuple[slice, slice]]:
         """(rows, columns) of the crop on the canvas, and the same pixels within the crop."""
@@ -82,7 +82,7 @@ def choose(canvas: Tuple[int, int], bbox: Tuple[float, float, float, float], mos
 
 
 class CroppedGuide:
-    """The guide as seen through a work area, each frame rendered once and kept in `scratch`.
+    """The guide as seen through a work area; each frame of a simulation is rendered once and kept in `scratch`.
 
     guide: has `frame(f)` and `through(f, camera)` as guide.Guide. camera(f): the canvas's camera.
     """
@@ -92,12 +92,13 @@ class CroppedGuide:
         self._store = Store(scratch, "%s %s" % (fingerprint, area))
 
     def frame(self, frame: int) -> GuideFrame:
-        """The guide at a frame, at the area's guide size. Debris are the guide's own."""
+        """The guide at a frame, at the area's guide size; no debris."""
         if self._store.has("frame", frame):
             arrays, facts = self._store.get("frame", frame)
             return unpacked(arrays, self._area.guide_size, np.asarray(facts["light_view"], np.float32))
-        seen = self._guide.through(frame, self._area.camera(self._camera(frame)))
-        self._store.put("frame", frame, packed(seen), {"light_view": [float(v) for v in seen.light_view]})
+        seen = self._guide.through(frame, self._area.camera(self._camera(frame), self._area.guide_size))
+        if seen.deep is not None or seen.empty:  # an artist's picture is read again as quickly as kept
+            self._store.put("frame", frame, packed(seen), {"light_view": [float(v) for v in seen.light_view]})
         return seen
 
     def passes(self, frame: int) -> Dict[str, np.ndarray]:
@@ -126,3 +127,9 @@ def pasted(crop: Optional[np.ndarray], area: WorkArea, canvas: Tuple[int, int], 
     out = np.full((*canvas, *crop.shape[2:]), fill, crop.dtype)
     out[own] = crop[inside]
     return out
+
+
+def thinned(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """(h, w) of `size`: the nearest pixel of each. For depths, which are never averaged."""
+    rows, columns = (np.minimum(((np.arange(n) + 0.5) * m / n).astype(np.int64), m - 1) for n, m in zip(size, picture.shape))
+    return picture[rows[:, None], columns]
