@@ -138,7 +138,9 @@ class Front:
         self.writer = SpoolWriter(spool, self._written)
         self.scheduler: Optional[Scheduler] = None
         self._sessions: Dict[bytes, Session] = {}
-        self._device, self._models = "", []  # type: ignore[var-annotated]
+        self._device = ""
+        self._models: Optional[List[Dict[str, Any]]] = None  # until a worker is up
+        self._curious: List[Tuple[bytes, int]] = []          # who asked for them meanwhile, and the number of the question
         self._answers: Dict[str, Callable[[bytes, Session, Message], None]] = {
             "ping": self._on_ping, "models": self._on_models, "jobs": self._on_jobs, "have": self._on_have, "put": self._on_put,
             "submit": self._on_submit, "attach": self._on_attach, "detach": self._on_detach, "cancel": self._on_cancel,
@@ -244,7 +246,10 @@ class Front:
         self._say(client, Message("pong", id=message.id))
 
     def _on_models(self, client: bytes, session: Session, message: Message) -> None:
-        self._say(client, Message("cards", {"models": self._models}, id=message.id))
+        if self._models is not None:
+            self._say(client, Message("cards", {"models": self._models}, id=message.id))
+        else:
+            self._curious = [*self._curious, (client, message.id)][-SESSIONS:]
 
     def _on_jobs(self, client: bytes, session: Session, message: Message) -> None:
         jobs = [{"take": j.take, "shot": j.shot, "state": j.state, "created": j.created, "events": self._store.last(j.take)}
@@ -336,6 +341,9 @@ class Front:
             self.scheduler.died(report)
         elif isinstance(report, Ready):
             self._device, self._models = report.device, report.models
+            for client, number in self._curious:
+                self._say(client, Message("cards", {"models": self._models}, id=number))
+            self._curious = []
         else:
             self._uploaded(report)
 

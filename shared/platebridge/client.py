@@ -51,7 +51,7 @@ class JobHandle:
         """The next event in order, each once, or None when none has come (within `timeout` seconds). After the last, always None."""
         with self._bell:
             if not self._arrived and timeout > 0 and not self._over:
-                self._bell.wait_for(lambda: self._arrived, timeout)
+                self._bell.wait_for(lambda: self._arrived or self._over, timeout)
             if self._over or not self._arrived:
                 return None
             n, event, cost = self._arrived.popleft()
@@ -71,6 +71,7 @@ class JobHandle:
         with self._bell:
             self._over = True
             self._arrived.clear()
+            self._bell.notify_all()
         self._client._link.post("detach", self)
 
     # --- the link's side, on its thread -----------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ class Client:
         return self._link.ask("cancel", {"take": take_id}, lambda message: None)
 
     def models(self) -> Future:
-        """List of model cards, as plain data."""
+        """List of model cards, as plain data; answered once the server's worker is up."""
         return self._link.ask("models", {}, lambda message: message.body["models"])
 
     def jobs(self) -> Future:

@@ -7,6 +7,7 @@ Knows no bpy, no nuke, no pixels.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from .events import Failed, Progress
 from .mailbox import Mailbox
 from .protocol import LAST, MAX_FRAME, Buffer, Message, event_from_plain, join_held, receive, send, split_hashes, unpack
 from .uploads import Uploads, place
+
+log = logging.getLogger(__name__)
 
 EVENT_COST = 4096       # as the server counts it
 PING, DEAF = 5.0, 20.0  # seconds: how often we say something, and how long a silent server counts as alive
@@ -101,6 +104,10 @@ class Link(threading.Thread):
                 self.problem, self.state = error, "lost"
                 if isinstance(error, VersionError):
                     self._fail_all(error)  # no waiting mends that
+            except Exception as error:  # the last stop of this thread: without it an artist would wait for ever
+                log.exception("The connection broke down")
+                self.state = "lost"
+                self.problem = ConnectionFailed("Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Please report it.")
             finally:
                 if self.device:  # there was a welcome: try again at once
                     pause, self.device = 0.05, ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # house.py and fake_generator.py lie here
+sys.path.append(str(Path(__file__).parent))  # house.py and fake_generator.py lie here
 
 
 @pytest.fixture

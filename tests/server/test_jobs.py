@@ -118,3 +118,14 @@ def test_a_database_that_can_not_be_opened_is_a_sentence(tmp_path):
     (tmp_path / "jobs.sqlite").write_bytes(b"this is no database, whatever its name says")
     with pytest.raises(StorageError, match="--data"):
         JobStore(tmp_path / "jobs.sqlite")
+
+
+def test_a_full_disk_is_a_sentence_and_the_store_goes_on_when_there_is_room(store):
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute("PRAGMA max_page_count = %d" % (pages + 2))  # SQLite's own words for a full disk
+    with pytest.raises(StorageError, match="Make room"):
+        for _ in range(1000):
+            store.append(TAKE, "warned", {"message": "x" * 1000, "input": "", "frame": None})
+    before = store.last(TAKE)
+    store._db.execute("PRAGMA max_page_count = 1000000")
+    assert store.append(TAKE, "done", {"seconds": {}}) == before + 1 and numbers(store) == list(range(1, before + 2))
