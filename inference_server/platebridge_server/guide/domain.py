@@ -107,8 +107,8 @@ class Survey:
         high[1] += event.thickness
         seconds = frames_left * frame_seconds
         age = seconds / event.second
-        run = min(1.5, 0.18 + 0.6 * (age * max(settings.speed, 0.3)) ** 0.8 * max(settings.spread, 0.3) ** 0.3)
-        reach = event.height * np.array([run, run, min(1.5, 0.12 + 0.22 * age * (1 + 0.5 * settings.spread) + 0.12 * max(settings.rise, 0.0) * age**2)])
+        run = min(1.5, 0.14 + 0.5 * (age * max(settings.speed, 0.3)) ** 0.8 * max(settings.spread, 0.3) ** 0.3)
+        reach = event.height * np.array([run, run, min(1.5, 0.10 + 0.16 * age * (1 + 0.5 * settings.spread) + 0.12 * max(settings.rise, 0.0) * age**2)])
         low, high = low - reach, high + reach
         drift = direction(settings.wind_direction) * min(settings.wind * seconds * 0.8, 3.0 * event.height)
         low, high = np.minimum(low, low + drift), np.maximum(high, high + drift)

@@ -94,8 +94,8 @@ class Emitters:
         self.settings, self.event, self.frame_seconds = settings, event, seconds_per_frame
         random = np.random.default_rng([settings.composition, 1])
         # A few plane waves make smooth patches in space and time: nothing leaves as an even sheet.
-        self._waves = random.normal(0, 10.0 / event.height, (7, 3))
-        self._phases, self._beats = random.uniform(0, 2 * math.pi, 7), random.uniform(-7, 7, 7) / event.second
+        self._waves = random.normal(0, 15.0 / event.height, (7, 3))
+        self._phases, self._beats = random.uniform(0, 2 * math.pi, 7), random.uniform(-3, 3, 7) / event.second
         self._lobes = [(k, random.uniform(0, 2 * math.pi), random.uniform(0.15, 0.45)) for k in random.integers(1, 9, 4)]
 
     def emit(self, moving: Moving, frame: int) -> Optional[Burst]:
@@ -132,7 +132,7 @@ class Emitters:
     def _patchy(self, at: np.ndarray, time: float) -> np.ndarray:
         """Smooth noise in [0, 1] over space and time."""
         waves = np.sin(at @ self._waves.T + self._phases + self._beats * time).sum(1)
-        return np.clip(0.45 + 0.4 * waves, 0.0, 1.0)
+        return np.clip(0.35 + 0.5 * waves, 0.0, 1.0)
 
     def _breaks(self, moving: Moving, time: float, random: np.random.Generator) -> Burst:
         """Dust from the surfaces themselves: much where they break or appear, a veil where they only move."""
@@ -140,15 +140,16 @@ class Emitters:
         speed = np.linalg.norm(moving.velocity, axis=1)
         share = speed / (speed + 0.3 * event.fall_speed)
         breaking = np.clip(moving.shear / (0.10 * event.fall_speed), 0.0, 1.0)
-        part = (0.06 * share + 0.7 * breaking * share + 0.5 * moving.fresh) * self._patchy(moving.points, time)
+        part = (0.12 * share + 1.6 * breaking * share + 0.6 * moving.fresh) * self._patchy(moving.points, time)
         at = moving.points - moving.velocity * random.uniform(0, self.frame_seconds, (len(moving), 1))
         # Much of the dust is inside the body: unseen while it stands, the plume above it when it has gone down.
         inside = random.random(len(moving)) < 0.4
-        at[:, 1] += np.where(inside, random.uniform(0, event.thickness, len(moving)), random.uniform(-0.02, 0.02, len(moving)) * event.scale)
+        at[:, 1] += np.where(inside, random.uniform(0, event.thickness, len(moving)), 0.0)
+        at += random.normal(0, 0.025 * event.scale, at.shape)  # or falling edges leave curtains behind them
         outward = outward_of(at, moving, event)
         push = outward * (0.22 * event.height / event.second * dials.speed * (share + moving.fresh))[:, None]
-        volume = moving.area * 0.05 * event.scale * part
-        return self._burst(at, 0.45 * moving.velocity + push, volume, density=1.0, weight=1.0, swell=1.0)
+        volume = moving.area * 0.06 * event.scale * part
+        return self._burst(at, 0.35 * moving.velocity + push, volume, density=1.0, weight=0.8, swell=1.8)
 
     def _surge(self, moving: Moving, time: float, random: np.random.Generator) -> Burst:
         """The ring that runs out along the ground where something comes down on it, or comes down out of sight.
@@ -174,7 +175,7 @@ class Emitters:
             near = heights[lowest].min() < 0.15 * event.scale or hidden[mine][lowest].mean() > 0.3
             if near:
                 fall = np.median(down[mine])
-                strength[k] = fall / (fall + 0.25 * event.fall_speed)
+                strength[k] = fall**2 / (fall**2 + (0.3 * event.fall_speed) ** 2)
                 front[k] = np.median(points[mine][lowest, 1])
         active = np.nonzero(strength)[0]
         if not len(active):
@@ -182,7 +183,7 @@ class Emitters:
         front[np.isnan(front)] = np.interp(np.nonzero(np.isnan(front))[0], active, front[active])
         left, right = (first + active[0]) * width, (first + active[-1] + 1) * width
         back = np.median(front[active]) + event.thickness
-        thick, tall = 0.08 * event.height, 0.10 * event.height
+        thick, tall = 0.08 * event.height, 0.13 * event.height
         at, out = _on_rim(left, right, front, first * width, width, back, random)
         along = np.clip(np.floor(at[:, 0] / width).astype(np.int64) - first, 0, count - 1)
         fed = strength[along]
@@ -191,10 +192,10 @@ class Emitters:
         at = at + out * (random.uniform(-0.3, 1.0, (len(at), 1)) * thick)
         position = np.concatenate([at, event.ground + random.uniform(0, tall, (len(at), 1))], axis=1)
         speed = (0.9 * event.height / event.second) * dials.speed * lobe * (0.3 + 0.7 * fed)
-        velocity = np.concatenate([out * speed[:, None], random.uniform(0, 0.35, (len(at), 1)) * speed[:, None]], axis=1)
+        velocity = np.concatenate([out * speed[:, None], random.uniform(0, 0.5, (len(at), 1)) * speed[:, None]], axis=1)
         length = 2 * (right - left) + 2 * event.thickness
         volume = length * thick * tall / len(at) * fed * self._patchy(position, time)
-        return self._burst(position, velocity, volume, density=1.0, weight=1.0, swell=1.3)
+        return self._burst(position, velocity, volume, density=1.0, weight=1.0, swell=2.0)
 
 
 def outward_of(at: np.ndarray, moving: Moving, event: Event) -> np.ndarray:
