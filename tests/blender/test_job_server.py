@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blender with a real server: real sockets, real processes really killed. The generator alone is small."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+SERVE = """
+import sys
+from pathlib import Path
+from platebridge_server.server import serve
+root = Path(sys.argv[1])
+serve(data=root / "data", connection_file=root / "connection.json", port=0, ipc=True, device="cpu", generator="small_generator:generate")
+"""
+
+
+class Server:
+    """A server process on a folder: started, killed, started again on the same jobs and files."""
+
+    def __init__(self, root):
+        self.root, self.control, self.connection = root, root / "control", root / "connection.json"
+        self.control.mkdir(parents=True)
+        self.process = None
+
+    def start(self):
+        self.connection.unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "PLATEBRIDGE_TEST_CONTROL": str(self.control),
+            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        }
+        with open(self.root / "log", "ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", SERVE, str(self.root)], env=environment, stdout=log, stderr=log)
+        until(lambda: self.connection.exists() or self.process.poll() is not None)
+        assert self.process.poll() is None, (self.root / "log").read_text()
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(20)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+    def hold(self, frame):
+        (self.control / ("hold.%d" % frame)).touch()
+
+    def let_go(self, frame):
+        (self.control / ("hold.%d" % frame)).unlink()
+
+    def made(self):
+        return [int(line) for line in (self.control / "made").read_text().split()]
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path / "server").start()
+    yield server
+    server.stop()
+
+
+FRAMES = range(1001, 1005)
+
+
+@pytest.fixture
+def shot(scene, server, tmp_path, write_exr):
+    """The scene set to four frames of files and to the server; gives its settings."""
+    settings = scene.platebridge
+    scene.frame_start, scene.frame_end = FRAMES[0], FRAMES[-1]
+    for which, names in (("plate", "RGB"), ("depth", "Z"), ("mask", "Y")):
+        for frame in FRAMES:
+            write_exr(
+                tmp_path / which / ("%s.%d.exr" % (which, frame)), np.full((36, 64, len(names)), frame / 1000), names, which != "depth"
+            )
+        setattr(settings, which + "_source", "FILES")
+        setattr(settings, which + "_files", str(tmp_path / which / (which + ".####.exr")))
+    settings.vectors_source, settings.camera_source, settings.connection = "NONE", "NONE", str(server.connection)
+    return settings
+
+
+@pytest.fixture
+def job(scene, shot):
+    from platebridge.client import Client
+
+    from blender_addon import sources
+    from blender_addon.job import Job
+
+    job = Job.generate(sources.plan(scene, bpy.context.view_layer), lambda: Client(shot.connection, "test"))
+    yield job
+    job.leave()
+
+
+def strip_frames(scene):
+    found = [strip for strip in scene.sequence_editor.strips if strip.name.endswith("comp")] if scene.sequence_editor else []
+    return [int(element.filename.split(".")[1]) for element in found[-1].elements] if found else []
+
+
+def assert_take_is_whole(take, tmp_path):
+    for frame in FRAMES:
+        assert (take / ("comp.%d.exr" % frame)).read_bytes() == (tmp_path / "plate" / ("plate.%d.exr" % frame)).read_bytes()
+    assert (take / "take.json").is_file() and not (take / "unfinished.json").exists()
+
+
+def test_generate_from_button_to_timeline(scene, shot, tmp_path):
+    assert bpy.ops.platebridge.generate() == {"FINISHED"}
+    take = tmp_path / "takes" / "shot" / "take_0001"
+    assert_take_is_whole(take, tmp_path)
+    assert strip_frames(scene) == list(FRAMES)
+    assert json.loads((take / "take.json").read_text())["origin"]["application"].startswith("Blender ")
+
+
+def test_second_take_sends_none_of_the_plate_again(scene, shot, step_until):
+    from platebridge.client import Client
+
+    from blender_addon import sources
+    from blender_addon.job import Job
+
+    sent = []
+    for seed in (1, 2):
+        shot.dials.seed = seed
+        client = Client(shot.connection, "test")
+        job = Job.generate(sources.plan(scene, bpy.context.view_layer), lambda client=client: client)
+        step_until(job, lambda job=job: job.finished)
+        assert job.error is None and job.take_path.name == "take_%04d" % seed
+        sent.append(client.sent["put"])
+    assert sent[0] > 0 and sent[1] == 0
+    assert [strip.channel for strip in scene.sequence_editor.strips] == [1, 2, 3]
+
+
+def test_server_killed_in_the_midst_and_started_again(scene, server, job, step_until, tmp_path):
+    server.hold(1003)
+    step_until(job, lambda: strip_frames(scene) == [1001, 1002])
+    server.kill()
+    step_until(job, lambda: job.waiting)
+    server.let_go(1003)
+    server.start()
+    step_until(job, lambda: job.finished)
+    assert job.error is None
+    assert_take_is_whole(job.take_path, tmp_path)
+    assert strip_frames(scene) == list(FRAMES) and server.made() == list(FRAMES)
+
+
+def test_cancel_keeps_what_came_and_the_next_take_is_whole(scene, server, job, step_until, tmp_path):
+    server.hold(1003)
+    step_until(job, lambda: strip_frames(scene) == [1001, 1002])
+    job.cancel()
+    step_until(job, lambda: job.finished)
+    assert job.error.code == "cancelled" and strip_frames(scene) == [1001, 1002]
+    server.let_go(1003)
+    assert bpy.ops.platebridge.generate() == {"FINISHED"}
+    assert_take_is_whole(tmp_path / "takes" / "shot" / "take_0002", tmp_path)
+
+
+OTHER_BLENDER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import bpy, blender_addon
+blender_addon.register()
+bpy.ops.wm.open_mainfile(filepath=sys.argv[2])
+bpy.ops.platebridge.generate()
+"""
+
+
+def test_blender_killed_in_the_midst_then_attach(scene, shot, server, tmp_path):
+    server.hold(1003)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    take = tmp_path / "takes" / "shot" / "take_0001"
+    with open(tmp_path / "other.log", "wb") as log:
+        other = subprocess.Popen(
+            [sys.executable, "-c", OTHER_BLENDER, str(HERE.parents[1]), str(tmp_path / "shot.blend")], stdout=log, stderr=log
+        )
+    until(lambda: (take / "comp.1002.exr").is_file() or other.poll() is not None, 60)
+    assert other.poll() is None, (tmp_path / "other.log").read_text()
+    other.kill()
+    other.wait()
+    server.let_go(1003)
+    assert bpy.ops.platebridge.attach() == {"FINISHED"}
+    assert_take_is_whole(take, tmp_path)
+    assert strip_frames(scene) == list(FRAMES) and server.made() == list(FRAMES)
+    with pytest.raises(RuntimeError, match="has no unfinished take"):
+        bpy.ops.platebridge.attach()
