@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from platebridge.errors import InputError, PlatebridgeError, StorageError
+from platebridge.errors import InputError, StorageError
 from platebridge.events import FileReady, Progress, Warned
 from platebridge.frames import FrameRange
 from platebridge_server import checks
@@ -61,7 +61,13 @@ FAULTS = {
     "a mask of another size": (lambda s, w: edit(s, w, "mask", 1004, lambda p: p[:40]), "mask", 1004, "96x40", "plate's size"),
     "a plate that changes its size": (lambda s, w: edit(s, w, "plate", 1005, lambda p: p[:, :90]), "plate", 1005, "90x64", "size"),
     "a zero-byte frame": (lambda s, w: s.paths["depth"][1002].write_bytes(b""), "depth", 1002, "0 bytes", "again"),
-    "a truncated frame": (lambda s, w: s.paths["plate"][1006].write_bytes(s.paths["plate"][1006].read_bytes()[:9000]), "plate", 1006, "cut short", "again"),
+    "a truncated frame": (
+        lambda s, w: s.paths["plate"][1006].write_bytes(s.paths["plate"][1006].read_bytes()[:9000]),
+        "plate",
+        1006,
+        "cut short",
+        "again",
+    ),
     "a PNG named exr": (lambda s, w: s.paths["plate"][1001].write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50)), "plate", 1001, "PNG", "Convert"),
     "NaN in the plate": (lambda s, w: edit(s, w, "plate", 1003, putting(np.nan)), "plate", 1003, "6 pixels are NaN", "scrub"),
     "infinity in the mask": (lambda s, w: edit(s, w, "mask", 1002, putting(np.inf)), "mask", 1002, "infinite", "scrub"),
@@ -69,9 +75,27 @@ FAULTS = {
     "NaN in the vectors": (lambda s, w: edit(s, w, "vectors", 1004, putting(np.nan)), "vectors", 1004, "NaN", "scrub"),
     "a depth of zeros": (lambda s, w: edit(s, w, "depth", 1005, lambda p: p * 0), "depth", 1005, "zero everywhere", "depth pass"),
     "a depth of sky alone": (lambda s, w: edit(s, w, "depth", 1005, lambda p: p * 0 + 1e10), "depth", 1005, "sky everywhere", "depth pass"),
-    "an empty mask": (lambda s, w: [edit(s, w, "mask", f, lambda p: p * 0) for f in s.paths["mask"]], "mask", 1001, "empty in every frame", "Paint"),
-    "a mask on the sky": (lambda s, w: [edit(s, w, "mask", f, lambda p: putting(1.0, slice(0, 5))(p * 0)) for f in s.paths["mask"]], "mask", 1001, "sky", "depth"),
-    "1/Z called Z": (lambda s, w: [edit(s, w, "depth", f, lambda p: np.where(p > 1e9, 0, 1 / p)) for f in s.paths["depth"]], "depth", 1001, "1/Z", "inverse"),
+    "an empty mask": (
+        lambda s, w: [edit(s, w, "mask", f, lambda p: p * 0) for f in s.paths["mask"]],
+        "mask",
+        1001,
+        "empty in every frame",
+        "Paint",
+    ),
+    "a mask on the sky": (
+        lambda s, w: [edit(s, w, "mask", f, lambda p: putting(1.0, slice(0, 5))(p * 0)) for f in s.paths["mask"]],
+        "mask",
+        1001,
+        "sky",
+        "depth",
+    ),
+    "1/Z called Z": (
+        lambda s, w: [edit(s, w, "depth", f, lambda p: np.where(p > 1e9, 0, 1 / p)) for f in s.paths["depth"]],
+        "depth",
+        1001,
+        "1/Z",
+        "inverse",
+    ),
 }
 
 
@@ -147,10 +171,10 @@ def test_a_file_for_all_frames_is_read_once(tiny_shot, monkeypatch):
         tiny_shot.paths[name] = dict.fromkeys(tiny_shot.paths[name], tiny_shot.paths[name][1001])
     request = tiny_shot.request()
     opened = []
-    for event in generate(request, lambda sha: opened.append(sha) or tiny_shot.open_file(sha), "c" * 32, scratch=tiny_shot.folder, device="cpu"):
+    for event in generate(
+        request, lambda sha: opened.append(sha) or tiny_shot.open_file(sha), "c" * 32, scratch=tiny_shot.folder, device="cpu"
+    ):
         if isinstance(event, Progress) and event.phase == "guide":
             break
     counts = {name: opened.count(getattr(request.inputs, name).at(1001).sha256) for name in ("plate", "depth")}
     assert counts["depth"] <= counts["plate"] + len(request.frames)
-
-

@@ -81,7 +81,19 @@ def inputs(shot, **changed):
 
 
 def asking(shot, out, *more):
-    return ["generate", *inputs(shot), "--frames", "%d-%d" % (shot.first, shot.last), "--out", out, "--set", "detail=24", "--set", "debris=4", *more]
+    return [
+        "generate",
+        *inputs(shot),
+        "--frames",
+        "%d-%d" % (shot.first, shot.last),
+        "--out",
+        out,
+        "--set",
+        "detail=24",
+        "--set",
+        "debris=4",
+        *more,
+    ]
 
 
 def test_a_shot_becomes_a_take_and_another_a_take_beside_it(run, small, tmp_path):
@@ -122,7 +134,9 @@ def test_one_mask_serves_every_frame(run, small, tmp_path):
     arguments[arguments.index("--mask") + 1] = small.paths["mask"][1001]
     assert run(*arguments)[0] == 0
     told = json.loads((tmp_path / "out/take_0001/take.json").read_text())
-    assert len({f["sha256"] for f in told["request"]["inputs"]["mask"]["files"]}) == 1 and len(told["request"]["inputs"]["mask"]["files"]) == 6
+    assert (
+        len({f["sha256"] for f in told["request"]["inputs"]["mask"]["files"]}) == 1 and len(told["request"]["inputs"]["mask"]["files"]) == 6
+    )
 
 
 @pytest.mark.parametrize("pattern", ["plate.####.exr", "plate.%04d.exr", "plate.@@@@.exr", "plate.#.exr", "plate.$F4.exr"])
@@ -273,7 +287,9 @@ def test_the_version_is_printed(run):
 def test_doctor_says_what_is_there(run):
     code, said, _ = run("doctor", "--json")
     found = {f["what"]: f for f in json.loads(said)}
-    assert {"platebridge", "packages", "encryption", "processor", "memory", "disk for jobs", "model dust", "port 47800", "server"} <= set(found)
+    assert {"platebridge", "packages", "encryption", "processor", "memory", "disk for jobs", "model dust", "port 47800", "server"} <= set(
+        found
+    )
     assert code == (0 if all(f["good"] for f in found.values()) else 1)
     assert all(f["mend"] for f in found.values() if not f["good"]) and not any(f["mend"] for f in found.values() if f["good"])
 
@@ -293,6 +309,6 @@ def test_doctor_says_how_to_mend_what_is_not_there(run, monkeypatch, tmp_path):
 
 
 def test_doctor_makes_a_round_trip_to_a_running_server(run, house):
-    code, said, _ = run("doctor", "--json", "--connection", house.connection)
+    _, said, _ = run("doctor", "--json", "--connection", house.connection)
     found = {f["what"]: f for f in json.loads(said)}
     assert found["round trip"]["good"] and found["connection"]["good"]

@@ -18,7 +18,9 @@ def bits(array):
 def plates(draw):
     """A plate of any bits at all: NaN payloads, infinities, negatives, values above 1."""
     kind = draw(st.sampled_from([np.float16, np.float32]))
-    raw = draw(st.binary(min_size=SIZE[0] * SIZE[1] * 3 * np.dtype(kind).itemsize, max_size=SIZE[0] * SIZE[1] * 3 * np.dtype(kind).itemsize))
+    raw = draw(
+        st.binary(min_size=SIZE[0] * SIZE[1] * 3 * np.dtype(kind).itemsize, max_size=SIZE[0] * SIZE[1] * 3 * np.dtype(kind).itemsize)
+    )
     return {c: a.copy() for c, a in zip("RGB", np.frombuffer(raw, kind).reshape(3, *SIZE))}
 
 

@@ -171,7 +171,13 @@ def test_what_stands_in_front_holds_the_dust_out(shot, whole):
 
 def test_effect_is_premultiplied_half_with_a_float_depth(whole):
     effect, spec = pixels(whole[2] / "effect.1008.exr")
-    assert {n: str(k) for n, k in zip(spec.channelnames, spec.channelformats)} == {"R": "half", "G": "half", "B": "half", "A": "half", "Z": "float"}
+    assert {n: str(k) for n, k in zip(spec.channelnames, spec.channelformats)} == {
+        "R": "half",
+        "G": "half",
+        "B": "half",
+        "A": "half",
+        "Z": "float",
+    }
     there = effect["A"] > 0
     assert not any(effect[c][~there].any() for c in "RGB") and np.isfinite(effect["Z"][there]).all()
 
@@ -196,10 +202,14 @@ def test_take_json_holds_request_card_and_the_hash_of_every_file(shot, whole):
     told = json.loads(files["take.json"])
     assert told["request"] == json.loads(json.dumps(shot.request().to_dict())) and told["request_hash"] == shot.request().hash()
     assert told["model"] == StandIn().card() and told["weights_sha256"] == "5" * 64
-    assert {n: f["sha256"] for n, f in told["files"].items()} == {n: hashlib.sha256(d).hexdigest() for n, d in files.items() if n != "take.json"}
+    assert {n: f["sha256"] for n, f in told["files"].items()} == {
+        n: hashlib.sha256(d).hexdigest() for n, d in files.items() if n != "take.json"
+    }
     assert all(told["files"][n]["size"] == len(d) for n, d in files.items() if n != "take.json")
     assert (told["take_id"], told["shot"], told["frames"]) == (TAKE, "tiny", {"first": 1001, "last": 1008})
-    assert told["origin"] == {"application": "test"} and told["digital_source_type"]["comp"] == URIS + "compositeWithTrainedAlgorithmicMedia"
+    assert (
+        told["origin"] == {"application": "test"} and told["digital_source_type"]["comp"] == URIS + "compositeWithTrainedAlgorithmicMedia"
+    )
     assert [w["input"] for w in told["warnings"]] == ["camera"] and told["software"]["torch"] and told["seconds"]["guide"] > 0
 
 
@@ -208,7 +218,13 @@ def test_the_plates_header_is_kept(make, make_shot, write_exr):
     for path in files.paths["plate"].values():
         plate, _ = pixels(path)
         rgba = np.stack([plate["R"], plate["G"], plate["B"], np.ones((24, 32)), np.full((24, 32), 3)], -1)
-        write_exr(path, rgba, ["R", "G", "B", "A", "spec.X"], "float", attributes={"Artist": "somebody", "compression": "piz", "DateTime": "2026:01:02 03:04:05"})
+        write_exr(
+            path,
+            rgba,
+            ["R", "G", "B", "A", "spec.X"],
+            "float",
+            attributes={"Artist": "somebody", "compression": "piz", "DateTime": "2026:01:02 03:04:05"},
+        )
     _, out = make(files)
     (files.folder / "comp.exr").write_bytes(out["comp.1002.exr"])
     comp, after = pixels(files.folder / "comp.exr")
@@ -221,14 +237,14 @@ def test_the_plates_header_is_kept(make, make_shot, write_exr):
 
 def test_overscan_and_odd_sizes_come_back_in_the_plates_own_windows(make, make_shot, write_exr):
     files = make_shot(width=51, height=37, frames=7)
-    for frame, path in files.paths["plate"].items():
+    for path in files.paths["plate"].values():
         plate, _ = pixels(path)
         wide = np.pad(np.stack([plate[c] for c in "RGB"], -1), ((2, 3), (5, 4), (0, 0)), mode="edge")
         write_exr(path, wide, "RGB", "half", data=(-5, -2), display=(0, 0, 51, 37))
     _, out = make(files)
     folder = on_disk(out, files.folder / "take")
     for frame in files.paths["plate"]:
-        plate, before = pixels(files.paths["plate"][frame])
+        plate, _ = pixels(files.paths["plate"][frame])
         comp, after = pixels(folder / ("comp.%d.exr" % frame))
         effect, layer = pixels(folder / ("effect.%d.exr" % frame))
         for spec in (after, layer):
@@ -274,7 +290,7 @@ def test_gone_on_with_it_makes_only_what_is_missing_and_the_same(shot, make, who
                 events.close()
                 break
     StandIn.asked = []
-    again, files = make(shot, scratch=scratch, have=have)
+    _, files = make(shot, scratch=scratch, have=have)
     assert not set(files) & set(have)
     for name in set(files) - {"take.json", "preview.mp4"}:
         assert files[name] == whole[1][name]

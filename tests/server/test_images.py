@@ -19,7 +19,9 @@ def by_oiio(path):
     while file.seek_subimage(at, 0):
         spec = file.spec()
         kinds = spec.channelformats or (spec.format,) * spec.nchannels
-        out.append(({n: file.read_image(at, 0, c, c + 1, k)[..., 0] for c, (n, k) in enumerate(zip(spec.channelnames, kinds))}, spec.copy()))
+        out.append(
+            ({n: file.read_image(at, 0, c, c + 1, k)[..., 0] for c, (n, k) in enumerate(zip(spec.channelnames, kinds))}, spec.copy())
+        )
         at += 1
     file.geterror()
     return out
@@ -75,7 +77,9 @@ def test_a_file_of_many_parts_keeps_them_all(tmp_path):
     assert again[0][0]["R"][0, 0] == 2.5 and again[1][0]["ViewLayer.Depth.Z"][0, 0] == 30.0
 
 
-@pytest.mark.parametrize(("compression", "wanted"), [("none", "none"), ("rle", "rle"), ("zips", "zips"), ("piz", "piz"), ("dwaa", "zip"), ("b44", "zip")])
+@pytest.mark.parametrize(
+    ("compression", "wanted"), [("none", "none"), ("rle", "rle"), ("zips", "zips"), ("piz", "piz"), ("dwaa", "zip"), ("b44", "zip")]
+)
 def test_a_compression_that_loses_is_not_used_again(tmp_path, write_exr, compression, wanted):
     path = write_exr(tmp_path / "plate.exr", np.ones((8, 8, 3)), "RGB", "half", attributes={"compression": compression})
     parts = images.read(path)
@@ -112,9 +116,15 @@ def subsampled(path, _):
 
     channels = b"".join(n + b"\0" + struct.pack("<iB3xii", 1, 0, s, s) for n, s in ((b"BY", 2), (b"RY", 2), (b"Y", 1))) + b"\0"
     box = struct.pack("<4i", 0, 0, 3, 3)
-    header = images.MAGIC + struct.pack("<i", 2) + attribute(b"channels", b"chlist", channels) + attribute(b"compression", b"compression", b"\0")
-    header += attribute(b"dataWindow", b"box2i", box) + attribute(b"displayWindow", b"box2i", box) + attribute(b"lineOrder", b"lineOrder", b"\0")
-    header += attribute(b"pixelAspectRatio", b"float", struct.pack("<f", 1)) + attribute(b"screenWindowCenter", b"v2f", struct.pack("<2f", 0, 0))
+    header = (
+        images.MAGIC + struct.pack("<i", 2) + attribute(b"channels", b"chlist", channels) + attribute(b"compression", b"compression", b"\0")
+    )
+    header += (
+        attribute(b"dataWindow", b"box2i", box) + attribute(b"displayWindow", b"box2i", box) + attribute(b"lineOrder", b"lineOrder", b"\0")
+    )
+    header += attribute(b"pixelAspectRatio", b"float", struct.pack("<f", 1)) + attribute(
+        b"screenWindowCenter", b"v2f", struct.pack("<2f", 0, 0)
+    )
     header += attribute(b"screenWindowWidth", b"float", struct.pack("<f", 1)) + b"\0"
     lines = [struct.pack("<ii", y, n) + bytes(n) for y, n in ((0, 16), (1, 8), (2, 16), (3, 8))]
     at, offsets = len(header) + 8 * len(lines), b""
@@ -167,6 +177,8 @@ def test_a_file_without_a_suffix_is_known_by_its_content(tmp_path, write_exr):
 
 
 def test_whole_numbers_beside_light_are_named_and_left_out():
-    part = images.new_part({"R": np.ones((4, 4), np.float16), "id": np.full((4, 4), 4_000_000_001, np.uint32)}, Window(0, 0, 4, 4), Window(0, 0, 4, 4))
+    part = images.new_part(
+        {"R": np.ones((4, 4), np.float16), "id": np.full((4, 4), 4_000_000_001, np.uint32)}, Window(0, 0, 4, 4), Window(0, 0, 4, 4)
+    )
     kept, lost = images.writable(part)
     assert list(kept.samples) == ["R"] and lost == ["id"]

@@ -98,7 +98,13 @@ def test_a_single_channel_is_taken_whatever_its_name(one_frame, tmp_path, write_
 
 @pytest.mark.parametrize(
     ("channels", "wanted"),
-    [(["A", "Z"], 1), (["R", "G", "B", "depth.Z"], 3), (["V.Combined.A", "V.Depth.Z"], 1), (["Z", "depth.Z"], 1), (["alpha", "depth.V"], 1)],
+    [
+        (["A", "Z"], 1),
+        (["R", "G", "B", "depth.Z"], 3),
+        (["V.Combined.A", "V.Depth.Z"], 1),
+        (["Z", "depth.Z"], 1),
+        (["alpha", "depth.V"], 1),
+    ],
 )
 def test_depth_is_found_by_its_usual_names(one_frame, tmp_path, write_exr, channels, wanted):
     pixels = np.ones((20, 30, len(channels)))

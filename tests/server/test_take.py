@@ -8,7 +8,9 @@ from platebridge_server import take
 av = pytest.importorskip("av")
 
 
-@pytest.mark.parametrize(("linear", "coded"), [(0.0, 0), (1.0, 255), (0.18, 118), (0.002, 7), (9.0, 255), (-1.0, 0), (np.nan, 0), (np.inf, 255)])
+@pytest.mark.parametrize(
+    ("linear", "coded"), [(0.0, 0), (1.0, 255), (0.18, 118), (0.002, 7), (9.0, 255), (-1.0, 0), (np.nan, 0), (np.inf, 255)]
+)
 def test_the_eye_sees_scene_linear_through_the_srgb_curve(linear, coded):
     assert take.display(np.full((4, 4, 3), linear, np.float32))[0, 0, 0] == coded
 
