@@ -5,12 +5,14 @@ Wires the rooms together and knows nothing of what goes on in them.
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -19,8 +21,18 @@ from pathlib import Path
 from typing import IO, Callable, List, Optional, Tuple
 
 import platformdirs
+import psutil
 import zmq
-from platebridge.connection import PORT, Connection, default_path, private_folder, remove_connection, write_connection, write_private
+from platebridge.connection import (
+    PORT,
+    Connection,
+    default_path,
+    private_folder,
+    read_connection,
+    remove_connection,
+    write_connection,
+    write_private,
+)
 from platebridge.errors import ConnectionFailed, RequestError, StorageError
 from platebridge.mailbox import Mailbox
 from platebridge.takes import storage_error
@@ -54,14 +66,15 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
     """Serves until SIGINT or SIGTERM. Jobs that a server before it left unfinished go on.
 
     `data`: jobs, files, keys, logs. `bind`: an address; None is this machine alone. One that others can reach needs `client_keys`, a
-    file with a public key (Z85, 40 characters) per line. `device`: "cpu", "cuda:0", or several with commas; None: the worker chooses.
-    `started` is called once clients can come. Raises StorageError, ConnectionFailed, RequestError.
+    file with a public key (Z85, 40 characters) and its owner's name per line. `device`: "cpu", "cuda:0", or several with commas; None:
+    the worker chooses. `started` is called once clients can come. Raises StorageError, ConnectionFailed, RequestError.
     """
     folder = private_folder(data if data is not None else default_data())
+    path = Path(connection_file) if connection_file is not None else default_path()
+    _check_alone(path)
     lock = _lock(folder)
     context = zmq.Context()
     mailbox = Mailbox(4096)
-    path = Path(connection_file) if connection_file is not None else default_path()
     socket_folder = _socket_folder(path, folder) if ipc and os.name == "posix" else None
     engine = LocalEngine(folder / "spool", folder / "logs", [name or None for name in (device or "").split(",")], generator,
                          limits.spool.reserve)
@@ -78,7 +91,8 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         front.scheduler = Scheduler(store, spool, engine, folder / "scratch", front.changed, front.writer.call, limits.jobs)
         engine.start(mailbox.put)
         front.scheduler.begin()
-        connection = Connection(tuple(front.endpoints), server_public.decode(), client_public.decode(), client_secret.decode(), os.getpid())
+        endpoints = tuple(e.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:") for e in front.endpoints)
+        connection = Connection(endpoints, server_public.decode(), client_public.decode(), client_secret.decode(), os.getpid())
         write_connection(connection, path)
         log.info("Listening on %s; connection file %s", ", ".join(front.endpoints), path)
         if started is not None:
@@ -142,6 +156,20 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
+def _check_alone(connection_file: Path) -> None:
+    """Raises ConnectionFailed when a server that lives has written this file: clients would lose the way to it."""
+    try:
+        found = read_connection(connection_file)
+    except ConnectionFailed:
+        return  # absent, or of no use: it may be written over
+    for endpoint in found.endpoints:
+        if endpoint.startswith("tcp://") and psutil.pid_exists(found.pid):
+            host, port = endpoint[len("tcp://"):].rsplit(":", 1)
+            with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), 2):
+                raise ConnectionFailed("A server (process %d) runs already, and %s is its connection file." % (found.pid, connection_file),
+                                       "Use that one, or start this one with another --connection and --data.")
+
+
 def _socket_folder(connection_file: Path, data: Path) -> Path:
     """A private folder for the Unix socket: beside the connection file, or where paths are shorter than the system's limit.
 
@@ -179,14 +207,16 @@ def _client_keys(bind: Optional[str], path: Optional[Path]) -> List[bytes]:
         except OSError as error:
             raise storage_error(error, path) from error
         for line in lines:
-            key = line.split("#")[0].strip().encode()
-            if key:
+            words = line.split()
+            if words and words[0] != "#":  # what stands behind a key is its owner's name
+                key = words[0].encode()
                 try:
                     good = len(z85.decode(key)) == 32
                 except (ValueError, KeyError):
                     good = False
                 if not good:
-                    raise RequestError("%s has a line that is no key: %.60r." % (path, line), "A public key is 40 characters (Z85).")
+                    mend = "Each line is a public key of 40 characters, then its owner's name; # begins a remark."
+                    raise RequestError("%s has a line that is no key: %.60r." % (path, line), mend)
                 keys.append(key)
     if bind is not None and not _loopback(bind) and not keys:
         mend = "Name a file of keys with --client-keys."

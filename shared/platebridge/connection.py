@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
+import zmq
+
 from .errors import ConnectionFailed
 from .protocol import VERSION
 from .takes import storage_error
@@ -128,6 +130,16 @@ def read_connection(path: Optional[AnyPath] = None) -> Connection:
     if len(connection.server_key) != 40 or len(connection.client_public) != 40 or len(connection.client_secret) != 40:
         raise ConnectionFailed("The keys in %s are damaged." % target, "Restart the server: it writes a new one.")
     return connection
+
+
+def remote_connection(endpoint: str, server_key: str) -> Connection:
+    """A connection to a server on another machine, with a new key pair of our own.
+
+    `endpoint`: "tcp://192.168.1.20:47800". `server_key`: from that server's connection file. Its `client_public` must be added to the
+    server's list (serve --client-keys); then `write_connection` it here.
+    """
+    public, secret = zmq.curve_keypair()
+    return Connection((endpoint,), server_key, public.decode(), secret.decode())
 
 
 def remove_connection(path: AnyPath, pid: int) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 
 import pytest
 import zmq
 from house import House, Shot, folder_hashes, new_take, until
 from platebridge import protocol
 from platebridge.client import Client
-from platebridge.connection import read_connection
+from platebridge.connection import read_connection, remote_connection
 from platebridge.errors import Cancelled, ConnectionFailed, InputError, JobError, ModelError, RequestError, StorageError
 from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started
 from platebridge.protocol import Message
@@ -309,6 +310,35 @@ def test_a_stopped_server_leaves_no_connection_file_no_worker_and_no_socket(hous
 def test_a_second_server_on_the_same_data_is_refused(house, houses):
     with pytest.raises(AssertionError, match="Another server runs"):
         House(house.root, connection=str(house.root / "second.json")).start()
+
+
+def test_a_server_does_not_take_the_place_of_one_that_runs(house, houses, shot, tmp_path):
+    with pytest.raises(AssertionError, match="runs already"):
+        houses("second", connection=str(house.connection)).start()
+    with Client(house.connection) as client:
+        client.run(shot.request(), shot.open_file, TakeWriter.create(tmp_path, new_take()), origin=house.origin())
+
+
+def test_another_machine_comes_in_with_a_key_on_the_list_and_only_with_one(houses, shot, tmp_path):
+    """The key pair is made where the client is; the server is told its public half."""
+    remote = remote_connection("tcp://127.0.0.1:0", "?" * 40)
+    keys = tmp_path / "keys.txt"
+    keys.write_text("# who may come in\n%s the laptop\n" % remote.client_public)
+    house = houses(bind="0.0.0.0", client_keys=str(keys)).start()
+    local = read_connection(house.connection)
+    there = replace(remote, server_key=local.server_key, endpoints=local.endpoints[-1:])
+    with Client(there) as client:
+        client.run(shot.request(), shot.open_file, TakeWriter.create(tmp_path / "takes", new_take()), origin=house.origin())
+    stranger = remote_connection(there.endpoints[0], there.server_key)
+    with Client(stranger) as client:
+        until(lambda: client.state == "lost", "the refusal")
+        assert "does not know our key" in str(client.problem)
+
+
+def test_a_list_of_keys_with_a_line_that_is_none_is_refused(houses, tmp_path):
+    (tmp_path / "keys.txt").write_text("not a key\n")
+    with pytest.raises(AssertionError, match="no key"):
+        houses(bind="0.0.0.0", client_keys=str(tmp_path / "keys.txt")).start()
 
 
 def test_an_address_others_can_reach_needs_a_list_of_keys(houses):

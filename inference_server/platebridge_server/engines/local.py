@@ -89,6 +89,7 @@ class _Worker:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._process: Optional[subprocess.Popen] = None
+        self._thread: Optional[threading.Thread] = None
         self._cancelled = False
         self.task: Optional[Task] = None
 
@@ -123,7 +124,8 @@ class _Worker:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._thread.join(10)
+        if self._thread is not None:
+            self._thread.join(10)
 
     def _say(self, message: Dict[str, Any]) -> None:
         """To the process, if there is one. One that is dying hears nothing: its death is reported and the task comes again."""
