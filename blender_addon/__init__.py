@@ -8,9 +8,9 @@ import atexit
 
 import bpy
 
-from . import operators, runner, settings
+from . import operators, panel, runner, settings
 
-_PARTS = (settings, operators, runner)
+_PARTS = (settings, operators, panel, runner)
 
 
 def register():

@@ -21,7 +21,7 @@ import numpy as np
 from platebridge.errors import InputError, StorageError
 from platebridge.request import Camera, CameraFrame, camera_from_dict
 
-from . import passes, scene_camera, sources, versions
+from . import passes, scene_camera, simulation, sources, versions
 from .sources import Plan
 
 RECORD = "capture.json"
@@ -39,22 +39,24 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
     if not wanted:
         return
     record.open()
-    stood_at = sources.find_scene(plan.scene).frame_current
-    covered = 0.0
+    scene = sources.find_scene(plan.scene)
+    stood_at, covered, done = scene.frame_current, 0.0, 0
     try:
         yield 0, len(wanted)
-        for done, frame in enumerate(wanted, 1):
+        for frame in simulation.frames_to_visit(scene, wanted):
             scene = sources.find_scene(plan.scene)  # undo may have moved it in memory since the last frame
-            missing = record.missing(frame)
+            missing = record.missing(frame) if frame in wanted else set()
             with in_window(scene):
                 scene.frame_set(frame)
-                if plan.camera:
+                if plan.camera and frame in wanted:
                     cameras[frame] = scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), frame)
                 if missing & set(plan.rendered("render")):
                     covered += _render_passes(plan, scene, frame, missing)
                 if missing & set(plan.rendered("strip")):
                     _render_strip(plan, scene, frame)
-            record.add(frame, missing)
+            if missing:
+                record.add(frame, missing)
+            done += frame in wanted
             yield done, len(wanted)
     finally:
         with contextlib.suppress(InputError):  # another file was opened: there is no frame to give back

@@ -17,7 +17,7 @@ from platebridge import events
 from platebridge.errors import Cancelled, PlatebridgeError
 from platebridge.request import GenerateRequest
 
-from . import capture, courier, sources, timeline, versions
+from . import capture, courier, runner, sources, timeline, versions
 from .courier import Courier, Input, MakeClient
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ class Job:
     """One take on its way. Make one with `generate` or `attach`.
 
     What a panel shows: `phase` (a key of PHASES), `done` of `total` steps of it, `notes` (warnings, as sentences), `waiting` (why the
-    server is waited for, or ""), `preview` (PNG bytes or None), `frames_there`. At the end `finished`, and `error` or None.
+    server is waited for, or ""), `preview` (PNG bytes or None), `frames_there`. At the end `finished`, `error` or None, and `summary`.
     """
 
     def __init__(self, scene: int, output: str) -> None:
         self.phase, self.done, self.total = "capture", 0, 0
         self.notes: List[str] = []
-        self.waiting = ""
+        self.waiting = self.summary = ""
         self.preview: Optional[bytes] = None
         self.finished = False
         self.error: Optional[PlatebridgeError] = None
@@ -55,7 +55,7 @@ class Job:
         self._plate: Mapping[int, Path] = {}
         self._plate_name = ""
         self._stands = False
-        self._cancelled = self._stepping = False
+        self.captures = self._cancelled = self._stepping = False
         self._courier: Optional[Courier] = None
         self._work: Iterator[bool] = iter(())
 
@@ -65,6 +65,13 @@ class Job:
         job = cls(plan.scene, output)
         job._plate, job._plate_name = plan.sources["plate"].files, plan.plate_strip
         job._work = job._generate(plan, make_client)
+        return job
+
+    @classmethod
+    def capture(cls, plan: sources.Plan) -> Job:
+        """Captures what is missing and ends there: no server is asked."""
+        job = cls(plan.scene, "COMP")
+        job._work = job._capture(plan)
         return job
 
     @classmethod
@@ -132,13 +139,18 @@ class Job:
         """Where the job stands, for a status line."""
         if self.error is not None:
             return str(self.error)
+        if self.finished:
+            return self.summary
         if self.waiting:
             return "Waiting for the server: %s" % self.waiting
         return "%s%s" % (PHASES.get(self.phase, self.phase), " %d/%d" % (self.done, self.total) if self.total else "")
 
     # --- the work: a generator that yields True to be called on at once, False when there is nothing to do for now ------------------
 
-    def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
+    def _capture(self, plan: sources.Plan) -> Iterator[bool]:
+        while runner.another_captures(self):
+            yield False  # two captures at once would move the current frame under each other
+        self.captures = True
         frames = capture.capture(plan)
         try:
             for done, total in frames:
@@ -146,8 +158,15 @@ class Job:
                 if self._cancelled:
                     raise Cancelled("Cancelled; the passes that were rendered are kept.")
                 yield True
+                while runner.blender_is_busy():
+                    yield False
         finally:
             frames.close()  # gives the current frame back, however this ends
+            self.captures = False
+        self.summary = "%d frames captured into %s" % (self.total, plan.folder) if self.total else "Every pass is there already"
+
+    def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
+        yield from self._capture(plan)
         inputs = {which: Input(source.name, source.files, source.pattern) for which, source in plan.sources.items()}
         yield from self._deliver(Courier.send(make_client, plan.request, inputs, capture.captured_camera(plan), plan.folder, origin()))
 
@@ -166,6 +185,7 @@ class Job:
                     yield False
                 if news.error is not None:
                     raise news.error
+                self.summary = "%s is whole: %d frames" % (self.take_path, self.frames_there)
                 return
             else:
                 self._hear(news)
@@ -194,8 +214,6 @@ class Job:
 
     def _stand(self) -> bool:
         """Makes the timeline true to what has come. False while Blender renders or saves: then not a strip is touched."""
-        from . import runner
-
         if runner.blender_is_busy():
             return False
         if self.request is None or self.take_path is None:

@@ -67,7 +67,7 @@ class _Operator(bpy.types.Operator):
         if job.error is not None:
             self.report({"ERROR"}, job.sentence)
             return {"CANCELLED"}
-        self.report({"INFO"}, "%s is whole: %d frames" % (job.take_path, job.frames_there))
+        self.report({"INFO"}, job.sentence)
         return {"FINISHED"}
 
 
@@ -83,14 +83,11 @@ class PLATEBRIDGE_OT_capture(_Operator):
     def execute(self, context):
         import dataclasses
 
-        from . import capture, sources
+        from . import sources
+        from .job import Job
 
         plan = sources.plan(versions.editing_scene(context), context.view_layer)
-        frames = 0
-        for step in capture.capture(dataclasses.replace(plan, recapture=self.again)):
-            frames = step[1]
-        self.report({"INFO"}, "%d frames captured into %s" % (frames, plan.folder) if frames else "Every pass is there already")
-        return {"FINISHED"}
+        return self.keep_going(Job.capture(dataclasses.replace(plan, recapture=self.again)))
 
 
 class PLATEBRIDGE_OT_generate(_Operator):

@@ -44,6 +44,11 @@ def current() -> Any:
     return next((job for job in reversed(jobs) if not job.finished), None)
 
 
+def another_captures(job: Any) -> bool:
+    """Whether a job other than this one is rendering passes: one at a time."""
+    return any(other.captures and not other.finished for other in jobs if other is not job)
+
+
 def _tick() -> Any:
     for job in jobs:
         job.step(BUDGET)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Simulations that were not baked can't be jumped into: which frames must be stepped through to see the wanted ones right.
+
+Reads the scene and changes nothing. Knows nothing of rendering.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Optional, Sequence
+
+
+def frames_to_visit(scene: Any, wanted: Sequence[int]) -> List[int]:
+    """The wanted frames; with a simulation that is not baked, every frame from its start to the last wanted one."""
+    start = unbaked_from(scene)
+    if start is None:
+        return list(wanted)
+    return list(range(min(start, wanted[0]), wanted[-1] + 1))
+
+
+def unbaked_from(scene: Any) -> Optional[int]:
+    """The first frame of the earliest simulation in the scene that is not baked; None when all are, or there is none."""
+    starts = [cache.frame_start for cache in _caches(scene) if not cache.is_baked]
+    return min(starts) if starts else None
+
+
+def _caches(scene: Any) -> Iterator[Any]:
+    """Every point cache: rigid bodies, cloth, soft bodies, dynamic paint, particles."""
+    if scene.rigidbody_world is not None and scene.rigidbody_world.enabled:
+        yield scene.rigidbody_world.point_cache
+    for thing in scene.objects:
+        for modifier in thing.modifiers:
+            if getattr(modifier, "point_cache", None) is not None:
+                yield modifier.point_cache
+        for system in thing.particle_systems:
+            yield system.point_cache

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar: every panel draws, and names only properties and operators that there are. (No window here: a stand-in layout checks.)"""
+
+from __future__ import annotations
+
+import types
+
+import bpy
+import pytest
+
+
+class Layout:
+    """Refuses what Blender's layout refuses: properties and operators that don't exist, progress outside 0 to 1."""
+
+    def __init__(self, said=None):
+        self.said = [] if said is None else said
+
+    def column(self, align=False):
+        return Layout(self.said)
+
+    row = box = column
+
+    def separator(self):
+        pass
+
+    def prop(self, owner, name, **_):
+        assert name in owner.bl_rna.properties, name
+        self.said.append(name)
+
+    def prop_search(self, owner, name, where, collection, **_):
+        assert name in owner.bl_rna.properties and collection in where.bl_rna.properties
+        self.said.append(name)
+
+    def operator(self, name, **_):
+        getattr(bpy.ops.platebridge, name.partition(".")[2]).get_rna_type()
+        self.said.append(name)
+
+    def progress(self, factor, text):
+        assert 0 <= factor <= 1
+        self.said.append(text)
+
+    def label(self, text, **_):
+        self.said.append(text)
+
+
+def drawn(panel):
+    """What a panel shows."""
+    stand_in = types.SimpleNamespace(layout=Layout())
+    stand_in.column = types.MethodType(panel.column, stand_in)
+    panel.draw(stand_in, bpy.context)
+    return stand_in.layout.said
+
+
+@pytest.fixture
+def panels(scene):
+    from blender_addon import panel
+
+    return {cls.bl_label: cls for cls in panel.CLASSES if cls.bl_space_type == "SEQUENCE_EDITOR"}
+
+
+def test_every_panel_draws_in_both_editors(scene):
+    from blender_addon import panel
+
+    assert len(panel.CLASSES) == 10
+    for cls in panel.CLASSES:
+        assert drawn(cls), cls.bl_idname
+
+
+def test_every_dial_is_shown_once(panels):
+    from platebridge.dials import DIALS
+
+    assert sorted(name for label in ("Guide", "More Dials") for name in drawn(panels[label]) if name in DIALS) == sorted(DIALS)
+
+
+def test_shot_shows_what_its_sources_need(panels, scene):
+    scene.sequence_editor_create()
+    settings = scene.platebridge
+    settings.plate_source, settings.depth_source = "STRIP", "FILES"
+    shown = drawn(panels["Shot"])
+    assert {"plate_strip", "depth_files", "depth_kind", "depth_scale", "mask_collection"} <= set(shown)
+    assert not {"plate_files", "mask_files", "frame_first"} & set(shown)
+
+
+def test_job_under_way_can_be_cancelled_and_its_error_stays(panels, monkeypatch):
+    from blender_addon import runner
+
+    job = types.SimpleNamespace(finished=False, done=2, total=4, sentence="Generating 2/4", notes=["The depth has holes."], error=None)
+    monkeypatch.setattr(runner, "jobs", [job])
+    shown = drawn(panels["Generate"])
+    assert "Generating 2/4" in shown and "platebridge.cancel" in shown and "platebridge.generate" not in shown
+    assert "The depth has holes." in shown
+    job.finished, job.error, job.sentence = True, ValueError(), "mask: The mask is empty."
+    shown = drawn(panels["Generate"])
+    assert "mask: The mask is empty." in shown and "platebridge.generate" in shown
