@@ -16,6 +16,8 @@ import numpy as np
 #: An alpha below this is no effect at all: a twentieth of a step of an 8-bit display, and far above half's rounding.
 LEAST_ALPHA = 2e-4
 HALF_MAX = 65504.0
+#: Metres; dust that stands nowhere in particular before the sky. Renderers write sky as 1e10, and dust is never behind it.
+FARTHEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def settle(
     alpha = np.where(good, np.clip(rgba[..., 3], 0.0, 1.0), 0.0).astype(np.float32)
     alpha[alpha < LEAST_ALPHA] = 0.0
     colour = np.where(alpha[..., None] > 0, np.clip(rgba[..., :3], 0.0, HALF_MAX), 0.0).astype(np.float32)
-    depth = np.where(alpha > 0, z, np.inf).astype(np.float32)
+    depth = np.where(alpha > 0, np.minimum(z, FARTHEST), np.inf).astype(np.float32)
     dark = None
     if shadow is not None:
         dark = np.where(np.isfinite(shadow) & np.isfinite(plate_depth), np.clip(shadow, 0.0, 1.0), 0.0).astype(np.float32)

@@ -56,17 +56,18 @@ def wide(area: np.ndarray) -> np.ndarray:
     return core
 
 
-def filled(z: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """z with its holes filled from their rim inwards by the farthest neighbour: a gap seldom hides what is nearer."""
+def filled(z: np.ndarray, holes: np.ndarray, most: Optional[int] = None) -> np.ndarray:
+    """z with its holes filled from their rim inwards by the farthest neighbour: a gap seldom hides what is nearer.
+
+    most: so many pixels inwards and no more; what is left of the holes is +inf. None fills them all.
+    """
     known = ~holes
     z = np.where(known, z, -np.inf)
-    while not known.all():
-        if not known.any():
-            return np.full_like(z, np.inf)
+    while known.any() and not known.all() and most != 0:
         spread, reach = _max3(z), _grown(known)
         z = np.where(known, z, np.where(reach, spread, z))
-        known = reach
-    return z.astype(np.float32)
+        known, most = reach, most and most - 1
+    return np.where(known, z, np.inf).astype(np.float32)
 
 
 def looks_inverse(z: np.ndarray) -> bool:

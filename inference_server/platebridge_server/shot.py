@@ -23,12 +23,14 @@ from .images import Header, Part, Where, Window
 
 #: Frames of each array that are held: the frame before, this one and the next.
 KEPT = 3
+#: A guide's depth is spread so far over its rim: dust that is finer than the guide reaches a little beyond it.
+RIM = 8
 
 
 @dataclass(frozen=True)
 class GuidePicture:
     """An artist's guide at its own size. rgba: (h, w, 4) float32, premultiplied, scene-linear; depth: (h, w) float32
-    metres along the camera's axis with +inf where nothing is, or None."""
+    metres along the camera's axis with +inf where nothing is, spread RIM pixels outwards, or None."""
 
     rgba: np.ndarray
     depth: Optional[np.ndarray]
@@ -138,7 +140,8 @@ class Shot:
         rgba = _scrubbed(_on_canvas(samples, header, found, header.display, 0.0))
         if z is None:
             return GuidePicture(rgba, None)
-        return GuidePicture(rgba, depth.to_metres(_on_canvas(samples, header, [z], header.display, np.inf)[..., 0], "z", 1.0)[0])
+        far = depth.to_metres(_on_canvas(samples, header, [z], header.display, np.inf)[..., 0], "z", 1.0)[0]
+        return GuidePicture(rgba, depth.filled(far, np.isinf(far), RIM))
 
     def _hold(self, kind: str, frame: int, read: Callable[[], object]):
         held = self._held.setdefault(kind, OrderedDict())

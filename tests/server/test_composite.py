@@ -68,6 +68,11 @@ def test_what_is_nearer_holds_the_effect_out(rgba, seed):
     assert np.isinf(made.z[~there]).all()
 
 
+def test_dust_before_the_sky_is_never_behind_a_sky_of_1e10():
+    made = composite.settle(np.ones((*SIZE, 4), np.float32), np.full(SIZE, np.inf, np.float32), np.full(SIZE, np.inf, np.float32))
+    assert (made.rgba[..., 3] == 1).all() and (made.z < 1e10).all()
+
+
 def test_too_thin_to_see_is_exactly_nothing():
     rgba = np.full((*SIZE, 4), composite.LEAST_ALPHA * 0.9, np.float32)
     made = composite.settle(rgba, np.ones(SIZE, np.float32), np.full(SIZE, np.inf, np.float32))

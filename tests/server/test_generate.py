@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import threading
 
 import numpy as np
 import OpenImageIO as oiio
@@ -313,11 +314,12 @@ def test_without_its_scratch_folder_a_take_is_gone_on_with_all_the_same(shot, ma
 
 
 def test_cancelled_it_ends_at_the_next_call_and_the_next_job_is_as_on_a_fresh_server(shot, make, whole, tmp_path):
-    stop, came = False, []
+    stop, came = threading.Event(), []
     with pytest.raises(Cancelled):
-        for event in generate(shot.request(), shot.open_file, "9" * 32, scratch=tmp_path, device="cpu", cancelled=lambda: stop):
+        for event in generate(shot.request(), shot.open_file, "9" * 32, scratch=tmp_path, device="cpu", cancelled=stop.is_set):
             came += [event.name] if isinstance(event, FileReady) else []
-            stop = stop or (isinstance(event, Progress) and event.phase == "generating" and event.done == 2)
+            if isinstance(event, Progress) and event.phase == "generating" and event.done == 2:
+                stop.set()
     assert len(StandIn.asked) == 2 and "comp.1001.exr" in came
     _, files = make(shot)
     assert {n: d for n, d in files.items() if n.endswith(".exr")} == {n: d for n, d in whole[1].items() if n.endswith(".exr")}
@@ -325,10 +327,11 @@ def test_cancelled_it_ends_at_the_next_call_and_the_next_job_is_as_on_a_fresh_se
 
 @pytest.mark.parametrize("phase", ["reading", "guide"])
 def test_cancelled_before_the_model_it_ends_there(shot, tmp_path, phase):
-    stop = False
+    stop = threading.Event()
     with pytest.raises(Cancelled):
-        for event in generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu", cancelled=lambda: stop):
-            stop = stop or (isinstance(event, Progress) and event.phase == phase and event.done == 1)
+        for event in generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu", cancelled=stop.is_set):
+            if isinstance(event, Progress) and event.phase == phase and event.done == 1:
+                stop.set()
     assert not StandIn.asked
 
 
