@@ -27,6 +27,7 @@ from platebridge.request import OutputSettings, ShotSettings, differing_dials, f
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperCommand
 
 from . import command_generate as command
 
@@ -109,6 +110,17 @@ class Lines:
             print(json.dumps({"event": type(event).__name__, **fields}), flush=True)
 
 
+class ServerMayBeNamed(TyperCommand):
+    """`--server` alone is this machine's server, `--server FILE` the one of that connection file: Typer knows no option like it."""
+
+    def parse_args(self, ctx, args: List[str]) -> List[str]:
+        for at, (option, value) in enumerate(zip(args, args[1:])):
+            if option == "--server" and not value.startswith("-"):
+                args = [*args[:at], "--connection", *args[at + 1 :]]
+                break
+        return super().parse_args(ctx, args)
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(platebridge.__version__)
@@ -120,7 +132,7 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
     """Dust and debris over a shot, float pixels untouched."""
 
 
-@app.command()
+@app.command(cls=ServerMayBeNamed)
 def generate(
     plate: str = typer.Option("", help="The plate, scene-linear OpenEXR: 'plate.####.exr'."),
     depth: str = typer.Option("", help="Its depth, one channel or depth.Z."),
@@ -147,8 +159,8 @@ def generate(
     draft: bool = typer.Option(False, "--draft", help="Fewer steps."),
     no_guide: bool = typer.Option(False, "--no-guide-files", help="Leave guide.####.exr out of the take."),
     no_preview: bool = typer.Option(False, "--no-preview", help="Leave preview.mp4 out of the take."),
-    server: bool = typer.Option(False, "--server", help="Have the running server do it."),
-    connection: Optional[Path] = typer.Option(None, help="Its connection file, when it is not the usual one; means --server."),
+    server: bool = typer.Option(False, "--server", help="Have the running server do it; --server FILE the one of that connection file."),
+    connection: Optional[Path] = typer.Option(None, hidden=True, help="The same as --server FILE."),
     device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …; the best there is, when left out."),
     resume: Optional[Path] = typer.Option(None, help="Go on with an interrupted take's folder; no other option is needed."),
     as_json: bool = typer.Option(False, "--json", help="Events as JSON lines instead of bars."),

@@ -14,6 +14,7 @@ import json
 import platform
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import platebridge
 import platformdirs
-from platebridge.client import Client
+from platebridge.client import Client, JobHandle
 from platebridge.errors import InputError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
@@ -34,6 +35,8 @@ from . import checks, sequences
 
 #: What an interrupted run left in the scratch folder is kept so long, seconds.
 KEPT_SECONDS = 7 * 86400
+#: How long a server may be silent before it is given up, seconds.
+PATIENCE = 20.0
 Show = Callable[[Event], None]
 
 
@@ -163,16 +166,18 @@ def run_there(
     """Has a running server make the take. Raises as `run_here`, and ConnectionFailed."""
     with Client(connection, "platebridge generate") as client:
         job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(), writer.have, again)
-        told = False
+        asker = threading.Thread(target=_pass_on, args=(cancelled, job), daemon=True)
+        asker.start()
+        client.finish(job, writer, show, patience=PATIENCE)
 
-        def heard(event: Event) -> None:
-            nonlocal told
-            show(event)
-            if cancelled() and not told:
-                told = True
-                job.cancel()
 
-        client.finish(job, writer, heard, patience=20.0)
+def _pass_on(cancelled: Callable[[], bool], job: JobHandle) -> None:
+    """Tells the server once that the artist cancelled: events may be far apart, and a queued job has none at all."""
+    while not job.finished:
+        if cancelled():
+            job.cancel()
+            return
+        time.sleep(0.1)
 
 
 def forget_if_empty(writer: TakeWriter) -> bool:

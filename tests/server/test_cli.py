@@ -272,6 +272,23 @@ def test_ctrl_c_ends_a_real_process_with_130_and_a_take_to_go_on_with(small, tmp
     assert (tmp_path / "out/take_0001/unfinished.json").exists() and list((tmp_path / "out/take_0001").glob("comp.*.exr"))
 
 
+def test_with_a_server_it_makes_the_take_of_the_same_request(run, small, houses, tmp_path):
+    server = houses(generator="platebridge_server.generate:generate").start()
+    code, said, error = run(*asking(small, tmp_path / "out", "--server", server.connection, "--seed", "5", "--draft"))
+    assert code == 0 and "take_0001" in said, error
+    run(*asking(small, tmp_path / "here", "--seed", "5", "--draft"))
+    there, here = (json.loads((tmp_path / where / "take_0001/take.json").read_text()) for where in ("out", "here"))
+    assert there["request_hash"] == here["request_hash"] and set(there["files"]) == set(here["files"])
+    assert verify_take(tmp_path / "out/take_0001") == []
+
+
+def test_without_a_server_server_says_how_to_start_one_and_leaves_nothing(run, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("platebridge_server.command_generate.PATIENCE", 0.5)
+    code, _, error = run(*asking(small, tmp_path / "out", "--server"))
+    assert code == 1 and "platebridge serve" in error
+    assert not list((tmp_path / "out").glob("take*"))
+
+
 def test_models_lists_cards(run):
     code, said, _ = run("models", "--json")
     assert code == 0 and json.loads(said)["dust"]["licence"] == "none"

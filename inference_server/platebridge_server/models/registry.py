@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 from platebridge.errors import ModelError
 
@@ -17,6 +17,7 @@ def _dust() -> Model:
 
 
 _MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust}
+_made: Dict[Tuple[str, Callable[[], Model]], Model] = {}
 
 
 def names() -> List[str]:
@@ -25,7 +26,10 @@ def names() -> List[str]:
 
 
 def find(name: str) -> Model:
-    """The model of that name, not loaded yet. Raises ModelError that lists what there is."""
+    """The model of that name, the same each time: what it has loaded serves every take. Raises ModelError that lists what there is."""
     if name not in _MODELS:
         raise ModelError("There is no model called %r." % name, "There is %s." % " and ".join(names()))
-    return _MODELS[name]()
+    make = _MODELS[name]
+    if (name, make) not in _made:
+        _made[name, make] = make()
+    return _made[name, make]
