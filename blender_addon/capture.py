@@ -9,23 +9,17 @@ Knows scenes and files; nothing of servers, takes or strips beyond the plate's.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Iterator, List, Set, Tuple
 
 import bpy
 import numpy as np
-from platebridge.errors import InputError, StorageError
-from platebridge.request import Camera, CameraFrame, camera_from_dict
+from platebridge.errors import InputError
 
 from . import passes, scene_camera, simulation, sources, versions
+from .captured import Record
 from .sources import Plan
-
-RECORD = "capture.json"
-CAMERA = "camera.json"
 
 
 def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
@@ -33,12 +27,12 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
 
     Raises InputError (the camera sees nothing of the mask, a pass that the engine has not) and StorageError.
     """
-    record = _Record(plan)
+    record = Record(plan)
     cameras = record.cameras()
     wanted = [frame for frame in plan.frames if record.missing(frame) or (plan.camera and frame not in cameras)]
     if not wanted:
         return
-    record.open()
+    record.open(wanted)
     scene = sources.find_scene(plan.scene)
     stood_at, covered, done = scene.frame_current, 0.0, 0
     try:
@@ -69,92 +63,6 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
         )
     if plan.camera:
         record.keep_cameras(cameras)
-
-
-def captured_camera(plan: Plan) -> Optional[Camera]:
-    """The shot's camera as capture wrote it, cut to the plan's frames; None when the plan wants none."""
-    if not plan.camera:
-        return None
-    camera = camera_from_dict(json.loads((plan.folder / CAMERA).read_text()))
-    return dataclasses.replace(camera, frames=tuple(item for item in camera.frames if item.frame in plan.frames))
-
-
-class _Record:
-    """What of a shot's folder was captured, and with which settings: capture.json, written anew after every frame.
-
-    So a capture that was broken off goes on where it stopped, and files of others are never written over.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan, self._file = plan, plan.folder / RECORD
-        self._frames: Dict[str, Set[int]] = {}
-        self.fresh = False
-        if self._file.is_file():
-            kept = json.loads(self._file.read_text())
-            self.fresh = kept["fingerprint"] == plan.fingerprint and not plan.recapture
-            if self.fresh:
-                self._frames = {which: set(frames) for which, frames in kept["frames"].items()}
-
-    def missing(self, frame: int) -> Set[str]:
-        """The inputs that must be rendered at a frame."""
-        return {
-            which
-            for which, source in self._plan.sources.items()
-            if source.how != "files" and not (frame in self._frames.get(which, ()) and source.files[frame].is_file())
-        }
-
-    def open(self) -> None:
-        """Makes the folder. Raises StorageError when files lie in it that were not captured, or it can't be written."""
-        plan = self._plan
-        if not self._file.is_file():
-            for which, source in plan.sources.items():
-                strangers = [path for path in source.files.values() if source.how != "files" and path.exists()]
-                if strangers:
-                    raise StorageError(
-                        "%s lies where the captured %s would go." % (strangers[0], which),
-                        "Move it, or give the shot another name.",
-                        input=which,
-                    )
-        try:
-            plan.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                "The folder %s can't be made (%s)." % (plan.folder, error.strerror), "Choose another under Takes."
-            ) from error
-        self._write()
-
-    def add(self, frame: int, which: Set[str]) -> None:
-        """These inputs stand at this frame."""
-        for name in which:
-            self._frames.setdefault(name, set()).add(frame)
-        self._write()
-
-    def cameras(self) -> Dict[int, Tuple[CameraFrame, float]]:
-        """Cameras of an earlier capture with the same settings, by frame, each with the sensor it is measured against."""
-        path = self._plan.folder / CAMERA
-        if not self.fresh or not path.is_file():
-            return {}
-        camera = camera_from_dict(json.loads(path.read_text()))
-        return {item.frame: (item, camera.sensor_width_mm) for item in camera.frames}
-
-    def keep_cameras(self, cameras: Dict[int, Tuple[CameraFrame, float]]) -> None:
-        camera = scene_camera.assemble(cameras[frame] for frame in sorted(cameras))
-        _write_json(self._plan.folder / CAMERA, dataclasses.asdict(camera))
-
-    def _write(self) -> None:
-        kept = {which: sorted(frames) for which, frames in self._frames.items()}
-        _write_json(self._file, {"fingerprint": self._plan.fingerprint, "frames": kept})
-
-
-def _write_json(path: Path, tree: Any) -> None:
-    beside = path.with_name(".%s.part" % path.name)
-    try:
-        beside.write_text(json.dumps(tree))
-        os.replace(beside, path)
-    except OSError as error:
-        raise StorageError(
-            "%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes."
-        ) from error
 
 
 def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> float:

@@ -17,7 +17,7 @@ from platebridge import events
 from platebridge.errors import Cancelled, PlatebridgeError
 from platebridge.request import GenerateRequest
 
-from . import capture, courier, runner, sources, timeline, versions
+from . import capture, captured, courier, runner, sources, timeline, versions
 from .courier import Courier, Input, MakeClient
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class Job:
     def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
         yield from self._capture(plan)
         inputs = {which: Input(source.name, source.files, source.pattern) for which, source in plan.sources.items()}
-        yield from self._deliver(Courier.send(make_client, plan.request, inputs, capture.captured_camera(plan), plan.folder, origin()))
+        yield from self._deliver(Courier.send(make_client, plan.request, inputs, captured.captured_camera(plan), plan.folder, origin()))
 
     def _deliver(self, messenger: Courier) -> Iterator[bool]:
         self._courier = messenger

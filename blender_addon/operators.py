@@ -86,7 +86,7 @@ class PLATEBRIDGE_OT_capture(_Operator):
         from . import sources
         from .job import Job
 
-        plan = sources.plan(versions.editing_scene(context), context.view_layer)
+        plan = sources.plan(versions.editing_scene(context), versions.editing_view_layer(context))
         return self.keep_going(Job.capture(dataclasses.replace(plan, recapture=self.again)))
 
 
@@ -102,7 +102,7 @@ class PLATEBRIDGE_OT_generate(_Operator):
         from .job import Job
 
         scene = versions.editing_scene(context)
-        plan = sources.plan(scene, context.view_layer)
+        plan = sources.plan(scene, versions.editing_view_layer(context))
         return self.keep_going(Job.generate(plan, _make_client(scene), scene.platebridge.output))
 
 

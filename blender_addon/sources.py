@@ -41,7 +41,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to capture and what to ask for. `request` is whole but for its inputs' content and its camera."""
+    """What to capture and what to ask for. `request` is whole but for its inputs' content and its camera.
+
+    `scene`: its session id. `fingerprints`: of the settings that each captured input, and the camera, depends on.
+    """
 
     request: GenerateRequest
     scene: int
@@ -52,7 +55,7 @@ class Plan:
     mask_objects: Tuple[str, ...]
     camera: bool
     recapture: bool
-    fingerprint: str
+    fingerprints: Dict[str, str]
 
     @property
     def frames(self) -> FrameRange:
@@ -128,20 +131,33 @@ def plan(scene: Any, view_layer: Any) -> Plan:
             fps=as_typed(scene.render.fps / scene.render.fps_base),
         ),
     ).with_dials(shot.dials.values())
-    layer = view_layer.name
-    seen = {
-        "sources": {which: [source.how, source.name, list(source.channels)] for which, source in sources.items() if source.how != "files"},
-        "size": scene_camera.picture_size(scene.render),
-        "view_layer": layer,
-        "objects": objects,
-        "camera": needs_camera,
-        "engine": scene.render.engine,
-        "metres": metres,
-    }
-    fingerprint = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
     return Plan(
-        request, versions.session_id(scene), layer, folder, sources, shot.plate_strip, objects, needs_camera, shot.recapture, fingerprint
+        request=request,
+        scene=versions.session_id(scene),
+        view_layer=view_layer.name,
+        folder=folder,
+        sources=sources,
+        plate_strip=shot.plate_strip,
+        mask_objects=objects,
+        camera=needs_camera,
+        recapture=shot.recapture,
+        fingerprints=_fingerprints(scene, view_layer, sources, objects, needs_camera),
     )
+
+
+def _fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool) -> Dict[str, str]:
+    """For each input that is captured, and the camera: a hash of the settings it depends on. What moves in the scene is not in it."""
+    size = scene_camera.picture_size(scene.render)
+    seen = scene.camera.name if scene.camera else ""
+    samples = getattr(getattr(scene, "cycles", None), "samples", 0)
+    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length]
+    told = {which: [source.how, source.channels, *look] for which, source in sources.items() if source.how == "render"}
+    told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how == "strip")
+    if "mask" in told:
+        told["mask"].append(objects)
+    if camera:
+        told["camera"] = [size, seen, scene.unit_settings.scale_length]
+    return {which: hashlib.sha256(json.dumps(parts).encode()).hexdigest() for which, parts in told.items()}
 
 
 def shot_folder(scene: Any) -> Path:

@@ -52,6 +52,12 @@ def editing_scene(context: Any) -> Optional[Any]:
     return getattr(context, "sequencer_scene", None) or context.scene
 
 
+def editing_view_layer(context: Any) -> Any:
+    """The view layer to render of that scene: the window's where it shows that scene, else the scene's first."""
+    scene = editing_scene(context)
+    return context.view_layer if context.scene == scene else scene.view_layers[0]
+
+
 def exr_changes(image: Any, *, layers: bool, bits: int, alpha: bool = True) -> List[Change]:
     """What to set on a scene's image settings to write EXR exactly.
 

@@ -114,13 +114,29 @@ def test_equal_pictures_are_equal_bytes(tmp_path, write_exr):
     assert "DateTime" not in [attribute.name for attribute in OpenImageIO.ImageBuf(str(path)).spec().extra_attribs]
 
 
+def test_camera_is_read_anew_where_nothing_is_rendered(scene, plan_of, write_exr, tmp_path):
+    from blender_addon import capture
+    from blender_addon.captured import captured_camera
+
+    settings = scene.platebridge
+    settings.plate_source = settings.depth_source = settings.mask_source = "FILES"
+    settings.vectors_source = "NONE"
+    still = str(write_exr(tmp_path / "still.exr", np.zeros((4, 4, 1)), "Z"))
+    settings.plate_files = settings.depth_files = settings.mask_files = still
+    list(capture.capture(plan_of()))
+    scene.camera.location.x = 3
+    list(capture.capture(plan_of()))
+    assert captured_camera(plan_of()).frames[2].camera_to_world[0][3] == 3
+
+
 def test_scene_units_are_turned_into_metres(scene, plan_of):
     from blender_addon import capture
+    from blender_addon.captured import captured_camera
 
     scene.unit_settings.scale_length = 0.5
     plan = plan_of()
     list(capture.capture(plan))
-    assert capture.captured_camera(plan).frames[0].camera_to_world[1][3] == -4
+    assert captured_camera(plan).frames[0].camera_to_world[1][3] == -4
     assert plan.request.settings.depth_scale == 0.5
 
 
@@ -190,6 +206,33 @@ def test_other_settings_are_captured_again(captured, scene, plan_of, read_exr):
     plan = plan_of()
     assert list(capture.capture(plan))[-1] == (3, 3)
     assert read_exr(plan.sources["plate"].files[1003])["R"].shape == (36, 48)
+
+
+def test_what_changes_one_input_renders_that_one_again(captured, scene, plan_of):
+    from blender_addon import capture
+
+    plate = captured.sources["plate"].files[1002]
+    before = plate.stat().st_mtime_ns
+    bpy.data.collections["Pieces"].objects.link(next(thing for thing in scene.objects if thing.name.startswith("Plane")))
+    scene.name = "Renamed"
+    assert [which for which, now in plan_of().fingerprints.items() if now != captured.fingerprints[which]] == ["mask"]
+    assert list(capture.capture(plan_of()))[-1] == (3, 3)
+    assert plate.stat().st_mtime_ns == before
+    scene.platebridge.vectors_source = "NONE"
+    assert list(capture.capture(plan_of())) == []
+    scene.platebridge.vectors_source = "RENDER"
+    assert list(capture.capture(plan_of())) == []
+
+
+def test_capture_killed_between_file_and_record_is_no_stranger_to_itself(scene, plan_of, monkeypatch):
+    from blender_addon import capture, captured
+
+    monkeypatch.setattr(captured.Record, "add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        list(capture.capture(plan_of()))
+    monkeypatch.undo()
+    assert plan_of().sources["plate"].files[1001].is_file()
+    assert list(capture.capture(plan_of()))[-1] == (3, 3)
 
 
 def test_files_of_others_are_never_written_over(scene, plan_of):

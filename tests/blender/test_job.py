@@ -171,6 +171,18 @@ def test_undo_of_something_else_in_the_middle(begin, client, scene, step_until, 
     assert held(bpy.context.scene) == [1001, 1002, 1003]
 
 
+def test_undo_before_the_first_frame_comes(begin, client, scene, step_until, frame_file):
+    bpy.ops.ed.undo_push(message="before")
+    bpy.ops.object.light_add(type="POINT")
+    bpy.ops.ed.undo_push(message="Add Light")
+    job = begin()
+    step_until(job, client.asked.is_set)
+    bpy.ops.ed.undo()
+    client.say(frame_file("comp", 1001, picture(1001)))
+    step_until(job, lambda: held(bpy.context.scene) == [1001])
+    assert job.notes == []
+
+
 def test_scene_may_be_renamed_meanwhile(begin, client, scene, step_until, frame_file):
     job = begin()
     step_until(job, client.asked.is_set)

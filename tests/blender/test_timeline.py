@@ -207,6 +207,14 @@ def test_sequencer_scene_of_5_may_be_none():
     assert versions.editing_scene(types.SimpleNamespace(scene="shown")) == "shown"
 
 
+def test_view_layer_is_the_sequencer_scene_s_own():
+    from blender_addon import versions
+
+    edit = types.SimpleNamespace(view_layers=["first", "second"])
+    assert versions.editing_view_layer(types.SimpleNamespace(scene="shown", sequencer_scene=edit, view_layer="window's")) == "first"
+    assert versions.editing_view_layer(types.SimpleNamespace(scene="shown", view_layer="window's")) == "window's"
+
+
 def test_working_space_of_5_is_believed():
     from blender_addon import versions
 

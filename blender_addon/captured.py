@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a shot's folder was captured, and with which settings: capture.json and camera.json.
+
+So a capture that was broken off goes on where it stopped, settings that change only one input render only that one again, and files
+of others are never written over. Knows files; nothing of scenes or rendering.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterable, Optional, Set, Tuple
+
+from platebridge.errors import StorageError
+from platebridge.request import Camera, CameraFrame, camera_from_dict
+
+from . import scene_camera
+from .sources import Plan
+
+RECORD = "capture.json"
+CAMERA = "camera.json"
+
+
+class Record:
+    """The captured frames of a plan's inputs. `good`: with the plan's own settings. `ours`: with any, so they may be replaced."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._file = plan, plan.folder / RECORD
+        self._good: Dict[str, Set[int]] = {which: set() for which in plan.fingerprints}
+        self._ours: Dict[str, Set[int]] = {which: set() for which in plan.fingerprints}
+        self._others: Dict[str, Any] = {}
+        if self._file.is_file():
+            self._read()
+
+    def missing(self, frame: int) -> Set[str]:
+        """The inputs that must be rendered at a frame."""
+        return {
+            which
+            for which, source in self._plan.sources.items()
+            if source.how != "files" and not (frame in self._good[which] and source.files[frame].is_file())
+        }
+
+    def open(self, frames: Iterable[int]) -> None:
+        """Makes the folder and claims the files of these frames.
+
+        Raises StorageError when one of them is there that was not captured, or the folder can't be written.
+        """
+        plan, frames = self._plan, set(frames)
+        for which, source in plan.sources.items():
+            if source.how == "files":
+                continue
+            strangers = [source.files[frame] for frame in sorted(frames - self._ours[which]) if source.files[frame].exists()]
+            if strangers:
+                raise StorageError(
+                    "%s lies where the captured %s would go." % (strangers[0], which),
+                    "Move it, or give the shot another name.",
+                    input=which,
+                )
+            self._ours[which] |= frames
+        try:
+            plan.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                "The folder %s can't be made (%s)." % (plan.folder, error.strerror), "Choose another under Takes."
+            ) from error
+        self._write()
+
+    def add(self, frame: int, which: Iterable[str]) -> None:
+        """These inputs stand at this frame."""
+        for name in which:
+            self._good[name].add(frame)
+        self._write()
+
+    def cameras(self) -> Dict[int, Tuple[CameraFrame, float]]:
+        """Cameras of an earlier capture with the same settings, by frame, each with the sensor it is measured against.
+
+        None where nothing is rendered: the camera is read anew then, for that costs next to nothing and it may have moved.
+        """
+        path = self._plan.folder / CAMERA
+        if not self._plan.rendered("render") or not self._good.get("camera") or not path.is_file():
+            return {}
+        camera = camera_from_dict(json.loads(path.read_text()))
+        return {item.frame: (item, camera.sensor_width_mm) for item in camera.frames if item.frame in self._good["camera"]}
+
+    def keep_cameras(self, cameras: Dict[int, Tuple[CameraFrame, float]]) -> None:
+        """Writes camera.json, whole."""
+        _write_json(self._plan.folder / CAMERA, dataclasses.asdict(scene_camera.assemble(cameras[frame] for frame in sorted(cameras))))
+        self._good["camera"] = set(cameras)
+        self._write()
+
+    def _read(self) -> None:
+        plan = self._plan
+        try:
+            kept = json.loads(self._file.read_text())["inputs"]
+            for which, entry in kept.items():
+                if which not in plan.fingerprints:
+                    self._others[which] = entry  # an input that this plan takes from elsewhere: what is ours stays ours
+                    continue
+                self._ours[which] = set(entry["ours"])
+                if entry["fingerprint"] == plan.fingerprints[which] and not plan.recapture:
+                    self._good[which] = set(entry["good"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StorageError("%s is damaged." % self._file, "Move the captured passes away, or give the shot another name.") from None
+
+    def _write(self) -> None:
+        ours = {
+            which: {"fingerprint": fingerprint, "good": sorted(self._good[which]), "ours": sorted(self._ours[which])}
+            for which, fingerprint in self._plan.fingerprints.items()
+        }
+        _write_json(self._file, {"inputs": {**self._others, **ours}})
+
+
+def captured_camera(plan: Plan) -> Optional[Camera]:
+    """The shot's camera as capture wrote it, cut to the plan's frames; None when the plan wants none."""
+    if not plan.camera:
+        return None
+    camera = camera_from_dict(json.loads((plan.folder / CAMERA).read_text()))
+    return dataclasses.replace(camera, frames=tuple(item for item in camera.frames if item.frame in plan.frames))
+
+
+def _write_json(path: Path, tree: Any) -> None:
+    beside = path.with_name(".%s.part" % path.name)
+    try:
+        beside.write_text(json.dumps(tree))
+        os.replace(beside, path)
+    except OSError as error:
+        raise StorageError(
+            "%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes."
+        ) from error
