@@ -54,7 +54,7 @@ def chips(
     shards: list[Piece] = []
     paths = np.empty((frames, len(events), 4, 4))
     for number, event in enumerate(events):
-        parent, other = rng.permutation(pairs[event])
+        parent, other = sorted(pairs[event], key=lambda piece: -pieces[piece].volume)  # the larger one hides it better
         shard = _shard(rng, pieces[parent].centre, size)
         shards.append(Piece(shard, int(parent), shard.volume(), shard.centroid()))
         born = int(when[event]) + int(rng.integers(0, 3))

@@ -19,7 +19,7 @@ from .keys import MOVED
 Socket = bpy.types.NodeSocket
 
 
-class _Graph:
+class Graph:
     """Shader nodes as expressions: sockets and numbers in, sockets out."""
 
     def __init__(self, tree: bpy.types.NodeTree) -> None:
@@ -100,7 +100,7 @@ def plate_material(
     material.use_nodes = True
     tree = material.node_tree
     tree.nodes.clear()
-    g = _Graph(tree)
+    g = Graph(tree)
 
     rest = g.attribute("rest", "Vector")
     rest_normal = g.attribute("rest_normal", "Vector")
