@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS needs (
     take TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL, lacking INTEGER NOT NULL, PRIMARY KEY (take, sha256)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS needs_lacking ON needs (take) WHERE lacking = 1;
 CREATE INDEX IF NOT EXISTS needs_by_hash ON needs (sha256);
 CREATE TABLE IF NOT EXISTS held (
     take TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (take, name)
@@ -161,7 +162,7 @@ class JobStore:
         if not takes:
             return []
         self._execute("UPDATE needs SET lacking = 0 WHERE sha256 = ?", (sha256,))
-        return [t for t in takes if self.require(t).state == UPLOADING and not self.lacking(t)]
+        return [t for t in takes if self.require(t).state == UPLOADING and not self._lacks_any(t)]
 
     def made(self, take: str) -> Dict[str, str]:
         """Files of the take that need not be made again, {name: sha256}: those in events, and those the client holds."""
@@ -201,6 +202,9 @@ class JobStore:
         query = "SELECT n, kind, fields, sha256, size FROM events WHERE take = ? AND n > ?" + (" AND kind = ?" if kind else "")
         rows = self._db.execute(query + " ORDER BY n LIMIT ?", (take, after, *([kind] if kind else []), most))
         return [StoredEvent(n, kind, msgpack.unpackb(fields), sha, size) for n, kind, fields, sha, size in rows]
+
+    def _lacks_any(self, take: str) -> bool:
+        return bool(self._db.execute("SELECT EXISTS (SELECT 1 FROM needs WHERE take = ? AND lacking = 1)", (take,)).fetchone()[0])
 
     # --- within ----------------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Following:
         self.pieces: List[Buffer] = []
         self.got = 0
         self.lacking: Dict[str, int] = {}
+        self.lacking_bytes = 0
         self.total = 0
 
     def arrive(self, event: Any, n: int = 0, cost: int = 0) -> None:
@@ -322,12 +323,13 @@ class Link(threading.Thread):
         hashes = split_hashes(message.parts[0])
         sizes = {f.sha256: f.size for f in request.all_files()}
         following.lacking = {sha: sizes[sha] for sha in hashes if sha in sizes}
-        following.total = max(following.total, sum(following.lacking.values()))
+        following.lacking_bytes = sum(following.lacking.values())
+        following.total = max(following.total, following.lacking_bytes)
         self._uploads.add(following.job, following.lacking, message.body["partial"])
         self._tell_upload(following)
 
     def _tell_upload(self, following: Following) -> None:
-        following.arrive(Progress("uploading", following.total - sum(following.lacking.values()), following.total))
+        following.arrive(Progress("uploading", following.total - following.lacking_bytes, following.total))
 
     def _upload_news(self, message: Message) -> None:
         body = message.body
@@ -338,7 +340,9 @@ class Link(threading.Thread):
         else:
             self._uploads.stored(body["sha256"])
             for following in self._takes.values():
-                if following.lacking.pop(body["sha256"], None) is not None:
+                size = following.lacking.pop(body["sha256"], None)
+                if size is not None:
+                    following.lacking_bytes -= size
                     self._tell_upload(following)
                     if not following.lacking:
                         following.job.state = "queued"

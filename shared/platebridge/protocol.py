@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import zmq
 
 from .errors import ProtocolError, VersionError

@@ -11,7 +11,7 @@ from dataclasses import replace
 import msgpack
 import pytest
 import zmq
-from house import Shot, new_take, until
+from house import Raw, Shot, new_take, tcp_endpoint, until
 from platebridge import protocol
 from platebridge.client import Client
 from platebridge.connection import read_connection
@@ -45,41 +45,6 @@ def serves_on_with_flat_memory(besieged, tmp_path):
             client.run(shot.request(), shot.open_file, writer, origin=besieged.origin(), patience=20)
         assert verify_take(writer.path) == []
     assert besieged.memory() - before < 64 * MB
-
-
-def tcp_endpoint(house) -> str:
-    return next(e for e in read_connection(house.connection).endpoints if e.startswith("tcp:"))
-
-
-class Raw:
-    """A DEALER of our own making on the server. `curve`: with the right keys over TCP; else the Unix socket, plain."""
-
-    def __init__(self, house, curve: bool = False) -> None:
-        found = read_connection(house.connection)
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        self.socket.sndhwm = 100
-        if curve:
-            self.socket.curve_serverkey = found.server_key.encode()
-            self.socket.curve_publickey, self.socket.curve_secretkey = found.client_public.encode(), found.client_secret.encode()
-        self.socket.connect(tcp_endpoint(house) if curve else found.nearest())
-
-    def ask(self, message: Message) -> Message:
-        protocol.send(self.socket, message)
-        return self.hear()
-
-    def hear(self) -> Message:
-        assert self.socket.poll(10000), "the server says nothing"
-        return protocol.unpack(protocol.receive(self.socket))
-
-    def __enter__(self):
-        assert self.ask(Message("hello", {"client": "attacker"}, id=1)).type == "welcome"
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-        self.context.term()
 
 
 def plain_tcp(house) -> socket.socket:

@@ -2,14 +2,16 @@
 """A client and a server, both real: one way for a shot, no byte sent twice, no memory without a bound."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sqlite3
 import stat
 from dataclasses import replace
 
+import msgpack
 import pytest
-import zmq
-from house import House, Shot, folder_hashes, new_take, until
+from house import House, Raw, Shot, folder_hashes, new_take, until
 from platebridge import protocol
 from platebridge.client import Client
 from platebridge.connection import read_connection, remote_connection
@@ -236,7 +238,6 @@ def test_a_large_plate_goes_out_in_pieces(house, tmp_path):
 
 
 def test_asking_for_the_next_event_says_that_the_last_is_safe(house, shot, tmp_path):
-    import sqlite3
     take = new_take()
     with Client(house.connection) as client:
         job = client.upload_and_submit(shot.request(), shot.open_file, take, house.origin())
@@ -273,29 +274,32 @@ def test_a_job_asked_for_before_the_server_is_up_runs_when_it_is(houses, shot):
 
 
 def test_a_client_of_another_version_is_told_which_side_to_upgrade(house):
-    import msgpack
-    context = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.linger = 0
-    socket.connect(read_connection(house.connection).nearest())
-    socket.send(msgpack.packb({"v": protocol.VERSION + 1, "t": "hello", "id": 1, "b": {"client": "later"}}))
-    assert socket.poll(5000)
-    answer = protocol.unpack(protocol.receive(socket))
+    with Raw(house) as raw:
+        raw.socket.send(msgpack.packb({"v": protocol.VERSION + 1, "t": "hello", "id": 1, "b": {"client": "later"}}))
+        answer = raw.hear()
     assert answer.type == "error" and answer.body["error"]["code"] == "version" and "Upgrade" in answer.body["error"]["mend"]
-    socket.close()
-    context.term()
 
 
 def test_who_has_not_said_hello_is_not_served(house):
-    context = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.linger = 0
-    socket.connect(read_connection(house.connection).nearest())
-    protocol.send(socket, Message("jobs", id=1))
-    assert socket.poll(5000)
-    assert protocol.unpack(protocol.receive(socket)).body["error"]["code"] == "connection"
-    socket.close()
-    context.term()
+    raw = Raw(house)
+    assert raw.ask(Message("jobs", id=1)).body["error"]["code"] == "connection"
+    raw.__exit__()
+
+
+def test_a_server_says_which_files_it_lacks_and_how_much_it_has_of_them(house):
+    data = os.urandom(300)
+    digest = hashlib.sha256(data).hexdigest()
+    with Raw(house) as raw:
+        there = raw.ask(Message("have", {}, (protocol.join_hashes([digest]),), 5))
+        assert (protocol.split_hashes(there.parts[0]), there.body["partial"]) == ([digest], {})
+        protocol.send(raw.socket, Message("put", {"sha256": digest, "size": 300, "offset": 0}, (data[:100],)))
+        assert raw.hear() == Message("credit", {"bytes": 100})
+        assert raw.ask(Message("have", {}, (protocol.join_hashes([digest]),), 6)).body["partial"] == {digest: 100}
+        protocol.send(raw.socket, Message("put", {"sha256": digest, "size": 300, "offset": 250}, (data[250:],)))
+        assert raw.hear() == Message("resume", {"sha256": digest, "offset": 100}) and raw.hear().type == "credit"
+        protocol.send(raw.socket, Message("put", {"sha256": digest, "size": 300, "offset": 100}, (data[100:],)))
+        assert raw.hear() == Message("stored", {"sha256": digest}) and raw.hear().type == "credit"
+        assert bytes(raw.ask(Message("have", {}, (protocol.join_hashes([digest]),), 7)).parts[0]) == b""
 
 
 def test_a_stopped_server_leaves_no_connection_file_no_worker_and_no_socket(houses):
