@@ -257,6 +257,21 @@ def test_exr_strip_is_taken_as_it_is(scene, plan_of, write_exr, tmp_path):
     assert plan_of().sources["plate"].files == files
 
 
+def test_trimmed_strip_and_held_still_give_the_files_that_are_seen(scene, plan_of, write_exr, tmp_path):
+    files = [write_exr(tmp_path / "p" / ("p.%d.exr" % number), np.zeros((36, 64, 3)), "RGB") for number in range(10)]
+    strips = scene.sequence_editor_create().strips
+    strip = strips.new_image("Plate", str(files[0]), 1, 999)
+    for path in files[1:]:
+        strip.elements.append(path.name)
+    strip.frame_final_start = 1001
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Plate"
+    assert list(plan_of().sources["plate"].files.values()) == files[2:5]
+    still = strips.new_image("Still", str(files[7]), 2, 1001)
+    still.frame_final_end = 1004
+    scene.platebridge.plate_strip = "Still"
+    assert list(plan_of().sources["plate"].files.values()) == [files[7]] * 3
+
+
 def test_graded_strip_comes_through_the_sequencer(scene, plan_of, write_exr, read_exr, tmp_path):
     from blender_addon import capture
 

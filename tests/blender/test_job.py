@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import bpy
 import numpy as np
@@ -384,3 +385,52 @@ def test_fault_in_a_step_ends_in_a_message(begin, client, step_until, frame_file
     client.say(frame_file("comp", 1001, picture(1001)))
     step_until(job, lambda: job.finished)
     assert "ZeroDivisionError: oh" in job.sentence
+
+
+def test_timer_keeps_a_job_going_and_ends_with_it(begin, client, addon, step_until, frame_file, take_json, scene):
+    """What a window does: Blender calls the tick; here the test does, for timers never fire headless."""
+    from blender_addon import runner
+
+    job = begin()
+    runner.start(job)
+    assert bpy.app.timers.is_registered(runner._tick) and runner.current() is job
+    client.say(frame_file("comp", 1001, picture(1001)))
+    end = time.monotonic() + 30
+    while not held(scene):
+        assert runner._tick() == runner.INTERVAL and time.monotonic() < end
+        job.rest(0.02)
+    client.say(take_json(client.request, client.take_id), Done({}))
+    while runner._tick() is not None:
+        assert time.monotonic() < end
+        job.rest(0.02)
+    assert job.finished and runner.current() is None
+
+
+def test_disabling_the_extension_lets_go_of_the_take(begin, client, addon, step_until):
+    from blender_addon import runner
+
+    job = begin()
+    runner.start(job)
+    step_until(job, client.asked.is_set)
+    addon.unregister()
+    assert job.finished and client.closed.is_set() and not client.cancelled.is_set()
+    assert not bpy.app.timers.is_registered(runner._tick)
+    assert not any(thread.name == "platebridge courier" for thread in threading.enumerate())
+    addon.register()
+
+
+def test_one_job_at_a_time_renders_passes(scene, client, step_until):
+    from blender_addon import runner
+    from blender_addon import sources as planning
+    from blender_addon.job import Job
+
+    plan = planning.plan(scene, bpy.context.view_layer)
+    first, second = Job.capture(plan), Job.capture(plan)
+    runner.jobs[:] = [first, second]
+    first.step(0.0)
+    second.step(0.0)
+    assert first.captures and not second.captures
+    step_until(first, lambda: first.finished)
+    step_until(second, lambda: second.finished)
+    assert first.sentence.startswith("3 frames captured into") and second.sentence == "Every pass is there already"
+    assert scene.frame_current == 1
