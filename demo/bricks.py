@@ -39,9 +39,17 @@ def build(folder: Path, progress: Progress) -> Shot:
     progress("build house", 1, 1)
     count = LAST - FIRST + 1
     placements = bodies.simulate(
-        home.pieces, plan, frames=count, fps=SIMULATED_FPS, ground=0.14, shrink=0.008, progress=lambda done, total: progress("rigid bodies", done, total)
+        home.pieces,
+        plan,
+        frames=count,
+        fps=SIMULATED_FPS,
+        ground=0.14,
+        shrink=0.008,
+        progress=lambda done, total: progress("rigid bodies", done, total),
     )
-    shards, paths = debris.chips(home.pieces, plan.pairs, placements, count=350, fps=SIMULATED_FPS, ground=0.14, size=(0.06, 0.22), spread=1.6, seed=9)
+    shards, paths = debris.chips(
+        home.pieces, plan.pairs, placements, count=350, fps=SIMULATED_FPS, ground=0.14, size=(0.06, 0.22), spread=1.6, seed=9
+    )
     placements = np.concatenate([placements, paths], 1)
 
     scene = bpy.context.scene
@@ -51,9 +59,15 @@ def build(folder: Path, progress: Progress) -> Shot:
     scene.collection.children.link(collapse)
     materials = bricks_street.piece_materials()
     white = (1.0, 1.0, 1.0)
-    blocks = [meshes.visible_piece(f"{stuff} {i:03d}", piece, white, collapse, materials[stuff]) for i, (piece, stuff) in enumerate(zip(home.pieces, home.stuff))]
+    blocks = [
+        meshes.visible_piece(f"{stuff} {i:03d}", piece, white, collapse, materials[stuff])
+        for i, (piece, stuff) in enumerate(zip(home.pieces, home.stuff))
+    ]
     chip_stuff = [home.stuff[s.part] if home.stuff[s.part] != "glass" else "brick" for s in shards]
-    blocks += [meshes.visible_piece(f"chip {i:03d}", shard, white, collapse, materials[stuff]) for i, (shard, stuff) in enumerate(zip(shards, chip_stuff))]
+    blocks += [
+        meshes.visible_piece(f"chip {i:03d}", shard, white, collapse, materials[stuff])
+        for i, (shard, stuff) in enumerate(zip(shards, chip_stuff))
+    ]
     keys.bake(blocks, placements, range(FIRST, LAST + 1))
 
     setting = bpy.data.collections.new("street")

@@ -64,9 +64,23 @@ def house(seed: int = 11) -> House:
         parts.append((_box((*low, roof), (*high, roof + PARAPET)), "brick", STOREYS, count))
         lip = [(low[i] - 0.1, high[i] + 0.1) for i in (0, 1)]
         if low[0] == 0 and high[0] == WIDTH:  # the coping's corners belong to front and back
-            parts.append((_box((lip[0][0], lip[1][0], roof + PARAPET), (lip[0][1], lip[1][1], roof + PARAPET + 0.16)), "concrete", STOREYS, count // 2))
+            parts.append(
+                (
+                    _box((lip[0][0], lip[1][0], roof + PARAPET), (lip[0][1], lip[1][1], roof + PARAPET + 0.16)),
+                    "concrete",
+                    STOREYS,
+                    count // 2,
+                )
+            )
         else:
-            parts.append((_box((lip[0][0], low[1] + 0.1, roof + PARAPET), (lip[0][1], high[1] - 0.1, roof + PARAPET + 0.16)), "concrete", STOREYS, count // 2))
+            parts.append(
+                (
+                    _box((lip[0][0], low[1] + 0.1, roof + PARAPET), (lip[0][1], high[1] - 0.1, roof + PARAPET + 0.16)),
+                    "concrete",
+                    STOREYS,
+                    count // 2,
+                )
+            )
     pieces = fracture([_placed(solid) for solid, _, _, _ in parts], [count for _, _, _, count in parts], seed=seed, smallest=0.003)
     return House(pieces, [parts[p.part][1] for p in pieces], np.array([parts[p.part][2] for p in pieces]))
 
@@ -79,7 +93,9 @@ def _box(low, high, ends: tuple[int, int] = (SKIN, SKIN), side: int = SKIN) -> S
 
 def _placed(solid: Solid) -> Solid:
     along, into = axes()
-    return Solid([[tuple(float(v) for v in along * x + into * y + [PLACE[0], PLACE[1], z]) for x, y, z in face] for face in solid.faces], solid.tags)
+    return Solid(
+        [[tuple(float(v) for v in along * x + into * y + [PLACE[0], PLACE[1], z]) for x, y, z in face] for face in solid.faces], solid.tags
+    )
 
 
 def _wall(parts: list, storey: int, axis: str, start: float, end: float, across: float, floor: float, *, windows: int, fine: float) -> None:
@@ -90,7 +106,9 @@ def _wall(parts: list, storey: int, axis: str, start: float, end: float, across:
     sill = SILL if storey or axis == "y" else 0.45
     outer_low = across < 1.0
 
-    def add(a: float, b: float, low: float, high: float, count: float, stuff: str = "brick", inset: float = 0.0, thick: float = WALL) -> None:
+    def add(
+        a: float, b: float, low: float, high: float, count: float, stuff: str = "brick", inset: float = 0.0, thick: float = WALL
+    ) -> None:
         near = across + (inset if outer_low else WALL - inset - thick)
         corners = ((a, near, low), (b, near + thick, high)) if axis == "x" else ((near, a, low), (near + thick, b, high))
         solid = convex.box(*corners)

@@ -70,7 +70,14 @@ def _bricks(g: Graph, where, face, one: Colour, two: Colour, mortar: Colour):
     g.put(flat.inputs[1], split.outputs[2])
     bricks = g.node("ShaderNodeTexBrick")
     g.put(bricks.inputs["Vector"], flat.outputs[0])
-    for name, value in (("Scale", 1.0), ("Brick Width", 0.42), ("Row Height", 0.14), ("Mortar Size", 0.012), ("Mortar Smooth", 0.3), ("Bias", -0.1)):
+    for name, value in (
+        ("Scale", 1.0),
+        ("Brick Width", 0.42),
+        ("Row Height", 0.14),
+        ("Mortar Size", 0.012),
+        ("Mortar Smooth", 0.3),
+        ("Bias", -0.1),
+    ):
         g.put(bricks.inputs[name], value)
     for name, colour in (("Color1", one), ("Color2", two), ("Mortar", mortar)):
         g.put(bricks.inputs[name], (*colour, 1.0))
@@ -90,7 +97,11 @@ def _masonry() -> bpy.types.Material:
     patch = g.math("MULTIPLY", g.math("SUBTRACT", _noise(g, rest, 0.55, 5.0), 0.56), 16.0, clamp=True)
     wall = g.mix(g.math("MULTIPLY", patch, 0.85), wall, g.vector("SCALE", (0.62, 0.55, 0.43), scale=weather))
     inside = g.vector("SCALE", (0.55, 0.52, 0.43), scale=weather)
-    rubble = g.mix(g.math("MULTIPLY", g.math("SUBTRACT", _noise(g, rest, 4.5), 0.42), 6.0, clamp=True), (0.26, 0.10, 0.06, 1.0), (0.46, 0.39, 0.31, 1.0))
+    rubble = g.mix(
+        g.math("MULTIPLY", g.math("SUBTRACT", _noise(g, rest, 4.5), 0.42), 6.0, clamp=True),
+        (0.26, 0.10, 0.06, 1.0),
+        (0.46, 0.39, 0.31, 1.0),
+    )
     rubble = g.vector("SCALE", rubble, scale=_around(g, 0.85, fine, 0.5))
     cut = g.mix(g.math("GREATER_THAN", kind, 1.5), rubble, inside)
     g.put(shader.inputs["Base Color"], g.mix(g.math("GREATER_THAN", kind, 0.5), wall, cut))
@@ -100,7 +111,11 @@ def _masonry() -> bpy.types.Material:
 def _concrete(name: str, colour: Colour) -> bpy.types.Material:
     material, g, shader = _surface(name)
     rest, kind = g.attribute("rest", "Vector"), g.attribute("kind", "Fac")
-    stains = g.math("MULTIPLY", _around(g, 1.0, _noise(g, rest, 7.0), 0.3), _around(g, 1.0, _noise(g, g.vector("MULTIPLY", rest, (1, 1, 0.2)), 1.3), 0.4))
+    stains = g.math(
+        "MULTIPLY",
+        _around(g, 1.0, _noise(g, rest, 7.0), 0.3),
+        _around(g, 1.0, _noise(g, g.vector("MULTIPLY", rest, (1, 1, 0.2)), 1.3), 0.4),
+    )
     broken = g.vector("SCALE", (0.40, 0.37, 0.33), scale=_around(g, 1.0, _noise(g, rest, 14.0), 0.6))
     skin = g.vector("SCALE", tuple(colour), scale=stains)
     g.put(shader.inputs["Base Color"], g.mix(g.math("COMPARE", kind, 1.0), skin, broken))
@@ -114,9 +129,15 @@ def _glass() -> bpy.types.Material:
     split, cell = g.node("ShaderNodeSeparateXYZ"), g.node("ShaderNodeTexWhiteNoise")
     g.put(split.inputs[0], rest)
     g.put(cell.inputs["Vector"], g.vector("FLOOR", g.vector("MULTIPLY", rest, (0.41, 0.41, 0.303))))
-    bars = g.math("LESS_THAN", g.math("ABSOLUTE", g.math("SUBTRACT", g.math("FRACT", g.math("MULTIPLY", split.outputs[2], 1.0 / 1.1)), 0.5)), 0.04)
+    bars = g.math(
+        "LESS_THAN", g.math("ABSOLUTE", g.math("SUBTRACT", g.math("FRACT", g.math("MULTIPLY", split.outputs[2], 1.0 / 1.1)), 0.5)), 0.04
+    )
     curtain = g.math("GREATER_THAN", cell.outputs["Value"], 0.62)
-    behind = g.mix(curtain, (0.014, 0.016, 0.018, 1.0), g.vector("SCALE", (0.20, 0.17, 0.13), scale=_around(g, 1.0, _noise(g, g.vector("MULTIPLY", rest, (9, 9, 0.3)), 1.5), 0.7)))
+    behind = g.mix(
+        curtain,
+        (0.014, 0.016, 0.018, 1.0),
+        g.vector("SCALE", (0.20, 0.17, 0.13), scale=_around(g, 1.0, _noise(g, g.vector("MULTIPLY", rest, (9, 9, 0.3)), 1.5), 0.7)),
+    )
     g.put(shader.inputs["Base Color"], g.mix(bars, behind, (0.50, 0.48, 0.43, 1.0)))
     g.put(shader.inputs["Roughness"], 0.1)
     shader.inputs["Specular IOR Level"].default_value = 0.6
@@ -142,8 +163,14 @@ def _facade(name: str, wall: Colour, pitch: float = 3.1, storey: float = 3.3) ->
     window = g.math("MULTIPLY", upright, g.math("MULTIPLY", field(run, pitch, 0.5, 0.19), field(split.outputs[2], storey, 0.55, 0.26)))
     frame = g.math("MULTIPLY", upright, g.math("MULTIPLY", field(run, pitch, 0.5, 0.23), field(split.outputs[2], storey, 0.55, 0.30)))
     band = g.math("MULTIPLY", upright, field(split.outputs[2], storey, 0.02, 0.05))
-    stain = g.math("MULTIPLY", _around(g, 1.0, _noise(g, g.vector("MULTIPLY", where, (1, 1, 0.3)), 0.6), 0.4), _around(g, 1.0, _noise(g, where, 5.0), 0.2))
-    colour = g.mix(g.math("MAXIMUM", frame, band), g.vector("SCALE", tuple(wall), scale=stain), g.vector("SCALE", (0.62, 0.58, 0.52), scale=stain))
+    stain = g.math(
+        "MULTIPLY",
+        _around(g, 1.0, _noise(g, g.vector("MULTIPLY", where, (1, 1, 0.3)), 0.6), 0.4),
+        _around(g, 1.0, _noise(g, where, 5.0), 0.2),
+    )
+    colour = g.mix(
+        g.math("MAXIMUM", frame, band), g.vector("SCALE", tuple(wall), scale=stain), g.vector("SCALE", (0.62, 0.58, 0.52), scale=stain)
+    )
     g.put(shader.inputs["Base Color"], g.mix(window, colour, (0.03, 0.035, 0.04, 1.0)))
     g.put(shader.inputs["Roughness"], g.math("SUBTRACT", 0.85, g.math("MULTIPLY", window, 0.7)))
     return material
@@ -173,7 +200,14 @@ def _block(name: str, low, high, material: bpy.types.Material, collection: bpy.t
     return block
 
 
-def _tube(name: str, path: Sequence[Sequence[float]], radii: Sequence[float], material: bpy.types.Material, collection: bpy.types.Collection, sides: int = 12) -> bpy.types.Object:
+def _tube(
+    name: str,
+    path: Sequence[Sequence[float]],
+    radii: Sequence[float],
+    material: bpy.types.Material,
+    collection: bpy.types.Collection,
+    sides: int = 12,
+) -> bpy.types.Object:
     """A round bar along points, with a radius at each."""
     path = [Vector(p) for p in path]
     points, faces = [], []
@@ -183,7 +217,9 @@ def _tube(name: str, path: Sequence[Sequence[float]], radii: Sequence[float], ma
         v = way.cross(u)
         points += [p + radius * (math.cos(a) * u + math.sin(a) * v) for a in np.linspace(0, 2 * math.pi, sides, endpoint=False)]
     for i in range(len(path) - 1):
-        faces += [(i * sides + k, i * sides + (k + 1) % sides, (i + 1) * sides + (k + 1) % sides, (i + 1) * sides + k) for k in range(sides)]
+        faces += [
+            (i * sides + k, i * sides + (k + 1) % sides, (i + 1) * sides + (k + 1) % sides, (i + 1) * sides + k) for k in range(sides)
+        ]
     faces += [tuple(range(sides))[::-1], tuple(range((len(path) - 1) * sides, len(path) * sides))]
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(points, [], faces)
@@ -228,7 +264,15 @@ def street(collection: bpy.types.Collection) -> None:
     for x in (-4.5, 3.2, 10.5):
         lot(f"drain {x}", x, x + 0.55, -3.2, -2.8, 0.012, iron)
     lot("side street", -10.5, -2.2, -2.6, 60, 0.145, asphalt)
-    ochre, grey, red, white = (_facade(n, c) for n, c in (("ochre", (0.52, 0.36, 0.19)), ("grey", (0.36, 0.35, 0.34)), ("dull red", (0.30, 0.13, 0.09)), ("white", (0.66, 0.62, 0.55))))
+    ochre, grey, red, white = (
+        _facade(n, c)
+        for n, c in (
+            ("ochre", (0.52, 0.36, 0.19)),
+            ("grey", (0.36, 0.35, 0.34)),
+            ("dull red", (0.30, 0.13, 0.09)),
+            ("white", (0.66, 0.62, 0.55)),
+        )
+    )
     neighbour("right neighbour", 12.9, 26, 0.4, 11, 9.6, ochre)
     neighbour("right far", 26.2, 44, -0.2, 12, 13.6, grey)
     neighbour("right end", 44.5, 70, 0.5, 14, 10.5, white)
@@ -251,7 +295,14 @@ def lamp_post(collection: bpy.types.Collection, at: tuple[float, float] = (-6.5,
     """The post in front that dust must pass behind. `at`: in the house's own axes."""
     x, y = (np.array(PLACE) + at[0] * axes()[0][:2] + at[1] * axes()[1][:2]).tolist()
     iron = _plain("painted iron", (0.055, 0.07, 0.065), 0.45, 9.0, 0.3)
-    _tube("lamp post", [(x, y, 0), (x, y, 0.25), (x, y, 0.3), (x, y, 1.1), (x, y, 1.2), (x, y, 5.2)], [0.2, 0.2, 0.15, 0.13, 0.095, 0.065], iron, collection, 16)
+    _tube(
+        "lamp post",
+        [(x, y, 0), (x, y, 0.25), (x, y, 0.3), (x, y, 1.1), (x, y, 1.2), (x, y, 5.2)],
+        [0.2, 0.2, 0.15, 0.13, 0.095, 0.065],
+        iron,
+        collection,
+        16,
+    )
     bend = [(x + 0.9 * (1 - math.cos(a)), y, 5.2 + 0.55 * math.sin(a)) for a in np.linspace(0, math.pi / 2, 9)]
     _tube("lamp arm", [*bend, (x + 1.35, y, 5.72)], [0.055] * 10, iron, collection)
     _block("lamp head", (x + 1.25, y - 0.13, 5.62), (x + 1.95, y + 0.13, 5.78), iron, collection)
@@ -287,7 +338,9 @@ def light(scene: bpy.types.Scene) -> None:
     plane = g.vector("SCALE", way, scale=g.math("DIVIDE", 1.0, g.math("ADD", up, 0.12)))
     veil = g.math("MULTIPLY", g.math("SUBTRACT", _noise(g, g.vector("MULTIPLY", plane, (0.6, 1.6, 0.0)), 1.1, 6.0), 0.47), 3.6, clamp=True)
     veil = g.math("MULTIPLY", veil, g.math("MULTIPLY", up, 5.0, clamp=True))
-    sky = g.mix(g.math("MULTIPLY", veil, 0.6), glow, g.vector("SCALE", (0.95, 0.83, 0.72), scale=g.math("ADD", 0.7, g.math("MULTIPLY", near, 0.8))))
+    sky = g.mix(
+        g.math("MULTIPLY", veil, 0.6), glow, g.vector("SCALE", (0.95, 0.83, 0.72), scale=g.math("ADD", 0.7, g.math("MULTIPLY", near, 0.8)))
+    )
     background, out = g.node("ShaderNodeBackground"), g.node("ShaderNodeOutputWorld")
     g.put(background.inputs["Color"], sky)
     world.node_tree.links.new(background.outputs[0], out.inputs["Surface"])

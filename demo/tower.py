@@ -48,7 +48,9 @@ def build(folder: Path, progress: Progress, *, frames: list[int] | None = None) 
 
     plan = direct(tower)
     count = LAST - FIRST + 1
-    placements = bodies.simulate(tower.pieces, plan, frames=count * STRIDE, progress=lambda done, total: progress("rigid bodies", done, total))
+    placements = bodies.simulate(
+        tower.pieces, plan, frames=count * STRIDE, progress=lambda done, total: progress("rigid bodies", done, total)
+    )
     shards, paths = debris.chips(tower.pieces, plan.pairs, placements, count=450, seed=7)
     placements = np.concatenate([placements, paths], 1)[::STRIDE]
 
@@ -125,8 +127,14 @@ def assemble(tower: Tower, shards: list[Piece], picture: Picture, placements: np
     collection = bpy.data.collections.new("collapse")
     scene.collection.children.link(collection)
     tints = _tints(tower, picture)
-    blocks = [meshes.visible_piece(f"piece {i:03d} {name}", piece, tints[name], collection, material) for i, (piece, name) in enumerate(zip(tower.pieces, tower.storey))]
-    blocks += [meshes.visible_piece(f"chip {i:03d}", shard, tints[tower.storey[shard.part]], collection, material) for i, shard in enumerate(shards)]
+    blocks = [
+        meshes.visible_piece(f"piece {i:03d} {name}", piece, tints[name], collection, material)
+        for i, (piece, name) in enumerate(zip(tower.pieces, tower.storey))
+    ]
+    blocks += [
+        meshes.visible_piece(f"chip {i:03d}", shard, tints[tower.storey[shard.part]], collection, material)
+        for i, shard in enumerate(shards)
+    ]
     shot_frames = list(range(FIRST, FIRST + len(placements)))
     keys.bake(blocks, placements, shot_frames)
     return scene

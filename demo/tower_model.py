@@ -34,6 +34,7 @@ _MARKS = {
 # storeys from the top: name, section (corner radius, height above the eye) counter-clockwise, tags of its edges,
 # pieces for a side that the camera sees, and for one that it does not
 _S, _I = SKIN, INNER
+# fmt: off
 _RINGS = [
     ("roof a", [(3.6, 12.2), (4.2, 12.6), (1.5, 14.9), (1.0, 14.9)], [_I, _S, _I, _I], 2, 1),
     ("roof b", [(6.3, 10.5), (6.9, 11.0), (4.2, 12.6), (3.6, 12.2)], [_I, _S, _I, _I], 4, 1),
@@ -54,6 +55,7 @@ _RINGS = [
     ("core 3", [(8.2, -11.4), (8.9, -11.4), (8.9, -3.3), (8.2, -3.3)], [_I] * 4, 2, 1),
     ("core 4", [(8.6, -22.5), (9.4, -22.5), (9.4, -11.8), (8.6, -11.8)], [_I] * 4, 2, 1),
 ]
+# fmt: on
 # floors: name, corner radius, bottom, top (above the eye), pieces
 _FLOORS = [
     ("floor 1", 9.2, 3.45, 3.9, 10),
@@ -64,7 +66,12 @@ _FLOORS = [
     ("attic", 6.1, 9.3, 10.4, 5),
 ]
 # ridges that turn up at the corners of the eaves: inner radius and height, outer radius and height, top at the tip
-_HORNS = [(9.0, 10.0, 12.4, 8.65, 10.0), (10.5, 4.3, 13.2, 2.85, 3.8), (12.6, -4.75, 15.4, -5.35, -4.4), (14.5, -12.95, 17.9, -13.25, -12.6)]
+_HORNS = [
+    (9.0, 10.0, 12.4, 8.65, 10.0),
+    (10.5, 4.3, 13.2, 2.85, 3.8),
+    (12.6, -4.75, 15.4, -5.35, -4.4),
+    (14.5, -12.95, 17.9, -13.25, -12.6),
+]
 # the finial: corner radius, bottom, top
 _FINIAL = [(1.55, 14.9, 16.3), (1.25, 16.3, 18.1)]
 
@@ -143,12 +150,18 @@ def _horn(tower: Tower, corner: int, inner: float, start: float, outer: float, l
     a = tower.turn + corner * math.pi / 4
     along, aside = (math.cos(a), math.sin(a)), (-math.sin(a) * 0.35, math.cos(a) * 0.35)
     profile = [(inner, start), (outer, low), (outer, high)]
-    ends = [[(tower.axis[0] + r * along[0] + k * aside[0], tower.axis[1] + r * along[1] + k * aside[1], z + EYE) for r, z in profile] for k in (1, -1)]
+    ends = [
+        [(tower.axis[0] + r * along[0] + k * aside[0], tower.axis[1] + r * along[1] + k * aside[1], z + EYE) for r, z in profile]
+        for k in (1, -1)
+    ]
     return convex.prism(ends[0], ends[1], OUTLINE, (OUTLINE, OUTLINE))
 
 
 def _drum(tower: Tower, radius: float, low: float, high: float, tag: int) -> Solid:
-    outline = [(tower.axis[0] + radius * math.cos(tower.turn + k * math.pi / 4), tower.axis[1] + radius * math.sin(tower.turn + k * math.pi / 4)) for k in range(8)]
+    outline = [
+        (tower.axis[0] + radius * math.cos(tower.turn + k * math.pi / 4), tower.axis[1] + radius * math.sin(tower.turn + k * math.pi / 4))
+        for k in range(8)
+    ]
     return convex.prism([(x, y, low + EYE) for x, y in outline], [(x, y, high + EYE) for x, y in outline], tag, (tag, tag))
 
 

@@ -43,7 +43,7 @@ class Plan:
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"The plan's {name} has shape {getattr(self, name).shape}, but {count} pieces need {shape}.")
-        if len(self.pairs) and not (0 <= self.pairs.min() and self.pairs.max() < count):
+        if len(self.pairs) and not (self.pairs.min() >= 0 and self.pairs.max() < count):
             raise ValueError(f"The plan glues a piece that is not there: indices must be 0 to {count - 1}.")
         for name in ("velocity", "spin", "strength"):
             if not np.isfinite(getattr(self, name)).all():

@@ -47,14 +47,17 @@ class Camera:
     def unproject(self, pixels: np.ndarray, depth: np.ndarray | float) -> np.ndarray:
         """Pixels (n, 2) at `depth` metres along the axis -> world points (n, 3)."""
         pixels = np.asarray(pixels, float)
-        local = np.stack(
-            [
-                (pixels[:, 0] - self.width / 2) / self.focal_px,
-                (self.height / 2 - pixels[:, 1]) / self.focal_px,
-                -np.ones(len(pixels)),
-            ],
-            1,
-        ) * np.broadcast_to(np.asarray(depth, float), (len(pixels),))[:, None]
+        local = (
+            np.stack(
+                [
+                    (pixels[:, 0] - self.width / 2) / self.focal_px,
+                    (self.height / 2 - pixels[:, 1]) / self.focal_px,
+                    -np.ones(len(pixels)),
+                ],
+                1,
+            )
+            * np.broadcast_to(np.asarray(depth, float), (len(pixels),))[:, None]
+        )
         return local @ self.rotation.T + self.position
 
 

@@ -16,7 +16,9 @@ def membrane_fill(picture: np.ndarray, hole: np.ndarray, *, sweeps: int = 60) ->
     Laplace's equation, from coarse to fine, so that a few sweeps a level are enough. Values outside the hole are kept.
     """
     if hole.shape != picture.shape[:2]:
-        raise ValueError(f"The hole is {hole.shape[1]}x{hole.shape[0]} but the picture is {picture.shape[1]}x{picture.shape[0]}: they must be the same size.")
+        raise ValueError(
+            f"The hole is {hole.shape[1]}x{hole.shape[0]} but the picture {picture.shape[1]}x{picture.shape[0]}: they must be of one size."
+        )
     if hole.all():
         raise ValueError("The hole covers the whole picture, so there is nothing to fill it from.")
     result = np.array(picture, float)

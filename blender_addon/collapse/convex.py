@@ -142,7 +142,9 @@ def _ordered(rim: list[Point], normal: Point) -> list[Point]:
     return sorted(unique, key=angle)
 
 
-def prism(bottom: Sequence[Point], top: Sequence[Point], side_tags: Sequence[int] | int = SKIN, end_tags: tuple[int, int] = (SKIN, SKIN)) -> Solid:
+def prism(
+    bottom: Sequence[Point], top: Sequence[Point], side_tags: Sequence[int] | int = SKIN, end_tags: tuple[int, int] = (SKIN, SKIN)
+) -> Solid:
     """A solid between two convex polygons of as many corners, both counter-clockwise seen from `top` towards `bottom`.
 
     Side i runs from corner i to corner i + 1. The sides must be plane (a prism, a frustum, a mitred beam).
@@ -162,7 +164,9 @@ def box(low: Point, high: Point, tag: int = SKIN) -> Solid:
     return prism([(x, y, z0) for x, y in ground], [(x, y, z1) for x, y in ground], tag, (tag, tag))
 
 
-def ring(section: Sequence[tuple[float, float]], tags: Sequence[int], centre: tuple[float, float], turn: float, sides: int = 8) -> list[Solid]:
+def ring(
+    section: Sequence[tuple[float, float]], tags: Sequence[int], centre: tuple[float, float], turn: float, sides: int = 8
+) -> list[Solid]:
     """A ring of mitred beams around an upright axis: storey walls, eaves, ledges of a tower with `sides` equal sides.
 
     `section`: a convex polygon of (radius of the corners, height), counter-clockwise with the radius to the right and the

@@ -58,7 +58,17 @@ def chips(
         shard = _shard(rng, pieces[parent].centre, size)
         shards.append(Piece(shard, int(parent), shard.volume(), shard.centroid()))
         born = int(when[event]) + int(rng.integers(0, 3))
-        paths[:, number] = _path(rng, shards[-1].centre, pieces[parent].centre, placements[:, parent], placements[:, other], min(born, frames - 2), fps, ground, spread)
+        paths[:, number] = _path(
+            rng,
+            shards[-1].centre,
+            pieces[parent].centre,
+            placements[:, parent],
+            placements[:, other],
+            min(born, frames - 2),
+            fps,
+            ground,
+            spread,
+        )
     return shards, paths
 
 

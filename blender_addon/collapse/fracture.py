@@ -94,7 +94,7 @@ def cell(part: Solid, seeds: np.ndarray, index: int) -> Solid | None:
 
 def _plane(face: list[Point]) -> np.ndarray:
     """(4,): outward unit normal by Newell's sum, and offset."""
-    p = np.array(face)
+    p = np.array(face, float)
     normal = np.cross(p, np.roll(p, -1, 0)).sum(0)
     normal /= np.linalg.norm(normal)
     return np.append(normal, normal @ p.mean(0))

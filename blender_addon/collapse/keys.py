@@ -65,16 +65,20 @@ def quaternions(matrices: np.ndarray) -> np.ndarray:
     return q
 
 
-def bake(objects: Sequence[bpy.types.Object], placements: np.ndarray, frames: Sequence[int], *, still: float = 1e-5, far: float = 1.2) -> np.ndarray:
+def bake(
+    objects: Sequence[bpy.types.Object], placements: np.ndarray, frames: Sequence[int], *, still: float = 1e-5, far: float = 1.2
+) -> np.ndarray:
     """Key every object at `frames` to placements (len(frames), n, 4, 4); linear between frames.
 
     A piece within `still` metres of its first placement is put exactly there, and has `moved` 0: what has not moved must
-    render as if nothing had ever been simulated. It counts as far (`moved` 2) at `far` metres or 15 degrees. Returns for each piece the index of its first moved frame
-    (len(frames) where it never moves).
+    render as if nothing had ever been simulated. It counts as far (`moved` 2) at `far` metres or 15 degrees. Returns for
+    each piece the index of its first moved frame (len(frames) where it never moves).
     """
     count = len(frames)
     if placements.shape != (count, len(objects), 4, 4):
-        raise ValueError(f"{len(objects)} objects over {count} frames need placements of shape {(count, len(objects), 4, 4)}, not {placements.shape}.")
+        raise ValueError(
+            f"{len(objects)} objects over {count} frames need placements of shape {(count, len(objects), 4, 4)}, not {placements.shape}."
+        )
     first_moved = np.full(len(objects), count)
     for n, block in enumerate(objects):
         track = placements[:, n]

@@ -24,7 +24,9 @@ def piece_mesh(name: str, solid: Solid, centre: Sequence[float], scale: float = 
     return mesh
 
 
-def visible_piece(name: str, piece: Piece, tint: Sequence[float], collection: bpy.types.Collection, material: bpy.types.Material) -> bpy.types.Object:
+def visible_piece(
+    name: str, piece: Piece, tint: Sequence[float], collection: bpy.types.Collection, material: bpy.types.Material
+) -> bpy.types.Object:
     """The full-size object of a piece, at rest, linked to `collection`. `tint`: scene-linear RGB."""
     points, faces, tags = piece.solid.indexed()
     mesh = piece_mesh(name, piece.solid, piece.centre)

@@ -91,7 +91,8 @@ def plate_material(
 ) -> bpy.types.Material:
     """The material of all pieces of one building.
 
-    plate: the untouched plate (RGB), alpha 1 where the building's inside may show, some pixels in from its outline. own: the building's colours pushed past its edges, alpha its coverage at rest.
+    plate: the untouched plate (RGB); its alpha is 1 where the building's inside may show, some pixels in from its outline.
+    own: the building's colours pushed past its edges, alpha its coverage at rest.
     sun: from the building towards the light. broken: dark, middle and light scene-linear colours of broken faces.
     bricks: mortar and two bricks, for the sides that the plate never showed.
     Pieces carry what `meshes.visible_piece` writes, and the `moved` property that `keys.bake` keys.
@@ -169,7 +170,9 @@ def plate_material(
     chance = g.node("ShaderNodeObjectInfo").outputs["Random"]
     stain = g.node("ShaderNodeValToRGB")
     g.put(stain.inputs["Fac"], chance)
-    for stop, place, colour in zip(_spread(stain.color_ramp, 4), (0.0, 0.3, 0.65, 1.0), ((0.75, 0.5, 0.4), (1.25, 1.15, 1.0), (0.9, 0.75, 0.62), (1.5, 1.4, 1.25))):
+    for stop, place, colour in zip(
+        _spread(stain.color_ramp, 4), (0.0, 0.3, 0.65, 1.0), ((0.75, 0.5, 0.4), (1.25, 1.15, 1.0), (0.9, 0.75, 0.62), (1.5, 1.4, 1.25))
+    ):
         stop.position, stop.color = place, (*colour, 1.0)
     ground = g.vector("MULTIPLY", ground, stain.outputs["Color"])
     rough = g.mix(0.25, ground, g.vector("SCALE", tint, scale=g.math("MULTIPLY", grain.outputs[0], 1.5)))
@@ -181,7 +184,9 @@ def plate_material(
     seen = g.math("DIVIDE", g.math("SUBTRACT", facing, 0.2), 0.1, clamp=True)
     free = g.math("MULTIPLY", far, g.math("GREATER_THAN", kind, -0.5))
     trimmed = g.math("MAXIMUM", smooth.outputs["Alpha"], g.math("MULTIPLY", free, g.math("SUBTRACT", 1.0, seen)))
-    outside = g.math("ADD", g.math("MULTIPLY", g.math("SUBTRACT", 1.0, moved), exact_own.outputs["Alpha"]), g.math("MULTIPLY", moved, trimmed))
+    outside = g.math(
+        "ADD", g.math("MULTIPLY", g.math("SUBTRACT", 1.0, moved), exact_own.outputs["Alpha"]), g.math("MULTIPLY", moved, trimmed)
+    )
     within = g.math("MAXIMUM", exact.outputs["Alpha"], far)
     broken_open = g.math("GREATER_THAN", kind, 0.5)
     colour = g.mix(broken_open, skin, raw)

@@ -93,7 +93,15 @@ def test_touching_faces_are_found_with_their_area():
 
 def test_nothing_moves_before_its_release_then_everything_falls_and_nothing_flies_off():
     pieces = wall()
-    lifted = [Piece(convex.Solid([[(x, y, z + 2) for x, y, z in f] for f in p.solid.faces], p.solid.tags), 0, p.volume, (*p.centre[:2], p.centre[2] + 2)) for p in pieces]
+    lifted = [
+        Piece(
+            convex.Solid([[(x, y, z + 2) for x, y, z in f] for f in p.solid.faces], p.solid.tags),
+            0,
+            p.volume,
+            (*p.centre[:2], p.centre[2] + 2),
+        )
+        for p in pieces
+    ]
     placements = bodies.simulate(lifted, let_go(lifted, 6), frames=30)
     at_rest = np.tile(np.eye(4), (len(lifted), 1, 1))
     at_rest[:, :3, 3] = [p.centre for p in lifted]
