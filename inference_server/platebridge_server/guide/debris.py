@@ -74,7 +74,7 @@ class Debris:
             _power_law(random, grit, 0.15 * GRIT_SIZE * settings.debris_size, GRIT_SIZE * settings.debris_size),
         ])
         self.is_grit = np.arange(n) >= chunks
-        self.trail = np.where(np.arange(n) < min(FINGERS, chunks), event.height * random.uniform(0.006, 0.016, n), 0.0)
+        self.trail = np.where(np.arange(n) < min(FINGERS, chunks), event.height * random.uniform(0.010, 0.024, n), 0.0)
         frames = np.arange(first, last + 1)
         self.born = random.choice(frames, n, p=self._likelihood(frames)) if n else np.zeros(0, np.int64)
         self.position, self.velocity = np.zeros((n, 3)), np.zeros((n, 3))
@@ -123,13 +123,13 @@ class Debris:
         a, b, c, d = self.throw[starts].T
         angle = self.angle[starts]
         aside = np.stack([np.cos(angle), np.sin(angle), np.zeros(len(starts))], axis=1)
-        push = out * (0.08 + 0.5 * a**2)[:, None] + aside * (0.16 * b)[:, None]
-        push[:, 2] += -0.05 + 0.42 * c**2
+        push = out * (0.12 + 0.8 * a**2)[:, None] + aside * (0.45 * b**2)[:, None]
+        push[:, 2] += -0.05 + 0.65 * c**2
         # A chunk behind the wall that is seen would be hidden: let loose at the surface, a little before it.
-        push[:, 1] = np.where(push[:, 1] > 0, -0.5 * push[:, 1], push[:, 1])
+        push[:, 1] = np.where(push[:, 1] > 0, -0.7 * push[:, 1], push[:, 1])
         self.position[starts] = place + found.velocity[at] * (self.frame_seconds * (d - 1.0))[:, None]
         self.position[starts, 1] -= self.size[starts]
-        self.velocity[starts] = 0.7 * found.velocity[at] + push * event.fall_speed * self.settings.speed**0.5
+        self.velocity[starts] = 0.7 * found.velocity[at] + push * (1.5 * event.fall_speed * self.settings.speed**0.5)
         self.age[starts] = 0.0
 
     def _fly(self) -> None:

@@ -107,11 +107,16 @@ class Survey:
         high[1] += event.thickness
         seconds = frames_left * frame_seconds
         age = seconds / event.second
-        run = min(1.5, 0.14 + 0.5 * (age * max(settings.speed, 0.3)) ** 0.8 * max(settings.spread, 0.3) ** 0.3)
-        reach = event.height * np.array([run, run, min(1.5, 0.10 + 0.16 * age * (1 + 0.5 * settings.spread) + 0.12 * max(settings.rise, 0.0) * age**2)])
+        # Measured on collapses of 2 and 36 m: the dust runs out a good half of its height, then stands and thins.
+        run = 0.12 + 0.65 * (1 - math.exp(-1.5 * age)) * max(settings.speed, 0.25) ** 0.5 * max(settings.spread, 0.5) ** 0.25
+        climb = 0.12 + 0.15 * (1 - math.exp(-age)) * max(settings.spread, 0.5) + 0.15 * max(settings.rise, 0.0) * min(age, 2.0) ** 2
+        reach = event.height * np.array([run, run, min(1.5, climb)])
+        nearest = low[1]
         low, high = low - reach, high + reach
         drift = direction(settings.wind_direction) * min(settings.wind * seconds * 0.8, 3.0 * event.height)
         low, high = np.minimum(low, low + drift), np.maximum(high, high + drift)
+        if nearest > 0:  # dust that reaches the lens is a grey picture: it ends well before the camera
+            low[1] = max(low[1], 0.3 * nearest)
         low[2] = event.ground
         high[2] = max(high[2], event.ground + 0.5 * event.height)
         size = np.minimum(high - low, 12.0 * event.height)

@@ -21,7 +21,7 @@ LOOK_PIXELS = 150_000
 #: Two depths of one surface may differ by this part, between frames and between neighbouring pixels.
 SAME_DEPTH = 0.02
 #: Noise of vectors in pixels, and of depth as a part of itself: smaller motions are rest.
-VECTOR_NOISE, DEPTH_NOISE = 0.08, 0.0015
+VECTOR_NOISE, DEPTH_NOISE = 0.1, 0.001
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,15 @@ def _from_vectors(now, before, x, y, depth, points, seconds):
         known = inside & masked & (np.abs(was_depth - still_depth) < FASTEST * seconds + SAME_DEPTH * still_depth)
         # Depth a little off is the noise of its file; a half float alone gives metres per second at 24 frames a second.
         noise = DEPTH_NOISE * still_depth
-        # At an edge, or on a surface seen edge on, the neighbours' depths say nothing about one another.
-        known &= ~((near.min(0) < still_depth) & (near.max(0) > still_depth))
+        # At an edge, or on a surface seen edge on, the neighbours' depths say little about one another.
+        here, _ = _around(now.depth, x + 0.5, y + 0.5)
+        noise = np.maximum(noise, np.maximum(np.ptp(near, axis=0), np.ptp(here, axis=0)))
         change = np.where(known, was_depth - still_depth, 0.0)
-    change = np.sign(change) * np.maximum(np.abs(change) - noise, 0.0)
-    was = before.camera.unproject_at(was_x, was_y, still_depth + change)
-    velocity = (points - was) / seconds
     shift = np.hypot(was_x - still_x, was_y - still_y)
-    rest = (shift < VECTOR_NOISE) & (change == 0) | ~good | (still_depth <= 0)
-    velocity[rest] = 0.0
+    # inf less inf is NaN, beside the sky: no measure either.
+    rest = ((shift < VECTOR_NOISE) & ~(np.abs(change) >= noise)) | ~good | (still_depth <= 0)
+    was = before.camera.unproject_at(was_x, was_y, still_depth + change)
+    velocity = np.where(rest[:, None], 0.0, (points - was) / seconds)
     with np.errstate(invalid="ignore"):
         covered = (near < still_depth * (1 - SAME_DEPTH)).any(0)
     fresh = good & inside & ~masked & ~covered & (still_depth > 0)
@@ -241,7 +241,7 @@ def _sinking(points, were, fresh, bare, pixel, seconds, up):
         if len(mine) < 8 or len(theirs) < 8 or fresh[strip == k].sum() + bare[strip_were == k].sum() < 3:
             continue
         drop = np.quantile(theirs, 0.97) - np.quantile(mine, 0.97)
-        speed[k] = max(0.0, drop - 1.5 * pixel) / seconds
+        speed[k] = drop / seconds if drop > pixel else 0.0
     return np.minimum(speed, FASTEST)[strip]
 
 

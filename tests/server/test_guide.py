@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guide of a whole shot: empty until something moves, led by its dials, the same every time."""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from falling_tower import FIRST, FallingTower
+from platebridge.errors import Cancelled
+from platebridge_server.guide import domain, guide
+from platebridge_server.guide.guide import Guide
+
+LAST = FIRST + 15
+
+
+def simulated(folder, shot=None, size=(27, 48), **dials):
+    shot = shot or FallingTower(**dials)
+    made = Guide(shot, shot.request.guide, 24.0, size, folder)
+    made.simulate()
+    return made
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The guide as it is with the dials as they are."""
+    return simulated(tmp_path_factory.mktemp("plain"))
+
+
+def same(a, b):
+    """Whether two frames are equal bit for bit."""
+    pictures = all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("sun", "ambient", "alpha", "depth"))
+    pieces = (a.chunks.arrays() if a.chunks else {}), (b.chunks.arrays() if b.chunks else {})
+    return pictures and pieces[0].keys() == pieces[1].keys() and all(np.array_equal(pieces[0][k], pieces[1][k]) for k in pieces[0])
+
+
+def test_before_the_collapse_there_is_exactly_nothing_then_dust(plain):
+    assert [plain.empty(FIRST + k) for k in range(4)] == [True] * 4
+    assert plain.frame(FIRST + 3).alpha.max() == 0
+    assert not plain.empty(FIRST + 8)
+
+
+def test_it_starts_thin_and_grows(plain):
+    covered = [float(plain.frame(f).alpha.mean()) for f in range(FIRST + 4, LAST + 1)]
+    assert covered[0] < 0.1 * covered[-1]
+    assert np.all(np.diff(covered) > -1e-3)
+    assert plain.frame(LAST).alpha.max() > 0.9  # nearly opaque near the source
+
+
+def test_dust_lies_where_the_tower_is(plain):
+    shot = plain.shot
+    alpha = plain.frame(LAST).alpha
+    x, y, _ = shot.camera.at(LAST).resized(plain.size).project(np.array([0.0, 0, 4]))
+    rows, columns = np.indices(alpha.shape)
+    assert (alpha * columns).sum() / alpha.sum() == pytest.approx(x, abs=5)
+    assert (alpha * rows).sum() / alpha.sum() == pytest.approx(y, abs=5)
+
+
+def test_passes_are_premultiplied_and_depth_is_where_there_is_dust(plain):
+    seen = plain.frame(LAST)
+    assert np.all(seen.sun <= seen.alpha + 1e-5) and np.all(seen.ambient <= seen.alpha + 1e-5)
+    assert np.all(np.isfinite(seen.depth[seen.alpha > 1e-3])) and np.all(np.isinf(seen.depth[seen.alpha == 0]))
+    assert np.median(seen.depth[seen.alpha > 0.5]) == pytest.approx(60, abs=15)
+    assert np.linalg.norm(seen.light_view) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_box_of_the_picture_holds_all_dust(plain):
+    left, top, right, bottom = plain.bbox
+    h, w = plain.size
+    for frame in plain.frames:
+        rows, columns = np.nonzero(plain.frame(frame).alpha)
+        if len(rows):
+            assert rows.min() >= top * h and rows.max() + 1 <= bottom * h
+            assert columns.min() >= left * w and columns.max() + 1 <= right * w
+
+
+def test_the_same_request_gives_the_same_bits(plain, tmp_path):
+    again = simulated(tmp_path)
+    assert all(same(plain.frame(f), again.frame(f)) for f in plain.frames)
+
+
+def test_another_composition_is_another_cloud(plain, tmp_path):
+    assert not same(plain.frame(LAST), simulated(tmp_path, composition=1).frame(LAST))
+
+
+def test_an_interrupted_run_is_taken_up_and_ends_equal(plain, tmp_path):
+    shot = FallingTower()
+    asked = []
+    with pytest.raises(Cancelled):
+        Guide(shot, shot.request.guide, 24.0, (27, 48), tmp_path).simulate(cancelled=lambda: asked.append(1) or len(asked) > 26)
+    came = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("frame.*")}
+    assert 0 < len(came) < 16
+    whole = simulated(tmp_path)
+    assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in came.items() if not plain.empty(int(name.split(".")[1])))
+    assert all(same(plain.frame(f), whole.frame(f)) for f in plain.frames)
+
+
+def test_a_guide_that_is_there_is_not_made_again(plain, monkeypatch):
+    monkeypatch.setattr(guide.solver.Smoke, "step", None)
+    taken = Guide(FallingTower(), plain.settings, 24.0, plain.size, plain._store.folder)
+    seen = []
+    taken.simulate(lambda done, total: seen.append((done, total)))
+    assert same(taken.frame(LAST), plain.frame(LAST)) and seen[-1][0] == seen[-1][1]
+
+
+def test_what_another_request_left_is_not_taken(plain, tmp_path):
+    simulated(tmp_path, amount=0.0)
+    assert same(simulated(tmp_path).frame(LAST), plain.frame(LAST))
+
+
+def test_light_and_colour_dials_need_no_new_simulation(plain, monkeypatch):
+    monkeypatch.setattr(guide.solver.Smoke, "step", None)
+    shot = FallingTower(tint=(0.1, 0.2, 0.3), light=2.0, ambient=0.5)
+    relit = Guide(shot, shot.request.guide, 24.0, plain.size, plain._store.folder)
+    relit.simulate()
+    assert same(relit.frame(LAST), plain.frame(LAST))
+
+
+# --- dials -------------------------------------------------------------------------------------------------------------------
+
+
+def cover(made, frame=LAST):
+    return float(made.frame(frame).alpha.mean())
+
+
+def centre(made, frame=LAST):
+    """Centre of the dust in level space: right, away, up."""
+    density, facts = made._cloud(frame)
+    d = density.numpy()
+    z, y, x = (np.indices(d.shape) + 0.5) * facts["cell"] + np.array(facts["origin"])[::-1].reshape(3, 1, 1, 1)
+    return np.array([(d * a).sum() / d.sum() for a in (x, y, z)])
+
+
+def width(made, frame=LAST):
+    """Root mean square distance of the dust from its centre, sideways."""
+    density, facts = made._cloud(frame)
+    d = density.numpy().sum((0, 1))
+    x = (np.arange(len(d)) + 0.5) * facts["cell"]
+    return float(np.sqrt((d * (x - (d * x).sum() / d.sum()) ** 2).sum() / d.sum()))
+
+
+def test_amount_nothing_is_exactly_nothing(tmp_path):
+    made = simulated(tmp_path, amount=0.0)
+    assert made.bbox is None and all(made.empty(f) for f in made.frames)
+
+
+def test_amount_covers_more(plain, tmp_path):
+    less, more = (cover(simulated(tmp_path / str(a), amount=a)) for a in (0.3, 3.0))
+    assert less < 0.9 * cover(plain) and cover(plain) < 0.9 * more
+
+
+def test_density_is_thicker_but_the_same_cloud(plain, tmp_path):
+    thin, thick = (simulated(tmp_path / str(d), density=d) for d in (0.2, 4.0))
+    assert cover(thin) < cover(plain) < cover(thick)
+    assert np.allclose(centre(thin), centre(thick))
+
+
+def test_speed_throws_it_wider(plain, tmp_path):
+    assert width(simulated(tmp_path / "slow", speed=0.3)) < width(plain) < width(simulated(tmp_path / "fast", speed=2.5))
+
+
+def test_spread_swells_it(plain, tmp_path):
+    assert cover(simulated(tmp_path / "tight", spread=0.2)) < cover(plain) < cover(simulated(tmp_path / "wide", spread=3.0))
+
+
+def test_rise_lifts_and_below_nothing_hugs_the_ground(plain, tmp_path):
+    low, high = centre(simulated(tmp_path / "low", rise=-2.0))[2], centre(simulated(tmp_path / "high", rise=4.0))[2]
+    assert low < centre(plain)[2] < high
+
+
+@pytest.mark.parametrize(("towards", "axis", "sign"), [(90, 0, 1), (-90, 0, -1), (0, 1, 1), (180, 1, -1)])
+def test_wind_carries_the_dust_where_it_blows(plain, tmp_path, towards, axis, sign):
+    blown = centre(simulated(tmp_path, wind=12.0, wind_direction=towards)) - centre(plain)
+    assert sign * blown[axis] > 1.0
+
+
+def test_turbulence_breaks_the_cloud_up(tmp_path):
+    def swirl(turbulence):
+        made = simulated(tmp_path / str(turbulence), turbulence=turbulence, detail=56, frames=16)
+        density, facts = made._cloud(LAST)
+        bumps = sum(float(density.diff(n=2, dim=d).abs().sum()) for d in (0, 1, 2))
+        return bumps / float(density.sum())
+
+    assert swirl(3.0) > 1.05 * swirl(0.0)
+
+
+def test_nothing_before_the_start_frame(tmp_path):
+    made = simulated(tmp_path, start_frame=FIRST + 10)
+    assert all(made.empty(f) for f in range(FIRST, FIRST + 10)) and not made.empty(LAST)
+
+
+def test_more_detail_is_the_same_amount_of_dust(plain, tmp_path):
+    assert cover(simulated(tmp_path, detail=56)) == pytest.approx(cover(plain), rel=0.25)
+
+
+def test_the_sun_lights_the_side_it_stands_at(tmp_path):
+    def lit(azimuth):
+        seen = simulated(tmp_path / str(azimuth), sun_azimuth=azimuth, sun_elevation=20).frame(LAST)
+        ratio = seen.sun.sum(0) / np.maximum(seen.alpha.sum(0), 1e-3)
+        there = np.nonzero(seen.alpha.sum(0) > 1)[0]
+        half = len(there) // 2
+        return ratio[there[half:]].mean() - ratio[there[:half]].mean()
+
+    assert lit(90) > 0.05 and lit(-90) < -0.05
+
+
+# --- where it is -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_moving_camera_sees_the_cloud_fixed_in_the_world(tmp_path):
+    moving, still = simulated(tmp_path / "m", FallingTower(travel=0.8)), simulated(tmp_path / "s", FallingTower(travel=0.0))
+
+    def middle(made):
+        level = np.linalg.inv(made.level)
+        return level[:3, :3] @ centre(made) + level[:3, 3]
+
+    assert middle(moving) == pytest.approx(middle(still), abs=1.5)
+    for frame in (FIRST + 9, LAST):  # its picture lies where that point is seen
+        level = np.linalg.inv(moving.level)
+        x, _, _ = moving.shot.camera.at(frame).resized(moving.size).project(level[:3, :3] @ centre(moving, frame) + level[:3, 3])
+        alpha = moving.frame(frame).alpha
+        assert (alpha.sum(0) * (np.arange(alpha.shape[1]) + 0.5)).sum() / alpha.sum() == pytest.approx(x, abs=2.5)
+
+
+def test_another_camera_sees_the_same_cloud(plain):
+    camera = plain.shot.camera.at(LAST)
+    whole = plain.through(LAST, camera.resized(plain.size))
+    assert np.array_equal(whole.alpha, plain.frame(LAST).alpha)
+    window = plain.through(LAST, camera.resized(plain.size, (0.25, 0.25, 0.75, 0.75)))
+    assert window.alpha[::2, ::2].mean() == pytest.approx(plain.frame(LAST).alpha[7:21, 12:36].mean(), rel=0.15)
+
+
+def test_a_world_far_from_its_origin_gives_the_same_cloud(plain, tmp_path):
+    shot = FallingTower()
+    far = np.eye(4)
+    far[:3, 3] = 4e5, -3e6, 200
+    camera = shot.request.camera
+    frames = tuple(dataclasses.replace(f, camera_to_world=tuple(map(tuple, far @ np.array(f.camera_to_world)))) for f in camera.frames)
+    depth, mask, vectors = ({f: read(f) for f in shot.request.frames} for read in (shot.depth, shot.mask, shot.vectors))
+    shot.camera = type(shot.camera).from_request(dataclasses.replace(camera, frames=frames), shot.request.frames, 96, 54)
+    shot.depth, shot.mask, shot.vectors = depth.get, mask.get, vectors.get
+    assert cover(simulated(tmp_path, shot)) == pytest.approx(cover(plain), rel=0.02)
+
+
+def test_up_may_be_any_axis(plain, tmp_path):
+    shot = FallingTower()
+    turn = np.eye(4)
+    turn[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]  # z up becomes y up
+    camera = shot.request.camera
+    frames = tuple(dataclasses.replace(f, camera_to_world=tuple(map(tuple, turn @ np.array(f.camera_to_world)))) for f in camera.frames)
+    depth, mask, vectors = ({f: read(f) for f in shot.request.frames} for read in (shot.depth, shot.mask, shot.vectors))
+    shot.camera = type(shot.camera).from_request(dataclasses.replace(camera, frames=frames, up=(0, 1, 0)), shot.request.frames, 96, 54)
+    shot.depth, shot.mask, shot.vectors = depth.get, mask.get, vectors.get
+    assert cover(simulated(tmp_path, shot)) == pytest.approx(cover(plain), rel=0.02)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e4])
+def test_no_range_of_depth_takes_unbounded_memory(factor):
+    survey, random = domain.Survey(), np.random.default_rng(0)
+    for frame in range(5):
+        points = random.normal(0, 1, (200, 3)) * [factor * 1e3, factor, factor] + [0, 50, 0]
+        points[0] = 1e9
+        survey.moved.append(np.stack([np.quantile(points, 0.01, axis=0), np.quantile(points, 0.99, axis=0)]))
+        survey.bases.append(-factor)
+        survey.widths.append(factor)
+    shot = FallingTower(detail=192)
+    box = survey.box(survey.event(), shot.request.guide, 2000, 1 / 24)
+    assert np.prod(box.shape) <= 1.2 * domain.MOST_CELLS and min(box.shape) >= domain.FEWEST
+
+
+def test_a_shot_in_which_nothing_moves_has_no_dust(tmp_path):
+    made = simulated(tmp_path, FallingTower(begin=None, frames=6))
+    assert made.bbox is None and all(made.empty(f) for f in made.frames)
+
+
+def test_one_frame_is_a_shot_too(tmp_path):
+    made = simulated(tmp_path, FallingTower(frames=1))
+    assert made.empty(FIRST)
+
+
+def test_its_shadow_falls_on_the_street_away_from_the_sun(tmp_path):
+    made = simulated(tmp_path, shadow=0.5, sun_azimuth=90, sun_elevation=25, density=3.0)
+    depth = made.shot.depth(LAST)
+    shadow = made.shadow(LAST, depth)
+    assert shadow.shape == depth.shape and 0.2 < shadow.max() <= 0.5 and not shadow[~np.isfinite(depth)].any()
+    assert shadow[:, :48].sum() > 1.5 * shadow[:, 48:].sum()
+    assert made.shadow(FIRST, depth) is None
+
+
+def test_the_shadow_dial_at_nothing_leaves_the_plate_alone(plain):
+    assert plain.shadow(LAST, plain.shot.depth(LAST)) is None
