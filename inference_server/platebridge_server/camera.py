@@ -89,7 +89,12 @@ class Pinhole:
         h, w = self.size
         sx, sy = size[1] / ((right - left) * w), size[0] / ((bottom - top) * h)
         return Pinhole(
-            self.camera_to_world, self.fx * sx, self.fy * sy, (self.cx - left * w) * sx, (self.cy - top * h) * sy, (int(size[0]), int(size[1])),
+            self.camera_to_world,
+            self.fx * sx,
+            self.fy * sy,
+            (self.cx - left * w) * sx,
+            (self.cy - top * h) * sy,
+            (int(size[0]), int(size[1])),
         )
 
     def moved(self, transform: np.ndarray) -> Pinhole:
@@ -140,8 +145,10 @@ def _upright(matrix: np.ndarray, frame: int) -> np.ndarray:
     lengths = np.linalg.norm(turn, axis=0)
     if lengths.min() < 1e-9 or np.linalg.det(turn / np.maximum(lengths, 1e-9)) < 1e-3:
         raise InputError(
-            "the camera's matrix mirrors space or flattens it.", "Export camera_to_world with x right, y up, looking along -z.",
-            input="camera", frame=frame,
+            "the camera's matrix mirrors space or flattens it.",
+            "Export camera_to_world with x right, y up, looking along -z.",
+            input="camera",
+            frame=frame,
         )
     left, _, right = np.linalg.svd(turn / lengths)
     out = np.eye(4)

@@ -23,7 +23,9 @@ LEAST_ALPHA = 1.0 / 1024
 _AT_ONCE = 200_000
 
 
-def assemble(sun, ambient, alpha, seen: GuideFrame, colours: DustLight, plate_depth, debris: Optional[Layer] = None) -> tuple[np.ndarray, np.ndarray]:
+def assemble(
+    sun, ambient, alpha, seen: GuideFrame, colours: DustLight, plate_depth, debris: Optional[Layer] = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied scene-linear colour and depth: rgba (h, w, 4) float32, unclamped; z (h, w) float32 metres, inf where alpha is 0.
 
     sun, ambient, alpha: (h, w), the model's passes, not held out. seen: the guide through the same window, at any size.

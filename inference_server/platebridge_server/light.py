@@ -8,8 +8,9 @@ The measure is a white, matt surface. In full sun under the whole sky it has a r
 surfaces (the 92nd percentile of luminance of all that isn't sky) to reflect 0.4 of what falls on them, so W is 2.5 times
 theirs. The sky's part S of W is the sky's own radiance where it is seen (a matt surface under an even sky has the sky's
 radiance), else what the dark surfaces show (the 20th percentile, at a quarter's reflectance), in either case at least
-0.12 W and at most 0.45 W. The sun's part is the rest. Their hues are those of the bright and of the sky or dark pixels, half way to grey, for a
-plate's surfaces have colours of their own. So everything is proportional to the plate: twice the exposure, twice the dust.
+0.12 W and at most 0.38 W. The sun's part is the rest. Their hues are those of the bright and of the sky or dark pixels,
+0.6 of the way to grey, for a plate's surfaces have colours of their own. So everything is proportional to the plate:
+twice the exposure, twice the dust.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 
 Answers what `shot.Shot` answers, from rays and boxes, so that depth, mask, vectors and every velocity are known exactly.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -40,7 +41,11 @@ class FallingTower:
         )
         self.camera = CameraPath.from_request(self.request.camera, span, size[1], size[0])
         random = np.random.default_rng(3)
-        self.blocks = [(np.array([(i - 1) * 6.0, 0.0, 2.5 + 5 * k]), random.uniform(0, 2), random.uniform(0.6, 1.2)) for k in range(5) for i in range(3)]
+        self.blocks = [
+            (np.array([(i - 1) * 6.0, 0.0, 2.5 + 5 * k]), random.uniform(0, 2), random.uniform(0.6, 1.2))
+            for k in range(5)
+            for i in range(3)
+        ]
         self.half = np.array([2.95, 3.0, 2.45])
         self._held = {}
 
@@ -65,7 +70,9 @@ class FallingTower:
             depth = np.where(depth < 400, depth, np.inf)
             number = np.full(self.size, -1)
             still = [((0, 30, 5), (60, 1, 5)), ((4, -35, 6), (0.6, 0.6, 6))]
-            boxes = [(np.array(c, float), np.array(h, float), -1) for c, h in still] + [(c, self.half, i) for i, c in enumerate(self.placed(frame))]
+            boxes = [(np.array(c, float), np.array(h, float), -1) for c, h in still] + [
+                (c, self.half, i) for i, c in enumerate(self.placed(frame))
+            ]
             for middle, half, which in boxes:
                 a, b = (middle - half - eye) / rays, (middle + half - eye) / rays
                 enter, leave = np.minimum(a, b).max(-1), np.maximum(a, b).min(-1)

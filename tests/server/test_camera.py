@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pinhole camera: pixels to points and back."""
+
 from __future__ import annotations
 
 import dataclasses

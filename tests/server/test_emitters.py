@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What moves under the mask, how fast, and how much dust it throws out."""
+
 from __future__ import annotations
 
 import numpy as np

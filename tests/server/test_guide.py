@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guide of a whole shot: empty until something moves, led by its dials, the same every time."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -177,7 +178,7 @@ def test_wind_carries_the_dust_where_it_blows(plain, tmp_path, towards, axis, si
 def test_turbulence_breaks_the_cloud_up(tmp_path):
     def swirl(turbulence):
         made = simulated(tmp_path / str(turbulence), turbulence=turbulence, detail=56, frames=16)
-        density, facts = made._cloud(LAST)
+        density, _ = made._cloud(LAST)
         bumps = sum(float(density.diff(n=2, dim=d).abs().sum()) for d in (0, 1, 2))
         return bumps / float(density.sum())
 
@@ -257,7 +258,7 @@ def test_up_may_be_any_axis(plain, tmp_path):
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 1e4])
 def test_no_range_of_depth_takes_unbounded_memory(factor):
     survey, random = domain.Survey(), np.random.default_rng(0)
-    for frame in range(5):
+    for _ in range(5):
         points = random.normal(0, 1, (200, 3)) * [factor * 1e3, factor, factor] + [0, 50, 0]
         points[0] = 1e9
         survey.moved.append(np.stack([np.quantile(points, 0.01, axis=0), np.quantile(points, 0.99, axis=0)]))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dust sits in the plate's own exposure."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -59,7 +60,9 @@ def test_without_a_sky_the_dark_surfaces_tell():
     assert 0 < got.sky[1] < got.sun[1]
 
 
-@pytest.mark.parametrize("plate", [np.zeros((8, 8, 3), np.float32), np.full((8, 8, 3), np.nan, np.float32), np.full((8, 8, 3), -1, np.float32)])
+@pytest.mark.parametrize(
+    "plate", [np.zeros((8, 8, 3), np.float32), np.full((8, 8, 3), np.nan, np.float32), np.full((8, 8, 3), -1, np.float32)]
+)
 def test_a_plate_without_light_gives_none(plate):
     got = light.estimate([(plate, np.full((8, 8), np.inf))])
     assert got.sun == got.sky == (0.0, 0.0, 0.0)

@@ -67,7 +67,9 @@ def bounds(chunks: Chunks, camera: Pinhole, shutter_seconds: float) -> Optional[
     return (float(left), float(top), float(right), float(bottom)) if right > left and bottom > top else None
 
 
-def draw(chunks: Chunks, camera: Pinhole, plate_depth: np.ndarray, light_view: np.ndarray, up_view: np.ndarray, shutter_seconds: float) -> Optional[Layer]:
+def draw(
+    chunks: Chunks, camera: Pinhole, plate_depth: np.ndarray, light_view: np.ndarray, up_view: np.ndarray, shutter_seconds: float
+) -> Optional[Layer]:
     """Draw what can be seen, or None. plate_depth: (h, w) of camera.size, inf is sky. Nothing is drawn where the plate is nearer.
 
     light_view, up_view: (3,) unit vectors towards the sun and against gravity, in the camera's axes.
@@ -88,7 +90,15 @@ def draw(chunks: Chunks, camera: Pinhole, plate_depth: np.ndarray, light_view: n
     out = _spots(x[:, spots], y[:, spots], depth[spots], across[spots], shade[spots], plate, shape, light_view)
     stones = np.nonzero(seen & (across >= SPOT))[0]
     for k in stones[np.argsort(-depth[stones], kind="stable")]:
-        _paint(out, _Stone(int(chunks.number[k]), turn @ _rotation(chunks.turn[k]), across[k], light_view, up_view), x[:, k], y[:, k], depth[k], shade[k], plate)
+        _paint(
+            out,
+            _Stone(int(chunks.number[k]), turn @ _rotation(chunks.turn[k]), across[k], light_view, up_view),
+            x[:, k],
+            y[:, k],
+            depth[k],
+            shade[k],
+            plate,
+        )
     sun, ambient, alpha, z = out
     if not alpha.any():
         return None
@@ -133,8 +143,11 @@ def _spots(x, y, depth, across, shade, plate, shape, light_view):
 
 
 _GOLD = (1 + 5**0.5) / 2
-_CORNERS = np.array([(a, b, 0) for a in (-1, 1) for b in (-_GOLD, _GOLD)] + [(0, a, b) for a in (-1, 1) for b in (-_GOLD, _GOLD)]
-                    + [(b, 0, a) for a in (-1, 1) for b in (-_GOLD, _GOLD)]) / np.hypot(1, _GOLD)
+_CORNERS = np.array(
+    [(a, b, 0) for a in (-1, 1) for b in (-_GOLD, _GOLD)]
+    + [(0, a, b) for a in (-1, 1) for b in (-_GOLD, _GOLD)]
+    + [(b, 0, a) for a in (-1, 1) for b in (-_GOLD, _GOLD)]
+) / np.hypot(1, _GOLD)
 
 
 def _facets() -> np.ndarray:
@@ -142,7 +155,12 @@ def _facets() -> np.ndarray:
     edge = 2 / np.hypot(1, _GOLD) * 1.01
     near = np.linalg.norm(_CORNERS[:, None] - _CORNERS[None], axis=-1) < edge
     found = [(a, b, c) for a in range(12) for b in range(a) for c in range(b) if near[a, b] and near[b, c] and near[a, c]]
-    return np.array([(a, b, c) if np.dot(np.cross(_CORNERS[b] - _CORNERS[a], _CORNERS[c] - _CORNERS[a]), _CORNERS[a]) > 0 else (a, c, b) for a, b, c in found])
+    return np.array(
+        [
+            (a, b, c) if np.dot(np.cross(_CORNERS[b] - _CORNERS[a], _CORNERS[c] - _CORNERS[a]), _CORNERS[a]) > 0 else (a, c, b)
+            for a, b, c in found
+        ]
+    )
 
 
 _FACETS = _facets()

@@ -63,22 +63,29 @@ class Debris:
     moving: what moves at a frame, in level space, or None. first, last: frames between which something moves.
     """
 
-    def __init__(self, settings: GuideSettings, event: Event, frame_seconds: float, moving: Callable[[int], Optional[Moving]], first: int, last: int) -> None:
+    def __init__(
+        self, settings: GuideSettings, event: Event, frame_seconds: float, moving: Callable[[int], Optional[Moving]], first: int, last: int
+    ) -> None:
         self.settings, self.event, self.frame_seconds, self._moving = settings, event, frame_seconds, moving
         random = np.random.default_rng([settings.composition, 5])
         chunks = round(settings.debris * min(1.0, settings.amount))
         grit = min(GRIT_PER_CHUNK * chunks, MOST_GRIT)
         n = chunks + grit
-        self.size = np.concatenate([
-            np.sort(_power_law(random, chunks, 0.12 * settings.debris_size, settings.debris_size))[::-1],
-            _power_law(random, grit, 0.15 * GRIT_SIZE * settings.debris_size, GRIT_SIZE * settings.debris_size),
-        ])
+        self.size = np.concatenate(
+            [
+                np.sort(_power_law(random, chunks, 0.12 * settings.debris_size, settings.debris_size))[::-1],
+                _power_law(random, grit, 0.15 * GRIT_SIZE * settings.debris_size, GRIT_SIZE * settings.debris_size),
+            ]
+        )
         self.is_grit = np.arange(n) >= chunks
         self.trail = np.where(np.arange(n) < min(FINGERS, chunks), event.height * random.uniform(0.010, 0.024, n), 0.0)
         frames = np.arange(first, last + 1)
         self.born = random.choice(frames, n, p=self._likelihood(frames)) if n else np.zeros(0, np.int64)
         self.position, self.velocity = np.zeros((n, 3)), np.zeros((n, 3))
-        self.turn, self.spin = random.uniform(-3, 3, (n, 3)), random.normal(0, 1, (n, 3)) * (4.0 / np.sqrt(np.maximum(self.size, 0.02)))[:, None]
+        self.turn, self.spin = (
+            random.uniform(-3, 3, (n, 3)),
+            random.normal(0, 1, (n, 3)) * (4.0 / np.sqrt(np.maximum(self.size, 0.02)))[:, None],
+        )
         self.age = np.full(n, -1.0)  # not born
         self.throw = random.random((n, 4))
         self.angle = random.uniform(0, 2 * np.pi, n)

@@ -78,7 +78,15 @@ class Burst:
         columns = [torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(smoke.device) for a in vars(self).values()]
         position, velocity, volume, density, weight, swell = columns
         return solver.splat_sources(
-            position, volume / smoke.cell**3, velocity, smoke.shape, smoke.cell, smoke.origin, density=density, weight=weight, divergence=swell
+            position,
+            volume / smoke.cell**3,
+            velocity,
+            smoke.shape,
+            smoke.cell,
+            smoke.origin,
+            density=density,
+            weight=weight,
+            divergence=swell,
         )
 
 
@@ -124,8 +132,11 @@ class Emitters:
         dials, n, rate = self.settings, len(position), 1.0 / self.event.second
         amount = dials.amount
         return Burst(
-            np.asarray(position, np.float32), np.asarray(velocity, np.float32), np.asarray(volume * amount**0.5, np.float32),
-            np.full(n, DENSITY * density * rate * amount**0.5, np.float32), np.full(n, WEIGHT * weight * rate, np.float32),
+            np.asarray(position, np.float32),
+            np.asarray(velocity, np.float32),
+            np.asarray(volume * amount**0.5, np.float32),
+            np.full(n, DENSITY * density * rate * amount**0.5, np.float32),
+            np.full(n, WEIGHT * weight * rate, np.float32),
             np.full(n, SWELL * swell * rate * dials.spread * amount**0.5, np.float32),
         )
 

@@ -75,10 +75,18 @@ def unpacked(arrays: dict[str, np.ndarray], size: tuple[int, int], light_view: n
 
     deep = chroma = None
     if "planes" in arrays:
-        fields = (torch.from_numpy(whole(name, fill)) for name, fill in (("cumulative_alpha", 0.0), ("cumulative_depth", 0.0), ("front", np.inf)))
+        fields = (
+            torch.from_numpy(whole(name, fill)) for name, fill in (("cumulative_alpha", 0.0), ("cumulative_depth", 0.0), ("front", np.inf))
+        )
         deep = volume.Deep(torch.from_numpy(arrays["planes"]), *fields)
     if "chroma" in arrays:
         chroma = np.ascontiguousarray(whole("chroma", 1.0).transpose(1, 2, 0))
     return GuideFrame(
-        whole("sun", 0.0), whole("ambient", 0.0), whole("alpha", 0.0), whole("depth", np.inf), light_view.astype(np.float32), deep, chroma=chroma
+        whole("sun", 0.0),
+        whole("ambient", 0.0),
+        whole("alpha", 0.0),
+        whole("depth", np.inf),
+        light_view.astype(np.float32),
+        deep,
+        chroma=chroma,
     )

@@ -100,7 +100,9 @@ class Guide:
 
     # --- the second way: the dust ------------------------------------------------------------------------------------------
 
-    def simulate(self, progress: Callable[[int, int], None] = lambda done, total: None, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def simulate(
+        self, progress: Callable[[int, int], None] = lambda done, total: None, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
         """Run through the shot once. progress(done, total) after each step; Cancelled is raised between two frames."""
         done, total = 0, 2 * len(self.frames)
 
@@ -118,7 +120,11 @@ class Guide:
         bounds = None
         for _, seen in self._simulated(survey):
             if seen is not None:
-                bounds = seen if bounds is None else (min(bounds[0], seen[0]), min(bounds[1], seen[1]), max(bounds[2], seen[2]), max(bounds[3], seen[3]))
+                bounds = (
+                    seen
+                    if bounds is None
+                    else (min(bounds[0], seen[0]), min(bounds[1], seen[1]), max(bounds[2], seen[2]), max(bounds[3], seen[3]))
+                )
             step()
         self._store.put("plan", None, {}, {"bbox": bounds, "first": survey.first})
 
@@ -138,7 +144,9 @@ class Guide:
                 debris = Debris(self.settings, event, self.frame_seconds, self._moving, survey.first, survey.last)
             chunks = debris.step(frame)
             found = self._moving(frame)
-            burst = joined([b for b in (emitters.emit(found, frame) if found else None, emitters.trail(*chunks.trails(), frame)) if b is not None])
+            burst = joined(
+                [b for b in (emitters.emit(found, frame) if found else None, emitters.trail(*chunks.trails(), frame)) if b is not None]
+            )
             self._advance(smoke, burst)
             yield frame, self._keep(frame, smoke, event, chunks)
 
@@ -146,7 +154,10 @@ class Guide:
         dials = self.settings
         plain = solver.SmokeSettings()
         settings = dataclasses.replace(
-            plain, buoyancy=plain.buoyancy * dials.rise / 0.3, confinement=plain.confinement * min(dials.turbulence, 1.6), forcing=plain.forcing * dials.turbulence
+            plain,
+            buoyancy=plain.buoyancy * dials.rise / 0.3,
+            confinement=plain.confinement * min(dials.turbulence, 1.6),
+            forcing=plain.forcing * dials.turbulence,
         ).for_domain(event.height, PACE)
         smoke = solver.Smoke(box.shape, box.cell, box.origin, self.device, settings, dials.composition)
         wind = torch.tensor(self._wind(), dtype=torch.float32, device=self.device)
@@ -182,8 +193,18 @@ class Guide:
     def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, camera: Pinhole) -> GuideFrame:
         lit = volume.light(density, cell, extinction, self.sun)
         passes = volume.march(
-            density, origin, cell, camera.camera_to_world, camera.focal_px, camera.principal_px, camera.size, extinction, self.sun,
-            steps=MARCH_STEPS, planes=PLANES, lit=lit,
+            density,
+            origin,
+            cell,
+            camera.camera_to_world,
+            camera.focal_px,
+            camera.principal_px,
+            camera.size,
+            extinction,
+            self.sun,
+            steps=MARCH_STEPS,
+            planes=PLANES,
+            lit=lit,
         )
         deep = volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep)))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
@@ -248,7 +269,9 @@ class Guide:
             there = np.isfinite(plate_depth[rows]) & (plate_depth[rows] > 0)
             y, x = np.nonzero(there)
             points = camera.unproject_at(x + 0.5, y + top + 0.5, plate_depth[rows][there])
-            through = volume.sun_transmittance(torch.from_numpy(points.astype(np.float32)).to(self.device), lit, facts["origin"], facts["cell"], towards)
+            through = volume.sun_transmittance(
+                torch.from_numpy(points.astype(np.float32)).to(self.device), lit, facts["origin"], facts["cell"], towards
+            )
             out[rows][there] = self.settings.shadow * (1.0 - through.cpu().numpy())
         return out if out.any() else None
 

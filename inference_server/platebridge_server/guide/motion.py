@@ -89,7 +89,12 @@ def look(depth: np.ndarray, mask: np.ndarray, vectors: Optional[np.ndarray], cam
     shift = first + 0.5 - 0.5 * step
     thin = depth[first::step, first::step]
     small = Pinhole(
-        camera.camera_to_world, camera.fx / step, camera.fy / step, (camera.cx - shift) / step, (camera.cy - shift) / step, thin.shape,
+        camera.camera_to_world,
+        camera.fx / step,
+        camera.fy / step,
+        (camera.cx - shift) / step,
+        (camera.cy - shift) / step,
+        thin.shape,
     )
     return Seen(thin, mask[first::step, first::step], None if vectors is None else vectors[first::step, first::step] / step, small)
 
@@ -203,8 +208,12 @@ def _from_depth(now, before, points, seconds, up):
         velocity = -up * _sinking(points, were, fresh, bare, now.camera.pixel_size(np.median(now.depth[now.solid])), seconds, up)[:, None]
     n = int(bare.sum())
     left = Moving(
-        were[bare], np.zeros((n, 3)), before.camera.pixel_size(gone_depth[bare]) ** 2 * before.mask[gone_y, gone_x][bare], np.ones(n),
-        np.zeros(n), np.zeros(n, bool),
+        were[bare],
+        np.zeros((n, 3)),
+        before.camera.pixel_size(gone_depth[bare]) ** 2 * before.mask[gone_y, gone_x][bare],
+        np.ones(n),
+        np.zeros(n),
+        np.zeros(n, bool),
     )
     return velocity, fresh.astype(np.float64), left
 

@@ -40,7 +40,9 @@ class OwnGuide:
         self._empty: dict[int, bool] = {}
         self._bbox: Optional[tuple[float, float, float, float]] = None
 
-    def simulate(self, progress: Callable[[int, int], None] = lambda done, total: None, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def simulate(
+        self, progress: Callable[[int, int], None] = lambda done, total: None, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
         """Look at every picture once: where it covers anything, and how bright it gets."""
         brightest = []
         for done, frame in enumerate(self.frames):
@@ -95,10 +97,16 @@ class OwnGuide:
             depth = near[rows[:, None], columns].astype(np.float32)
         strength = min(self.settings.amount, 1.0)
         seen = GuideFrame(
-            light * SUN_SHARE, light * (1 - SUN_SHARE), alpha, depth, (camera.moved(self.level).camera_to_world[:3, :3].T @ self.sun).astype(np.float32),
+            light * SUN_SHARE,
+            light * (1 - SUN_SHARE),
+            alpha,
+            depth,
+            (camera.moved(self.level).camera_to_world[:3, :3].T @ self.sun).astype(np.float32),
             chroma=np.ascontiguousarray(chroma.transpose(1, 2, 0)),
         )
-        return replace(seen, sun=seen.sun * strength, ambient=seen.ambient * strength, alpha=seen.alpha * strength) if strength < 1 else seen
+        return (
+            replace(seen, sun=seen.sun * strength, ambient=seen.ambient * strength, alpha=seen.alpha * strength) if strength < 1 else seen
+        )
 
     def debris(self, frame: int, camera: Pinhole, plate_depth: np.ndarray) -> None:
         """None: the artist's guide has no debris of ours."""
@@ -127,9 +135,13 @@ def _window(picture: np.ndarray, across: np.ndarray, down: np.ndarray, size: tup
     h, w = picture.shape[1:]
     rows_each, columns_each = h * (down[-1] - down[0]) / max(size[0] - 1, 1), w * (across[-1] - across[0]) / max(size[1] - 1, 1)
     shrink = max(1, int(min(rows_each, columns_each)))
+    within = across, down
     if shrink > 1:
         source = F.avg_pool2d(source, shrink, ceil_mode=True, count_include_pad=False)
         # The last cell of a ceiled pool is narrower; counted as whole it would stretch the picture by less than a cell.
         down, across = down * (h / (source.shape[2] * shrink)), across * (w / (source.shape[3] * shrink))
     grid = torch.from_numpy(np.stack(np.meshgrid(2 * across - 1, 2 * down - 1), -1).astype(np.float32))[None]
-    return F.grid_sample(source, grid, padding_mode="zeros", align_corners=False)[0].numpy()
+    # Up to its rim a picture is as dense as its last pixels; beyond there is nothing.
+    across, down = within
+    inside = ((down >= 0) & (down <= 1))[:, None] & ((across >= 0) & (across <= 1))
+    return F.grid_sample(source, grid, padding_mode="border", align_corners=False)[0].numpy() * inside

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The artist's own guide: any size, with or without depth, in the place of ours."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange
+from platebridge.request import GenerateRequest, GuideSettings, Inputs
+from platebridge_server.camera import CameraPath
+from platebridge_server.guide.own import OwnGuide
+
+
+def shot(pictures, size=(40, 60)):
+    """pictures: frame -> (rgba, depth or None)."""
+    span = FrameRange(1, max(pictures))
+    return SimpleNamespace(
+        request=GenerateRequest("own", span, Inputs()),
+        size=size,
+        camera=CameraPath.from_request(None, span, size[1], size[0]),
+        guide_image=lambda f: SimpleNamespace(rgba=pictures[f][0], depth=pictures[f][1]) if f in pictures else None,
+    )
+
+
+def cloud(h, w, colour=(0.8, 0.4, 0.2), alpha=0.5):
+    """Half of the picture, the right one, is covered."""
+    rgba = np.zeros((h, w, 4), np.float32)
+    rgba[:, w // 2 :] = (*(alpha * np.array(colour)), alpha)
+    return rgba
+
+
+def own(pictures, **dials):
+    made = OwnGuide(shot(pictures), GuideSettings(**dials), (20, 30))
+    made.simulate()
+    return made
+
+
+@pytest.mark.parametrize("size", [(20, 30), (40, 60), (400, 600), (7, 11), (33, 100)])
+def test_it_may_have_any_size(size):
+    seen = own({1: (cloud(*size), None)}).frame(1)
+    assert seen.alpha.shape == (20, 30)
+    assert np.allclose(seen.alpha[:, 22:27], 0.5, atol=1e-5) and np.allclose(seen.alpha[:, 2:8], 0, atol=1e-5)
+    assert seen.alpha.mean() == pytest.approx(0.25, abs=0.04)
+
+
+def test_resizing_keeps_premultiplied_light_and_no_dark_edge():
+    seen = own({1: (cloud(400, 600), None)}).frame(1)
+    there = seen.alpha > 0.01
+    light = (seen.sun + seen.ambient)[there] / seen.alpha[there]
+    assert np.allclose(light, light.max(), rtol=1e-3)
+
+
+def test_its_colour_is_kept_beside_its_luminance():
+    seen = own({1: (cloud(20, 30), None)}).frame(1)
+    assert np.allclose(seen.chroma[10, 20] / seen.chroma[10, 20, 1], np.array([0.8, 0.4, 0.2]) / 0.4, rtol=1e-4)
+    assert np.allclose(seen.chroma[10, 3], 1)
+
+
+def test_its_depth_is_never_averaged():
+    depth = np.where(np.indices((400, 600))[1] % 2 == 0, 10.0, 90.0).astype(np.float32)
+    seen = own({1: (cloud(400, 600), depth)}).frame(1)
+    assert set(np.unique(seen.depth)) <= {np.float32(10), np.float32(90)}
+    assert np.all(np.isinf(own({1: (cloud(40, 60), None)}).frame(1).depth))
+
+
+def test_a_window_shows_its_part():
+    made = own({1: (cloud(40, 60), None)})
+    right = made.through(1, made.shot.camera.at(1).resized((20, 15), (0.5, 0.0, 1.0, 1.0)))
+    assert np.allclose(right.alpha[:, 1:-1], 0.5, atol=1e-5)
+
+
+def test_frames_without_cover_are_empty_and_the_box_is_where_it_covers():
+    made = own({1: (np.zeros((20, 30, 4), np.float32), None), 2: (cloud(20, 30), None)})
+    assert made.empty(1) and not made.empty(2)
+    assert made.bbox == (0.5, 0.0, 1.0, 1.0)
+
+
+def test_amount_thins_it_and_nothing_is_nothing():
+    made = own({1: (cloud(20, 30), None)}, amount=0.0)
+    assert made.empty(1) and made.bbox is None
+    assert own({1: (cloud(20, 30), None)}, amount=0.5).frame(1).alpha.max() == pytest.approx(0.25)
+
+
+def test_a_missing_picture_is_named_by_its_frame():
+    with pytest.raises(InputError) as caught:
+        own({2: (cloud(20, 30), None)})
+    assert (caught.value.input, caught.value.frame) == ("guide", 1)
