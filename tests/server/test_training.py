@@ -175,3 +175,15 @@ def test_blur_noise_and_flicker_each_show_in_their_figure(clips):
         rows.append(figures.result())
     assert rows[1]["power_spectrum_db"] > 3 and rows[2]["power_spectrum_db"] > 1
     assert rows[1]["swd"][0] > 1e-4 and rows[2]["flicker"] > 1.5
+
+
+def test_processes_average_their_gradients_and_go_by_the_first_ones_clock(monkeypatch):
+    team = train.Team()
+    team.size = 2
+    network = torch.nn.Linear(2, 1, bias=False)
+    network.weight.grad = torch.tensor([[1.0, 3.0]])
+    # What the other process adds: its gradient, no clock, its loss.
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.add_(torch.tensor([3.0, -1.0, 0.0, 0.5])))
+    seconds, loss = team.agree(network, 12.0, 0.25)
+    assert network.weight.grad.tolist() == [[2.0, 1.0]]
+    assert seconds == 12.0 and loss == 0.375

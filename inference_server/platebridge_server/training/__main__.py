@@ -32,7 +32,8 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--minutes", type=float, required=True)
     train.add_argument("--resume", action="store_true")
-    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--processes", type=int, default=1, help="train in several processes; on a busy machine better than threads")
+    train.add_argument("--threads", type=int, default=2, help="of each process")
     train.add_argument("--device", default="cpu")
     train.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
 
@@ -68,8 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     elif options.command == "train":
         from platebridge_server.training import train
 
-        train.train(options.data, options.out, options.minutes, resume=options.resume, threads=options.threads, device=options.device,
-                    compiled=not options.no_compile)
+        train.train_together(options.data, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
+                             device=options.device, compiled=not options.no_compile)
     elif options.command == "export":
         from platebridge_server.training import train
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
+import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust import condition as told
@@ -144,8 +147,47 @@ def _restore(folder: Path, network, average, optimiser) -> None:
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
+class Team:
+    """Processes that train one network on crops of their own, averaging gradients; a team of one does nothing.
+
+    On a busy machine two processes of one thread do far more than one of two, which waits at each operator's barrier.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, meeting: Path | None = None):
+        self.rank, self.size = rank, size
+        if size > 1:
+            torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+
+    def agree(self, network, seconds: float, loss: float) -> tuple[float, float]:
+        """Average the gradients in place; the first process's clock, and the mean loss, hold for all."""
+        if self.size == 1:
+            return seconds, loss
+        gradients = [p.grad for p in network.parameters()]
+        flat = torch.cat([g.reshape(-1) for g in gradients] + [torch.tensor([seconds * self.size if self.rank == 0 else 0.0, loss])])
+        torch.distributed.all_reduce(flat)
+        flat /= self.size
+        at = 0
+        for gradient in gradients:
+            gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
+            at += gradient.numel()
+        return float(flat[-2]), float(flat[-1])
+
+
+def _member(rank: int, size: int, meeting: str, folder: Path, out: Path, minutes: float, options: dict) -> None:
+    train(folder, out, minutes, team=Team(rank, size, Path(meeting)), **options)
+
+
+def train_together(folder: Path, out: Path, minutes: float, processes: int, **options) -> None:
+    """`train` in several processes at once; options as there."""
+    if processes <= 1:
+        train(folder, out, minutes, **options)
+        return
+    with tempfile.TemporaryDirectory() as meeting:
+        torch.multiprocessing.spawn(_member, (processes, f"{meeting}/meeting", folder, out, minutes, options), nprocs=processes)
+
+
 def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, threads: int = 2, device: str = "cpu", seed: int = 0,
-          compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH) -> int:
+          compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH, team: Team | None = None) -> int:
     """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
 
     The learning rate falls along a cosine of the clock; the last third sees longer crops, against flicker. Writes
@@ -156,9 +198,9 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed}
     if resume and (out / "state.json").exists():
         state = json.loads((out / "state.json").read_text())
-    random = np.random.default_rng([state["seed"], state["iterations"]])
-    torch.manual_seed(state["seed"] * 1000003 + state["iterations"])
-    clips = Clips(folder, random)
+    team = team or Team()
+    torch.manual_seed(state["seed"])  # of one mind about the first weights
+    clips = Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
     if clips.refresh() < least_clips:
         raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
     if "config" in state:
@@ -170,17 +212,18 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
     if "config" in state:
         _restore(out, network, average, optimiser)
+    torch.manual_seed((state["seed"] * 1000003 + state["iterations"]) * 64 + team.rank)
+    clips.random = np.random.default_rng([state["seed"], state["iterations"], team.rank])
     model = torch.compile(network, dynamic=False) if compiled else network
     scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
     total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
-    iteration, saved, refreshed, losses = state["iterations"], begun, begun, []
+    iteration, saved, refreshed, losses, seconds = state["iterations"], before, begun, [], before
     asked = []  # a polite kill ends the run with a checkpoint
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
     with (out / "log.jsonl").open("a") as log:
         while True:
-            seconds = before + time.monotonic() - begun
-            if seconds >= total or asked:
+            if seconds >= total:
                 break
             part = seconds / total
             rate = RATE * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
@@ -195,6 +238,8 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=quick):
                 loss = edm_loss(model, residual, sigma, wide, light, noise)
             loss.mean().backward()
+            clock = total if asked else before + time.monotonic() - begun
+            seconds, shared = team.agree(network, clock, float(loss.detach().mean()))
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -202,21 +247,21 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             keep = min(0.9985 if part < 0.7 else 0.9993, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
-            losses.append(float(loss.detach().mean()))
-            now = time.monotonic()
-            if iteration % 25 == 0:
+            losses.append(shared)
+            if team.rank == 0 and iteration % 25 == 0:
                 line = {"iteration": iteration, "seconds": round(seconds, 1), "loss": round(sum(losses[-100:]) / len(losses[-100:]), 5),
                         "rate": round(rate, 7), "clips": len(clips.clips)}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
-            if now - refreshed > 60:
+            if time.monotonic() - refreshed > 60:
                 clips.refresh()
-                refreshed = now
-            if now - saved > 180:
-                _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": before + now - begun})
-                saved = now
-    seconds = before + time.monotonic() - begun
-    _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds})
+                refreshed = time.monotonic()
+            if team.rank == 0 and seconds - saved > 180 and not asked:
+                _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds})
+                saved = seconds
+    if team.rank == 0:
+        seconds = before + time.monotonic() - begun
+        _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds, "crops": batch * team.size})
     return iteration
 
 
