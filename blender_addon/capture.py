@@ -34,7 +34,8 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
         return
     record.open(wanted)
     scene = sources.find_scene(plan.scene)
-    stood_at, covered, done = scene.frame_current, 0.0, 0
+    stood_at, done = scene.frame_current, 0
+    coverage: List[float] = []
     try:
         yield 0, len(wanted)
         for frame in simulation.frames_to_visit(scene, wanted):
@@ -45,7 +46,7 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
                 if plan.camera and frame in wanted:
                     cameras[frame] = scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), frame)
                 if missing & set(plan.rendered("render")):
-                    covered += _render_passes(plan, scene, frame, missing)
+                    coverage += _render_passes(plan, scene, frame, missing)
                 if missing & set(plan.rendered("strip")):
                     _render_strip(plan, scene, frame)
             if missing:
@@ -55,7 +56,7 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
     finally:
         with contextlib.suppress(InputError):  # another file was opened: there is no frame to give back
             sources.find_scene(plan.scene).frame_set(stood_at)
-    if plan.sources["mask"].how == "render" and not covered and len(wanted) == len(plan.frames):
+    if len(coverage) == len(plan.frames) and not any(coverage):
         raise InputError(
             "The camera sees nothing of the collection %s in %s." % (plan.sources["mask"].name, plan.frames),
             "Choose the collection of the pieces that fall, and look through the camera.",
@@ -65,8 +66,8 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
         record.keep_cameras(cameras)
 
 
-def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> float:
-    """One render, split into the inputs that are missing. Returns the mask's coverage in pixels."""
+def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> List[float]:
+    """One render, split into the inputs that are missing. Gives the mask's coverage in pixels; [] when it wasn't missing."""
     layer = scene.view_layers.get(plan.view_layer)
     if layer is None:
         raise InputError("The view layer %s is gone." % plan.view_layer, "Press Generate again.")
@@ -86,7 +87,7 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> flo
     ]
     with _render_to_file(scene, changes) as file:
         channels, header = passes.read_layers(file)
-    covered = 0.0
+    coverage = []
     for which in missing & set(plan.rendered("render")):
         source = plan.sources[which]
         if which == "plate":
@@ -97,10 +98,10 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> flo
             pixels = passes.layer(channels, layer.name, "Vector", "XYZW")
         else:
             mask = passes.cryptomatte_coverage(channels, header, layer.name, plan.mask_objects)
-            covered = float(mask.sum())
+            coverage.append(float(mask.sum()))
             pixels = mask[..., np.newaxis]
         passes.write_exr(source.files[frame], pixels, source.channels, half=which in ("plate", "mask"))
-    return covered
+    return coverage
 
 
 def _render_strip(plan: Plan, scene: Any, frame: int) -> None:

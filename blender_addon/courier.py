@@ -41,11 +41,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Began:
-    """The take has a folder and an id."""
+    """The take has a folder and an id. `plate`: the plate's files by frame, where they are known."""
 
     take_id: str
     path: Path
     request: GenerateRequest
+    plate: Mapping[int, Path]
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Courier(threading.Thread):
         if all(item.pattern for item in inputs.values()):  # so that the command can go on with it too
             note["sources"] = {"patterns": {which: item.pattern for which, item in inputs.items()}, "channels": {}}
         writer = TakeWriter.create(folder, uuid.uuid4().hex, note)
-        self._tell(Began(writer.take_id, writer.path, request))
+        self._tell(Began(writer.take_id, writer.path, request, inputs["plate"].files))
         try:
             self._follow(
                 writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have)
@@ -164,14 +165,15 @@ class Courier(threading.Thread):
             raise InputError("%s is whole: there is nothing to go on with." % path, "Load it onto the timeline.")
         writer = TakeWriter.resume(path)
         request = request_from_dict(writer.note.get("request"))
-        self._tell(Began(writer.take_id, writer.path, request))
+        paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
+        plate = {file.frame: paths[file.sha256] for file in request.inputs.plate.files if file.sha256 in paths}
+        self._tell(Began(writer.take_id, writer.path, request, plate))
         for name in sorted(writer.have):
             kind, _, rest = name.partition(".")
             number = rest.rpartition(".")[0]
             self._tell(Landed(kind, int(number) if number.lstrip("-").isdigit() else None, writer.path / name))
         if writer.finished:
             return
-        paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
         if paths:
             self._follow(
                 writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have, True)

@@ -53,7 +53,7 @@ class Job:
         self._scene, self._kind = scene, output.lower()
         self._files: Dict[str, Dict[int, Path]] = {"comp": {}, "effect": {}}
         self._plate: Mapping[int, Path] = {}
-        self._plate_name = ""
+        self._plate_strip = ""
         self._stands = False
         self.captures = self._cancelled = self._stepping = False
         self._courier: Optional[Courier] = None
@@ -63,7 +63,7 @@ class Job:
     def generate(cls, plan: sources.Plan, make_client: MakeClient, output: str = "COMP") -> Job:
         """Captures what is missing and asks for a take. `output`: "COMP" or "EFFECT", which of them stands on the timeline."""
         job = cls(plan.scene, output)
-        job._plate, job._plate_name = plan.sources["plate"].files, plan.plate_strip
+        job._plate_strip = plan.plate_strip
         job._work = job._generate(plan, make_client)
         return job
 
@@ -78,7 +78,7 @@ class Job:
     def attach(cls, scene: Any, take: Path, make_client: MakeClient, output: str = "COMP") -> Job:
         """Goes on with an interrupted take; its strip is found by the take's id, or put into this scene."""
         job = cls(versions.session_id(scene), output)
-        job.phase, job._plate_name = "uploading", scene.platebridge.plate_strip
+        job.phase, job._plate_strip = "uploading", sources.chosen_strip(scene)
         job._work = job._deliver(Courier.resume(make_client, take, origin()))
         return job
 
@@ -194,6 +194,7 @@ class Job:
     def _hear(self, news: courier.News) -> None:
         if isinstance(news, courier.Began):
             self.take_id, self.take_path, self.request = news.take_id, news.path, news.request
+            self._plate = news.plate
             self._stands = timeline.find(news.take_id, self._kind)[1] is not None
             self._show("queued", 0, 0)
         elif isinstance(news, courier.Landed):
@@ -234,7 +235,7 @@ class Job:
         assert self.request is not None and self.take_path is not None
         try:
             scene = sources.find_scene(self._scene)
-            plate = timeline.plate_strip(scene, self.request, self._plate, self._plate_name)
+            plate = timeline.plate_strip(scene, self.request, self._plate, self._plate_strip)
             timeline.insert(scene, timeline.TakeStrip(self.take_id, self.take_path, self._kind, self.request), there, plate)
         except PlatebridgeError as error:  # the take goes on all the same, on the disk
             self.notes.append("%s The take lies in %s: load it onto the timeline when you want it." % (error.message, self.take_path))

@@ -10,14 +10,13 @@ from platebridge.errors import InputError
 from platebridge.request import from_dict
 from platebridge.takes import read_take
 
-from . import timeline
+from . import sources, timeline, versions
 
 
 def load(scene: Any, path: Path, kind: str) -> Any:
     """Puts a take's frames, "comp" or "effect", on the next free channel and gives the strip. Raises InputError.
 
-    An unfinished take shows what has come. The plate below is the strip that is set, or one made from the plate's files
-    when the take remembers where they lie.
+    An unfinished take shows what has come. It stands above the plate's strip where there is one.
     """
     take = read_take(path)
     tree = (take.document or take.note).get("request")
@@ -34,8 +33,8 @@ def load(scene: Any, path: Path, kind: str) -> Any:
 
 def _plate_below(scene: Any, request: Any) -> Any:
     editor = scene.sequence_editor
-    name = scene.platebridge.plate_strip
-    for strip in timeline.versions.strips(editor) if editor else ():
+    name = sources.chosen_strip(scene)
+    for strip in versions.strips(editor) if editor else ():
         if strip.name == name or (timeline.TAG in strip and strip[timeline.TAG].get("plate") == request.shot):
             return strip
     return None

@@ -137,7 +137,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         view_layer=view_layer.name,
         folder=folder,
         sources=sources,
-        plate_strip=shot.plate_strip,
+        plate_strip=chosen_strip(scene),
         mask_objects=objects,
         camera=needs_camera,
         recapture=shot.recapture,
@@ -192,6 +192,11 @@ def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> S
         files = {frame: folder / strip.strip_elem_from_frame(frame).filename for frame in frames}
         return Source("files", strip.name, _standing("plate", files))
     return rendered("plate", strip.name, "strip", "RGB")
+
+
+def chosen_strip(scene: Any) -> str:
+    """The name of the strip that is the plate; "" where the plate is something else."""
+    return scene.platebridge.plate_strip if scene.platebridge.plate_source == "STRIP" else ""
 
 
 def find_plate_strip(scene: Any, name: str) -> Any:

@@ -218,6 +218,8 @@ def test_what_changes_one_input_renders_that_one_again(captured, scene, plan_of)
     assert [which for which, now in plan_of().fingerprints.items() if now != captured.fingerprints[which]] == ["mask"]
     assert list(capture.capture(plan_of()))[-1] == (3, 3)
     assert plate.stat().st_mtime_ns == before
+    scene.render.film_transparent = True  # a plate with alpha, and the mask is not rendered again
+    assert list(capture.capture(plan_of()))[-1] == (3, 3)
     scene.platebridge.vectors_source = "NONE"
     assert list(capture.capture(plan_of())) == []
     scene.platebridge.vectors_source = "RENDER"

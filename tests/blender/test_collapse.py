@@ -9,11 +9,12 @@ import bpy
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from blender_addon.collapse import bodies, camera_match, clean_plate, convex, debris, keys, meshes, projection
 from blender_addon.collapse.contacts import touching
 from blender_addon.collapse.fracture import Piece, face_planes, fracture, seeds_inside
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @pytest.fixture(autouse=True)

@@ -321,6 +321,7 @@ def test_attach_goes_on_where_blender_was_killed(begin, client, scene, sources, 
     )
     step_until(attached, lambda: attached.finished)
     assert attached.error is None and held(scene) == [1001, 1002, 1003]
+    assert [strip.name for strip in scene.sequence_editor.strips] == ["shot plate", "shot take 0001 comp"]
     assert not (job.take_path / "unfinished.json").exists()
 
 
