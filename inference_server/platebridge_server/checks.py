@@ -111,9 +111,8 @@ def check_pixels(shot: Shot, cancelled: Callable[[], bool] = lambda: False) -> I
             raise Cancelled()
         yield Progress("reading", at, len(frames))
         for name in ("plate", "depth", "mask", "vectors", "guide"):
-            source = shot.source(name)
-            file = source and shot.file(name, frame)
-            if source is None or file is None or (name, file.sha256) in done_files:
+            file = shot.file(name, frame)
+            if file is None or (name, file.sha256) in done_files:
                 continue
             done_files.add((name, file.sha256))
             if name == "depth":
@@ -159,7 +158,7 @@ class _Tally:
                 input="depth",
                 frame=frame,
             )
-        z, holes, zeros = shot.depth_as_read(frame)
+        z, holes, zeros = shot.metres(frame, raw)
         if not np.isfinite(z).any():
             raise InputError(
                 "The depth is sky everywhere.", "Render what stands in the shot into the depth pass.", input="depth", frame=frame

@@ -218,13 +218,11 @@ def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str,
     by_hash: Dict[str, Path] = {}
     total = len(frames) * len(sources.patterns)
     for at, (name, pattern) in enumerate(sources.patterns.items()):
-        passes[name], found = sequences.hashed(
-            name,
-            pattern,
-            frames,
-            sources.channels.get(name, ()),
-            lambda count, before=at * len(frames): show(Progress("finding", before + count, total)),
-        )
+
+        def seen(count: int, before: int = at * len(frames)) -> None:
+            show(Progress("finding", before + count, total))
+
+        passes[name], found = sequences.hashed(name, pattern, frames, sources.channels.get(name, ()), seen)
         by_hash.update(found)
     return passes, by_hash
 

@@ -14,7 +14,7 @@ import os
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from .live import streamed
 from .models import registry
 from .models.base import GuideReader, Passes
 from .shot import Shot
-from .work import WorkArea
+from .work import Box, WorkArea
 
 #: The guide's picture in pixels at most: it is for the eye, the model reads its own crop of the same cloud.
 GUIDE_PIXELS = 60_000
@@ -50,7 +50,7 @@ def generate(
     origin: Optional[Mapping[str, Any]] = None,
     have: Mapping[str, str] = {},
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Generates a take. `open_file(sha256)`: where an input file lies. `take_id`: 32 hex digits.
 
     scratch: a folder of this take's own, which stays when the work is interrupted and begun again. device: "cpu",
@@ -106,10 +106,8 @@ class _Generation:
     def _check(self) -> None:
         request = self.request
         checks.check_request(request)
-        checks.check_headers(
-            request,
-            lambda name, frame: images.read_header(self.open_file(getattr(request.inputs, name).at(frame).sha256), Where(name, frame)),
-        )
+        files = {(name, f.frame): f.sha256 for name, source in vars(request.inputs).items() if source for f in source.files}
+        checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(files[name, frame]), Where(name, frame)))
         self.shot = shot = Shot(request, self.open_file)
         checks.check_room(self.scratch, checks.scratch_bytes(request, *shot.size), "the work")
         if not shot.camera.given:
@@ -137,23 +135,37 @@ class _Generation:
         wanted = [f for f in frames if not all(name in self.have for name in self._names(f).values())]
         if not wanted:
             return
-        dusty = [f for f in frames if not self.guide.empty(f)] if self.guide.bbox else []
-        if not dusty:
-            self._warn(Warned("Nothing in the mask moves, so no dust is born: the effect is empty in every frame.", "mask"))
-        first, last = (dusty[0], dusty[-1]) if dusty else (frames[-1] + 1, frames[-1])
-        for frame in (f for f in wanted if f < first):
+        box = self.guide.bbox
+        dusty = [f for f in frames if not self.guide.empty(f)] if box else []
+        if box is None or not dusty:
+            self._warn(self._nothing_to_do())
+            for frame in wanted:
+                yield frame, self._no_effect()
+            return
+        for frame in (f for f in wanted if f < dusty[0]):
             yield frame, self._no_effect()
-        if dusty and wanted[-1] >= first:
-            for frame, made in self._generated(range(first, last + 1), max(first, wanted[0])):
-                if frame in wanted:
-                    yield frame, made
-        for frame in (f for f in wanted if f > max(last, first - 1)):
+        during = {f for f in wanted if dusty[0] <= f <= dusty[-1]}
+        if during:
+            with contextlib.closing(self._generated(box, range(dusty[0], dusty[-1] + 1), min(during))) as made:
+                for frame, effect_ in made:
+                    if frame in during:
+                        yield frame, effect_
+                    if frame == max(during):
+                        break
+        for frame in (f for f in wanted if f > dusty[-1]):
             yield frame, self._no_effect()
 
-    def _generated(self, frames: range, first_needed: int) -> Iterator[Tuple[int, Effect]]:
-        """The model over the frames that have dust."""
+    def _nothing_to_do(self) -> Warned:
+        if self.request.inputs.guide is not None:
+            return Warned("The guide is empty in every frame, and so is the effect.", "guide")
+        if self.request.guide.amount <= 0:
+            return Warned("The amount is 0, so the effect is empty in every frame.")
+        return Warned("Nothing in the mask moves, so no dust is born: the effect is empty in every frame.", "mask")
+
+    def _generated(self, box: Box, frames: range, first_needed: int) -> Generator[Tuple[int, Effect], None, None]:
+        """The model over the frames that have dust, from `first_needed` on; box: the part of the canvas that it takes."""
         shot = self.shot
-        area = work.choose(shot.size, self.guide.bbox)
+        area = work.choose(shot.size, box)
         self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
         cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self.scratch / "crop", self.request.hash())
         with self._timed("loading"):
@@ -315,7 +327,8 @@ class _Journal:
     """What every file of the take is, kept in the scratch folder: take.json lists files that came before an interruption too."""
 
     def __init__(self, path: Path, have: Mapping[str, str]) -> None:
-        self._path, self.known = path, {name: (sha, None) for name, sha in have.items()}
+        self._path = path
+        self.known: Dict[str, Tuple[str, Optional[int]]] = {name: (sha, None) for name, sha in have.items()}
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError):  # the last line of a killed process may be half a line

@@ -15,7 +15,7 @@ import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import OpenImageIO as oiio
@@ -34,6 +34,9 @@ _TYPES = {
     "float": (oiio.FLOAT, np.dtype(np.float32)),
     "uint": (oiio.UINT32, np.dtype(np.uint32)),
 }
+
+
+Attribute = Union[str, int, float]
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def read_header(path: Path, where: Where = Where()) -> Header:
     under the name, deep samples, subsampled chroma, a header that claims the moon.
     """
     with _opened(path, where) as file:
-        parts = []
+        parts: List[PartHeader] = []
         while file.seek_subimage(len(parts), 0):
             if len(parts) == MAX_PARTS:
                 raise InputError(
@@ -164,7 +167,7 @@ def read(path: Path, where: Where = Where()) -> List[Part]:
     return [Part(part, {name: samples[part.index, name] for name in part.channels}) for part in header.parts]
 
 
-def encode(parts: Sequence[Part], attributes: Mapping[str, object] = {}, scratch: Optional[Path] = None) -> bytes:
+def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}, scratch: Optional[Path] = None) -> bytes:
     """The bytes of an EXR with these parts: windows, types and metadata as their headers say, `attributes` added to each.
 
     A lossy compression becomes ZIP. The same parts give the same bytes: where a header has no date, none is made up.
@@ -190,7 +193,7 @@ def encode(parts: Sequence[Part], attributes: Mapping[str, object] = {}, scratch
 
 
 def new_part(
-    samples: Mapping[str, np.ndarray], data: Window, display: Window, attributes: Mapping[str, object] = {}, compression: str = "zip"
+    samples: Mapping[str, np.ndarray], data: Window, display: Window, attributes: Mapping[str, Attribute] = {}, compression: str = "zip"
 ) -> Part:
     """A part made here, not read. samples: name -> (height, width) float16, float32 or uint32, all of the data window's size."""
     names = tuple(samples)
@@ -316,7 +319,7 @@ def writable(part: Part) -> Tuple[Part, List[str]]:
     return Part(part.header, {name: a for name, a in part.samples.items() if name not in lost}), lost
 
 
-def _spec(part: Part, attributes: Mapping[str, object]) -> oiio.ImageSpec:
+def _spec(part: Part, attributes: Mapping[str, Attribute]) -> oiio.ImageSpec:
     head = part.header
     kinds = [{dtype: kind for kind, (_, dtype) in _TYPES.items()}[a.dtype] for a in part.samples.values()]
     spec = oiio.ImageSpec(head.data.width, head.data.height, len(kinds), _TYPES[kinds[0]][0])

@@ -77,15 +77,13 @@ class Shot:
 
     def depth(self, frame: int) -> np.ndarray:
         """(h, w) float32 metres along the camera's axis; +inf is sky, and where the file has no pixels. Holes are filled."""
-        return self._hold("depth", frame, lambda: self.depth_as_read(frame)[0])
+        return self._hold("depth", frame, lambda: self.metres(frame, self.raw_depth(frame))[0])
 
-    def depth_as_read(self, frame: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`depth.to_metres` of a frame on the canvas: (z, holes, zeros)."""
+    def metres(self, frame: int, raw: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`depth.to_metres` of what `raw_depth` gave: (z, holes, zeros), each (h, w)."""
         settings = self.request.settings
-        raw = self.raw_depth(frame)
-        return depth.to_metres(
-            raw, settings.depth_kind, settings.depth_scale, self.camera.at(frame).ray_scale() if settings.depth_kind == "distance" else None
-        )
+        ray_scale = self.camera.at(frame).ray_scale() if settings.depth_kind == "distance" else None
+        return depth.to_metres(raw, settings.depth_kind, settings.depth_scale, ray_scale)
 
     def raw_depth(self, frame: int) -> np.ndarray:
         """(h, w) float32, the file's own numbers on the canvas; outside its window what the kind of depth calls sky."""

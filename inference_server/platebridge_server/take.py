@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 import av
 import numpy as np
 import platebridge
+from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 from platebridge.request import GenerateRequest
 
@@ -152,11 +153,13 @@ def png(picture: np.ndarray, width: int) -> bytes:
 def preview_mp4(pictures: Iterator[np.ndarray], fps: float, path: Path) -> None:
     """Writes an mp4 of (h, w, 3) uint8 pictures of one size, one at a time. H.264 where this PyAV has it, else MPEG-4."""
     with av.open(str(path), "w", format="mp4") as box:
-        stream = None
+        stream: Optional[VideoStream] = None
         for picture in pictures:
             if stream is None:
                 codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-                stream = box.add_stream(codec, rate=fractions.Fraction(fps).limit_denominator(1001))
+                made = box.add_stream(codec, rate=fractions.Fraction(fps).limit_denominator(1001))
+                assert isinstance(made, VideoStream)
+                stream = made
                 stream.height, stream.width, stream.pix_fmt = picture.shape[0], picture.shape[1], "yuv420p"
                 stream.options = {"crf": "18", "preset": "fast"} if codec == "libx264" else {"qscale": "3"}
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):

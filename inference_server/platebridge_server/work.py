@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ MOST_PIXELS = 600_000
 COARSER = 4
 #: Room around the dust for what the model adds at its rim, plate pixels and part of the dust's own size.
 ROOM_PX, ROOM_PART = 16, 0.03
+
+
+#: Left, top, right, bottom: a part of the canvas in [0, 1].
+Box = Tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class WorkArea:
         return Passes(wide[0, 0].numpy(), wide[0, 1].numpy(), wide[0, 2].clamp_max(1.0).numpy())
 
 
-def choose(canvas: Tuple[int, int], bbox: Tuple[float, float, float, float], most: int = MOST_PIXELS) -> WorkArea:
-    """The work area for a canvas (h, w) and the part of it that dust takes: left, top, right, bottom in [0, 1]."""
+def choose(canvas: Tuple[int, int], bbox: Box, most: int = MOST_PIXELS) -> WorkArea:
+    """The work area for a canvas (h, w) and the part of it that dust takes."""
     h, w = canvas
     left, top, right, bottom = bbox[0] * w, bbox[1] * h, bbox[2] * w, bbox[3] * h
     room_x, room_y = ROOM_PX + ROOM_PART * (right - left), ROOM_PX + ROOM_PART * (bottom - top)
@@ -75,10 +79,10 @@ def choose(canvas: Tuple[int, int], bbox: Tuple[float, float, float, float], mos
     y0, y1 = max(0, math.floor(top - room_y)), min(h, math.ceil(bottom + room_y))
     shrink = min(1.0, math.sqrt(most / ((x1 - x0) * (y1 - y0))))
     if shrink == 1.0:
-        size = tuple(-(-n // COARSER) * COARSER for n in (y1 - y0, x1 - x0))
-        return WorkArea(x0, y0, size[1], size[0], size)
-    size = tuple(max(COARSER, int(n * shrink) // COARSER * COARSER) for n in (y1 - y0, x1 - x0))
-    return WorkArea(x0, y0, x1 - x0, y1 - y0, size)
+        height, width = (-(-n // COARSER) * COARSER for n in (y1 - y0, x1 - x0))
+        return WorkArea(x0, y0, width, height, (height, width))
+    height, width = (max(COARSER, int(n * shrink) // COARSER * COARSER) for n in (y1 - y0, x1 - x0))
+    return WorkArea(x0, y0, x1 - x0, y1 - y0, (height, width))
 
 
 class CroppedGuide:
@@ -108,21 +112,20 @@ class CroppedGuide:
 
     def sun_in_view(self, frame: int) -> Tuple[float, float, float]:
         """The sun's direction in the camera's axes."""
-        return tuple(float(v) for v in self.frame(frame).light_view)
+        x, y, z = (float(v) for v in self.frame(frame).light_view)
+        return x, y, z
 
 
 def padded(array: np.ndarray, area: WorkArea, fill: float) -> np.ndarray:
     """The crop of a canvas array, (area.height, area.width, ...), `fill` where the crop reaches over the canvas."""
-    own, inside = area.on_canvas(array.shape[:2])
+    own, inside = area.on_canvas((array.shape[0], array.shape[1]))
     out = np.full((area.height, area.width, *array.shape[2:]), fill, array.dtype)
     out[inside] = array[own]
     return out
 
 
-def pasted(crop: Optional[np.ndarray], area: WorkArea, canvas: Tuple[int, int], fill: float) -> Optional[np.ndarray]:
+def pasted(crop: np.ndarray, area: WorkArea, canvas: Tuple[int, int], fill: float) -> np.ndarray:
     """The inverse of `padded`: a canvas array with the crop in it."""
-    if crop is None:
-        return None
     own, inside = area.on_canvas(canvas)
     out = np.full((*canvas, *crop.shape[2:]), fill, crop.dtype)
     out[own] = crop[inside]
