@@ -54,6 +54,7 @@ class Subscription:
     """One take's events on their way to one client. `sent`: the number of the last event sent whole."""
 
     take: str
+    follow: int
     sent: int
     credit: int
     held: Collection[str]
@@ -230,8 +231,8 @@ class Front:
             if isinstance(error, (ProtocolError, VersionError)) and session is not None:
                 session.faults += 1
                 log.warning("A client broke the rules: %s", error)
-            take = message.body.get("take") if number else None
-            self._say(client, Message("error", {"error": error.to_dict(), **({"take": take} if take else {})}, id=number))
+            about = {name: message.body[name] for name in ("take", "follow") if name in message.body} if number else {}
+            self._say(client, Message("error", {"error": error.to_dict(), **about}, id=number))
 
     def _on_hello(self, client: bytes, message: Message) -> None:
         if client not in self._sessions and len(self._sessions) >= SESSIONS:
@@ -314,7 +315,7 @@ class Front:
         if former is not None:
             former.close()
         session.subscriptions[body["take"]] = Subscription(
-            body["take"], body["after"], min(MOST_CREDIT, body["credit"]), frozenset(held.values()))
+            body["take"], body["follow"], body["after"], min(MOST_CREDIT, body["credit"]), frozenset(held.values()))
 
     # --- what engine and disk say ----------------------------------------------------------------------------------------------
 
@@ -399,7 +400,8 @@ class Front:
                     except PlatebridgeError as error:
                         subscription.close()
                         session.subscriptions.pop(subscription.take)
-                        self._say(client, Message("error", {"error": error.to_dict(), "take": subscription.take}))
+                        about = {"take": subscription.take, "follow": subscription.follow}
+                        self._say(client, Message("error", {"error": error.to_dict(), **about}))
             if not busy:
                 return 20 if stuck else 1000
         return 0
@@ -427,8 +429,8 @@ class Front:
                 subscription.file = self._open(event)
             subscription.file.seek(subscription.offset)
             data = subscription.file.read(CHUNK)
-        body = {"take": subscription.take, "n": event.n, "kind": event.kind, "fields": event.fields, "size": event.size,
-                "offset": subscription.offset, "held": held}
+        body = {"take": subscription.take, "follow": subscription.follow, "n": event.n, "kind": event.kind, "fields": event.fields,
+                "size": event.size, "offset": subscription.offset, "held": held}
         sent = send(self.router, Message("event", body, (data,) if data else ()), client)
         subscription.credit -= EVENT_COST + len(data)
         subscription.offset += len(data)

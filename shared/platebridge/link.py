@@ -42,10 +42,13 @@ for _event in _GONE:
 
 
 class Following:
-    """One take as the link sees it. `last`: number of the last event received whole. `lacking`: input files on their way."""
+    """One take as the link sees it. `number`: see protocol, `follow`. `last`: number of the last event received whole.
 
-    def __init__(self, job: Any) -> None:
-        self.job, self.last = job, job.after
+    `lacking`: input files on their way.
+    """
+
+    def __init__(self, job: Any, number: int) -> None:
+        self.job, self.number, self.last = job, number, job.after
         self.granted = 0              # bytes the server may still send
         self.queued = 0               # bytes that wait for the artist's program
         self.pieces: List[Buffer] = []
@@ -102,6 +105,7 @@ class Link(threading.Thread):
                 monitor = self._open(context)
                 self._converse(monitor)
             except PlatebridgeError as error:
+                log.log(logging.WARNING if self.state == "connected" else logging.DEBUG, "Lost the server: %s", error)
                 self.problem, self.state = error, "lost"
                 if isinstance(error, VersionError):
                     self._fail_all(error)  # no waiting mends that
@@ -208,7 +212,7 @@ class Link(threading.Thread):
                 self._closing = True
             elif what == "follow":
                 (job,) = values
-                self._takes[job.take_id] = Following(job)
+                self._takes[job.take_id] = Following(job, self._next())
                 if connected:
                     self._subscribe(self._takes[job.take_id])
             elif what == "ask":
@@ -241,7 +245,7 @@ class Link(threading.Thread):
         """Asks for the take, or asks again: the server knows whether it is one job."""
         job = following.job
         following.granted = max(0, self._window - following.queued)
-        body = {"take": job.take_id, "after": following.last, "credit": following.granted}
+        body = {"take": job.take_id, "follow": following.number, "after": following.last, "credit": following.granted}
         held = join_held(job.held)
         try:
             if job.request is None:
@@ -368,7 +372,7 @@ class Link(threading.Thread):
     def _event(self, message: Message) -> None:
         body = message.body
         following = self._takes.get(body["take"])
-        if following is None or body["n"] <= following.last:
+        if following is None or body["follow"] != following.number or body["n"] <= following.last:
             return
         part = message.parts[0] if message.parts else b""
         following.granted -= EVENT_COST + len(part)
@@ -403,8 +407,9 @@ class Link(threading.Thread):
                 if take in self._takes:
                     self._fail(self._takes[take], from_dict({**error.to_dict(), **place(self._takes[take].job, sha256)}))
         elif "take" in message.body:
-            if message.body["take"] in self._takes:
-                self._fail(self._takes[message.body["take"]], error)
+            following = self._takes.get(message.body["take"])
+            if following is not None and message.body.get("follow", following.number) == following.number:
+                self._fail(following, error)
         else:
             raise error  # not about a job: about us
 

@@ -37,8 +37,10 @@ FIELDS: Dict[str, Dict[str, str]] = {
     "jobs": {},
     "have": {},                                                   # buffer: hashes, 32 bytes each
     "put": {"sha256": "sha", "size": "count", "offset": "count"},  # buffer: the bytes from offset on
-    "submit": {"take": "take", "after": "count", "credit": "count", "origin": "table", "again": "flag"},  # buffers: request, files held
-    "attach": {"take": "take", "after": "count", "credit": "count"},  # buffer: files held
+    # `follow`: a number of the client's choosing that comes back with every event: one that was on its way to an earlier follower of
+    # the same take is told apart by it
+    "submit": {"take": "take", "follow": "count", "after": "count", "credit": "count", "origin": "table", "again": "flag"},  # request, held
+    "attach": {"take": "take", "follow": "count", "after": "count", "credit": "count"},  # buffer: files held
     "detach": {"take": "take"},
     "cancel": {"take": "take"},
     "ack": {"take": "take", "n": "count"},
@@ -53,9 +55,12 @@ FIELDS: Dict[str, Dict[str, str]] = {
     "accepted": {"take": "take", "state": "text"},
     "stored": {"sha256": "sha"},
     "resume": {"sha256": "sha", "offset": "count"},                # the upload of this file goes on from here
-    "event": {"take": "take", "n": "count", "kind": "text", "fields": "table", "size": "count", "offset": "count", "held": "flag"},
+    "event": {
+        "take": "take", "follow": "count", "n": "count", "kind": "text", "fields": "table", "size": "count", "offset": "count",
+        "held": "flag",
+    },
     "ok": {},
-    "error": {"error": "table", "take?": "take", "sha256?": "sha"},
+    "error": {"error": "table", "take?": "take", "follow?": "count", "sha256?": "sha"},
 }
 PARTS = {"have": (1, 1), "put": (1, 1), "submit": (2, 2), "attach": (1, 1), "lacks": (1, 1), "event": (0, 1)}
 

@@ -45,7 +45,7 @@ class Uploads:
             file = self._waiting.get(sha256) or self._sent.get(sha256)
             if file is None:
                 offset = partial.get(sha256, 0)
-                file = self._waiting[sha256] = _File(sha256, size, offset if 0 <= offset < size else 0)
+                file = self._waiting[sha256] = _File(sha256, size, min(offset, size))
             file.jobs[job.take_id] = job
 
     def next(self) -> Optional[Message]:

@@ -27,7 +27,7 @@ def header(**changes) -> bytes:
 
 @given(fields=st.dictionaries(st.text(max_size=8), plain, max_size=5), n=st.integers(0, 2**53), data=st.binary(max_size=300))
 def test_a_message_comes_out_as_it_went_in(fields, n, data):
-    body = {"take": TAKE, "n": n, "kind": "file", "fields": fields, "size": len(data), "offset": 0, "held": False}
+    body = {"take": TAKE, "follow": 3, "n": n, "kind": "file", "fields": fields, "size": len(data), "offset": 0, "held": False}
     message = Message("event", body, (data,), 7)
     assert unpack(pack(message)) == message
 

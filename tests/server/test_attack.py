@@ -176,7 +176,7 @@ def test_a_message_that_is_none_gets_an_error_and_the_next_one_an_answer(besiege
 
 
 def test_a_request_of_nothing_but_brackets_is_refused(besieged):
-    body = {"take": new_take(), "after": 0, "credit": 0, "origin": {}, "again": False}
+    body = {"take": new_take(), "follow": 1, "after": 0, "credit": 0, "origin": {}, "again": False}
     with Raw(besieged) as raw:
         for request in (b"[" * 10**6, b"{" * 10**6, b'{"a":' * 10**5, b"", b"\xff\xfe", b"1" * 10**5, b"NaN"):
             assert raw.ask(Message("submit", body, (request, b""), 7)).body["error"]["code"] in ("request", "version")
@@ -216,7 +216,7 @@ def test_endless_credit_and_no_reading_does_not_fill_the_server(besieged, tmp_pa
         until(lambda: job.state == "done" or (job.next() and False) or job.finished, "240 MB of frames to be made", 60)
     before = besieged.memory()
     with Raw(besieged) as raw:
-        protocol.send(raw.socket, Message("attach", {"take": take, "after": 0, "credit": 2**50}, (b"",), 3))
+        protocol.send(raw.socket, Message("attach", {"take": take, "follow": 1, "after": 0, "credit": 2**50}, (b"",), 3))
         end = time.monotonic() + 2  # the server has that long to push all it wants
         highest = 0
         while time.monotonic() < end:

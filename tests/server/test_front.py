@@ -96,6 +96,19 @@ def test_attach_after_n_gives_exactly_what_was_missed(house, shot):
             assert drain(client.attach(take, after)) == every[after:]
 
 
+def test_who_attaches_anew_gets_nothing_that_was_on_its_way_to_the_one_before(house, tmp_path):
+    """Leaves and comes back, many times in the midst of the stream, on one connection: each time every event, once, in order."""
+    shot, take = Shot(tmp_path / "long", frames=30, size=10), new_take()
+    with Client(house.connection) as client:
+        every = [e for e in drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin(size=200_000)))
+                 if not (isinstance(e, Progress) and e.phase == "uploading")]
+        for leave_after in range(1, 30, 2):
+            job = client.attach(take)
+            assert [job.next(20) for _ in range(leave_after)] == every[:leave_after]
+            job.close()
+        assert drain(client.attach(take)) == every
+
+
 def test_files_that_are_held_are_not_sent_again(house, shot):
     take = new_take()
     with Client(house.connection) as client:

@@ -63,14 +63,14 @@ def test_server_killed_in_upload(houses, tmp_path):
     writer = TakeWriter.create(tmp_path / "takes", TAKE)
     with Client(house.connection) as client:
         job = client.upload_and_submit(shot.request(), shot.open_file, TAKE, house.origin())
-        until(lambda: client.sent["put"] > shot.bytes // 3, "a third of the upload")
+        until(lambda: client.sent["put"] > shot.bytes * 2 // 3, "two thirds of the upload")
         house.kill()
         before = client.sent["put"]
         assert before < shot.bytes
         house.start()
         events = follow(job, writer)
-        # what had reached the disk is not sent again: at most the pieces that were under way (one window)
-        assert client.sent["put"] <= shot.bytes + 20 * 2**20
+        # what had reached the disk is not sent again: at most the pieces under way (16 MB for each time the connection broke)
+        assert client.sent["put"] <= shot.bytes + 34 * 2**20
     assert isinstance(events[-1], Done) and verify_take(writer.path) == []
     assert [frame for _, frame in house.made()] == [1001, 1002, 1003]
 
