@@ -81,8 +81,8 @@ def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.n
 
     Outside the effect every bit is the plate's, NaN and all; under it, NaN and inf count as 0.
     """
-    alpha = rgba[..., 3].astype(np.float32)
-    clear = alpha == 0
+    there = rgba[..., 3] != 0
+    through = np.float32(1) - rgba[there][:, 3].astype(np.float32)
     layers = dict(zip("RGB", (rgba[..., i] for i in range(3))))
     below = dict(plate)
     if coverage is not None:
@@ -90,10 +90,11 @@ def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.n
     out = {}
     for name, layer in layers.items():
         own = below[name]
-        value = own.astype(np.float32)
-        value = layer.astype(np.float32) + (np.float32(1) - alpha) * np.where(np.isfinite(value), value, np.float32(0))
+        value = own[there].astype(np.float32)
+        value = layer[there].astype(np.float32) + through * np.where(np.isfinite(value), value, np.float32(0))
         most = HALF_MAX if own.dtype == np.float16 else np.finfo(np.float32).max
-        out[name] = np.where(clear, own, np.clip(value, -most, most).astype(own.dtype))
-        kept = out[name][clear].view("u%d" % own.dtype.itemsize) == own[clear].view("u%d" % own.dtype.itemsize)
-        assert kept.all(), "a pixel outside the effect was changed"
+        out[name] = own.copy()
+        out[name][there] = np.clip(value, -most, most)
+        same = out[name].view("u%d" % own.dtype.itemsize) == own.view("u%d" % own.dtype.itemsize)
+        assert (same | there).all(), "a pixel outside the effect was changed"
     return out

@@ -36,7 +36,7 @@ def to_metres(
         else:
             broken = np.isnan(raw) | (raw < 0)
             zero = raw == 0
-            zeros = zero & wide(zero | broken)
+            zeros = zero & wide(zero | broken) if zero.any() else none
             broken |= zero & ~zeros
             sky = zeros | (raw >= SKY_FROM)
             z = raw * np.float32(scale)
