@@ -5,6 +5,7 @@ The same tree travels on the wire, lies beside the take in take.json, drives the
 Inputs stand in it by content (SHA-256 of each frame's file), so equal requests are equal pictures, wherever the files lie.
 A dial that is not in the tree does not exist.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -165,7 +166,7 @@ class GenerateRequest:
         """SHA-256 of the tree's canonical JSON: equal trees, equal hash, on any machine."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
-    def with_dials(self, values: Dict[str, Any]) -> "GenerateRequest":
+    def with_dials(self, values: Dict[str, Any]) -> GenerateRequest:
         """A request with dials turned, by name. Raises RequestError on an unknown dial or a value out of range."""
         changed: Dict[str, Dict[str, Any]] = {}
         for name, value in values.items():
@@ -222,8 +223,13 @@ def from_dict(tree: Any) -> GenerateRequest:
     request = GenerateRequest(
         shot=shot_name(tree.get("shot")),
         frames=_frame_range(tree.get("frames")),
-        inputs=Inputs(**{name: _pass(inputs_tree.get(name), name) for name in ("plate", "depth", "mask")},
-                      **{name: _pass(inputs_tree[name], name) if inputs_tree.get(name) is not None else None for name in ("vectors", "guide")}),
+        inputs=Inputs(
+            plate=_pass(inputs_tree.get("plate"), "plate"),
+            depth=_pass(inputs_tree.get("depth"), "depth"),
+            mask=_pass(inputs_tree.get("mask"), "mask"),
+            vectors=_optional_pass(inputs_tree.get("vectors"), "vectors"),
+            guide=_optional_pass(inputs_tree.get("guide"), "guide"),
+        ),
         camera=camera_from_dict(tree["camera"]) if tree.get("camera") is not None else None,
         settings=_settings(tree.get("settings", {})),
         output=_output(tree.get("output", {})),
@@ -253,23 +259,39 @@ def camera_from_dict(tree: Any) -> Camera:
         _only(item, CameraFrame, "camera.frames")
         rows = _list(item.get("camera_to_world"), "camera_to_world", 4)
         if len(rows) != 4 or any(not isinstance(row, (list, tuple)) or len(row) != 4 for row in rows):
-            raise RequestError("camera_to_world must be 4 rows of 4 numbers.", "Write the camera's world matrix row by row.", input="camera")
+            raise RequestError(
+                "camera_to_world must be 4 rows of 4 numbers.", "Write the camera's world matrix row by row.", input="camera"
+            )
         matrix = tuple(tuple(_finite(v, "camera_to_world") for v in row) for row in rows)
         point = item.get("principal_px")
-        frames.append(CameraFrame(
-            frame=_whole(item.get("frame"), "camera frame"), camera_to_world=matrix,  # type: ignore[arg-type]
-            focal_mm=None if item.get("focal_mm") is None else _positive(item["focal_mm"], "focal_mm"),
-            principal_px=None if point is None else tuple(_finite(v, "principal_px") for v in _list(point, "principal_px", 2)),  # type: ignore[arg-type]
-        ))
+        frames.append(
+            CameraFrame(
+                frame=_whole(item.get("frame"), "camera frame"),
+                camera_to_world=matrix,  # type: ignore[arg-type]
+                focal_mm=None if item.get("focal_mm") is None else _positive(item["focal_mm"], "focal_mm"),
+                principal_px=None if point is None else tuple(_finite(v, "principal_px") for v in _list(point, "principal_px", 2)),  # type: ignore[arg-type]
+            )
+        )
     up = tuple(_finite(v, "up") for v in _list(tree.get("up", (0.0, 0.0, 1.0)), "up", 3))
     if len(up) != 3 or not any(up):
         raise RequestError("up must be three numbers, not all zero.", "Z up is [0, 0, 1].", input="camera")
-    return Camera(_positive(tree.get("focal_mm", 35.0), "focal_mm"), _positive(tree.get("sensor_width_mm", 36.0), "sensor_width_mm"), up, tuple(sorted(frames, key=lambda f: f.frame)))
+    return Camera(
+        _positive(tree.get("focal_mm", 35.0), "focal_mm"),
+        _positive(tree.get("sensor_width_mm", 36.0), "sensor_width_mm"),
+        up,
+        tuple(sorted(frames, key=lambda f: f.frame)),
+    )
 
 
 def shot_name(value: Any) -> str:
     """A shot's name that is safe as a folder's name. Raises RequestError."""
-    good = isinstance(value, str) and 0 < len(value) <= 120 and value not in (".", "..") and value == value.strip(" .") and not set(value) & set('/\\:*?"<>|\0\n\r\t')
+    good = (
+        isinstance(value, str)
+        and 0 < len(value) <= 120
+        and value not in (".", "..")
+        and value == value.strip(" .")
+        and not set(value) & set('/\\:*?"<>|\0\n\r\t')
+    )
     if not good:
         raise RequestError("%r can't name a shot." % (value,), "Use letters, digits, - and _: it names a folder on every system.")
     return value
@@ -347,6 +369,10 @@ def _pass(value: Any, name: str) -> Pass:
     if not isinstance(label, str) or len(label) > MAX_NAME or any(not isinstance(c, str) or len(c) > 255 for c in channels):
         raise RequestError("Names must be text of at most %d characters." % MAX_NAME, "Shorten them.", input=name)
     return Pass(label, tuple(channels), tuple(sorted(files, key=lambda f: f.frame)))
+
+
+def _optional_pass(value: Any, name: str) -> Optional[Pass]:
+    return None if value is None else _pass(value, name)
 
 
 def _settings(value: Any) -> ShotSettings:
