@@ -30,6 +30,7 @@ WINDOW = 8 * CHUNK        # bytes of uploads a client may have under way
 MOST_CREDIT = 64 * CHUNK  # whatever a client grants, no more than this is on its way to it for one take
 EVENT_COST = 4096         # what an event without bytes takes of the credit
 SESSIONS, SUBSCRIPTIONS = 64, 64
+UNSAID = 256              # answers that may wait for a client that does not read
 FAULTS = 20               # so many messages that break the rules, and a client is not listened to any more
 SILENCE = 60.0            # seconds; a living client says something every 5
 TIDY = 300.0
@@ -71,11 +72,12 @@ class Subscription:
 
 @dataclass
 class Session:
-    """One client that said hello. `owed`: bytes of its uploads that are not on the disk yet."""
+    """One client that said hello. `owed`: bytes of its uploads not on the disk yet. `unsaid`: answers its queue had no room for."""
 
     seen: float
     owed: int = 0
     faults: int = 0
+    unsaid: Deque[Message] = field(default_factory=deque)
     subscriptions: Dict[str, Subscription] = field(default_factory=dict)
 
 
@@ -365,13 +367,32 @@ class Front:
     # --- what clients are told ----------------------------------------------------------------------------------------------------
 
     def _say(self, client: bytes, message: Message) -> None:
-        """An answer. A client that is gone, or so far behind that its queue is full, must say hello again."""
+        """An answer. One that finds the client's queue full waits, and events with it; who lets too many wait must say hello again."""
+        session = self._sessions.get(client)
+        if session is not None:
+            session.unsaid.append(message)
+            if self._say_waiting(client, session) and len(session.unsaid) > UNSAID:
+                self._forget(client)
+            return
         try:
             send(self.router, message, client)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
-            self._forget(client)
+
+    def _say_waiting(self, client: bytes, session: Session) -> bool:
+        """Sends what waits; True when some still does."""
+        try:
+            while session.unsaid:
+                send(self.router, session.unsaid[0], client)
+                session.unsaid.popleft()
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                self._forget(client)
+                return False
+            if error.errno != zmq.EAGAIN:
+                raise
+        return bool(session.unsaid)
 
     def _say_lacking(self, client: bytes, hashes: List[str], take: Optional[str], number: int) -> None:
         partial = {}
@@ -387,6 +408,9 @@ class Front:
         for _ in range(16):
             busy = stuck = False
             for client, session in list(self._sessions.items()):
+                if self._say_waiting(client, session):
+                    stuck = True
+                    continue
                 for subscription in list(session.subscriptions.values()):
                     try:
                         busy = self._push(client, subscription) or busy
@@ -460,6 +484,7 @@ class Front:
         if session is not None:
             for subscription in session.subscriptions.values():
                 subscription.close()
+            session.subscriptions.clear()
 
     def _forget_the_gone(self) -> None:
         """Who has been silent too long, and who can't be reached any more: only speaking to a client shows that."""
