@@ -8,7 +8,6 @@ request or an input is at fault, 130 cancelled. What it does stands in the modul
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import logging
 import signal
@@ -310,11 +309,13 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command(name="eval-dust", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(name="eval-dust", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def eval_dust(context: typer.Context) -> None:
-    """Judge the dust model on simulations it has not seen; options go to the evaluation."""
+    """Measure the dust model on simulations it has not seen; --help lists the options."""
+    from .training.__main__ import main as training
+
     with _told(False):
-        importlib.import_module("platebridge_server.training.evaluate").main(context.args)
+        training(["evaluate", *context.args])
 
 
 @contextlib.contextmanager

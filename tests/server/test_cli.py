@@ -295,6 +295,15 @@ def test_models_lists_cards(run):
     assert "dust" in run("models")[1]
 
 
+def test_eval_dust_hands_its_options_to_the_evaluation(run, monkeypatch):
+    from platebridge_server.training import evaluate
+
+    asked = []
+    monkeypatch.setattr(evaluate, "run", lambda *given: asked.append(given))
+    assert run("eval-dust", "--json", "figures.json", "--simulations", "2")[0] == 0
+    assert asked[0][2] == Path("figures.json") and asked[0][4] == 2
+
+
 def test_the_version_is_printed(run):
     import platebridge
 
