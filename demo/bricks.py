@@ -43,12 +43,20 @@ def build(folder: Path, progress: Progress) -> Shot:
         plan,
         frames=count,
         fps=SIMULATED_FPS,
-        ground=0.14,
-        shrink=0.008,
+        ground=bricks_model.PAVEMENT,
+        shrink=0.02,
         progress=lambda done, total: progress("rigid bodies", done, total),
     )
     shards, paths = debris.chips(
-        home.pieces, plan.pairs, placements, count=350, fps=SIMULATED_FPS, ground=0.14, size=(0.06, 0.22), spread=1.6, seed=9
+        home.pieces,
+        plan.pairs,
+        placements,
+        count=350,
+        fps=SIMULATED_FPS,
+        ground=bricks_model.PAVEMENT,
+        size=(0.06, 0.22),
+        spread=1.6,
+        seed=9,
     )
     placements = np.concatenate([placements, paths], 1)
 

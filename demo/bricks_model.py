@@ -24,6 +24,8 @@ PARAPET = 0.8
 TURN = math.radians(-24.0)
 PLACE = (-3.4, 25.0)
 """How the house stands in the world: turned about z, and where its front left corner is."""
+PAVEMENT = 0.14
+"""Height of the pavement that it stands on."""
 
 
 @dataclass
@@ -94,7 +96,8 @@ def _box(low, high, ends: tuple[int, int] = (SKIN, SKIN), side: int = SKIN) -> S
 def _placed(solid: Solid) -> Solid:
     along, into = axes()
     return Solid(
-        [[tuple(float(v) for v in along * x + into * y + [PLACE[0], PLACE[1], z]) for x, y, z in face] for face in solid.faces], solid.tags
+        [[tuple(float(v) for v in along * x + into * y + [PLACE[0], PLACE[1], z + PAVEMENT]) for x, y, z in face] for face in solid.faces],
+        solid.tags,
     )
 
 
@@ -162,7 +165,7 @@ def direct(home: House, cue: int, seed: int = 4) -> bodies.Plan:
 
     pairs, area = touching(home.pieces, gap=0.02, smallest=0.002)
     first, second = pairs.T
-    strength = 2.2e3 * np.exp(rng.normal(0, 0.8, len(pairs))) * area
+    strength = 1.3e3 * np.exp(rng.normal(0, 0.8, len(pairs))) * area
     for loose, factor in ((failing, 0.02), (foot, 0.1), (stuff == "glass", 0.3), (stuff == "concrete", 2.5)):
         strength *= np.where(loose[first] | loose[second], factor, 1.0)
     return bodies.Plan(release, velocity, spin, pairs, strength)

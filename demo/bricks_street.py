@@ -15,7 +15,7 @@ from mathutils import Matrix, Vector
 
 from blender_addon.collapse.projection import Graph
 
-from .bricks_model import PLACE, axes
+from .bricks_model import PAVEMENT, PLACE, axes
 
 SUN = (-0.924, 0.10, 0.37)
 """From the house towards the sun: low, from the left, along the front, which it only grazes."""
@@ -251,9 +251,9 @@ def street(collection: bpy.types.Collection) -> None:
         lot(f"{name} cornice", x0 - 0.3, x1 + 0.3, y0 - 0.3, y1 + 0.3, high + 0.22, stone, high - 0.18)
         lot(f"{name} plinth", x0 - 0.08, x1 + 0.08, y0 - 0.08, y1 + 0.08, 0.75, stone)
 
-    lot("pavement house", -60, 90, -2.6, 60, 0.14, slabs)
+    lot("pavement house", -60, 90, -2.6, 60, PAVEMENT, slabs)
     lot("kerb", -60, 90, -2.75, -2.6, 0.16, stone)
-    lot("near pavement", -60, 90, -40, -14.2, 0.14, slabs)
+    lot("near pavement", -60, 90, -40, -14.2, PAVEMENT, slabs)
     lot("near kerb", -60, 90, -14.2, -14.05, 0.16, stone)
     for k in range(-6, 9):
         lot(f"dash {k}", k * 5.0, k * 5.0 + 2.4, -8.5, -8.35, 0.006, paint)
