@@ -32,9 +32,10 @@ def assemble(
     plate_depth: (h, w) metres, inf is sky. debris: drawn for this very window. Two laws hold for every pixel: where the
     plate is nearer than all dust and debris, the effect is exactly 0; where alpha is above 0, z <= plate_depth.
     """
-    dust = _held_out(sun, ambient, alpha, seen, plate_depth)
+    cut = _cutter(seen, alpha.shape)
+    dust = _held_out(sun, ambient, alpha, cut, plate_depth)
     if debris is not None:
-        _set_into(dust, debris, (sun, ambient, alpha), seen)
+        _set_into(dust, debris, (sun, ambient, alpha), cut)
     sun, ambient, alpha, z = dust
     nothing = alpha < LEAST_ALPHA
     light = colours.coloured(sun, ambient)
@@ -45,35 +46,42 @@ def assemble(
     return rgba, np.where(nothing, np.float32(np.inf), z).astype(np.float32)
 
 
-def _held_out(sun, ambient, alpha, seen: GuideFrame, plate_depth) -> list[np.ndarray]:
+def _held_out(sun, ambient, alpha, cut, plate_depth) -> list[np.ndarray]:
     """[sun, ambient, alpha, z] of what lies before the plate."""
     out = [np.zeros(alpha.shape, np.float32) for _ in range(3)] + [np.full(alpha.shape, np.inf, np.float32)]
     rows, columns = np.nonzero(alpha >= LEAST_ALPHA)
     for start in range(0, len(rows), _AT_ONCE):
         at = rows[start : start + _AT_ONCE], columns[start : start + _AT_ONCE]
-        for whole, cut in zip(out, _cut(sun[at], ambient[at], alpha[at], seen, alpha.shape, at, plate_depth[at])):
-            whole[at] = cut
+        for whole, left in zip(out, cut(sun[at], ambient[at], alpha[at], at, plate_depth[at])):
+            whole[at] = left
     return out
 
 
-def _cut(sun, ambient, alpha, seen: GuideFrame, size, at, limit) -> list[np.ndarray]:
-    """sun, ambient, alpha, z (n,) of the dust nearer than `limit`, for pixels `at` (rows, columns) of a picture of `size`."""
+def _cutter(seen: GuideFrame, size):
+    """cut(sun, ambient, alpha, at, limit) -> [sun, ambient, alpha, z] of the dust nearer than `limit`, all (n,).
+
+    at: rows and columns (n,) of the pixels in a picture of `size`.
+    """
     if seen.deep is None:
-        return _stepped(sun, ambient, alpha, seen, size, at, limit)
-    deep = seen.deep
-    k = deep.planes.shape[0]
+        return lambda *pixels: _stepped(*pixels, seen, size)
     # The whole is made 1 in every pixel, then read between the guide's pixels: a finer silhouette than the guide's is
     # cut as the dust beside it is.
-    even = volume.resized(deep, deep.front.shape)
-    rows = _at_pixels(torch.cat([even.cumulative_alpha, even.cumulative_depth, even.front[None]]), size, at)
-    part, mean, front = rows[:k], rows[k : 2 * k], rows[-1]
-    line = volume.Deep(deep.planes, part[:, None], (part * mean)[:, None], front[None])
-    arrays = (torch.from_numpy(np.ascontiguousarray(a, np.float32))[None] for a in (sun, ambient, alpha))
-    return [a[0].numpy() for a in volume.holdout(*arrays, line, torch.from_numpy(np.ascontiguousarray(limit, np.float32))[None])]
+    even = volume.resized(seen.deep, seen.deep.front.shape)
+    stack = torch.cat([even.cumulative_alpha, even.cumulative_depth, even.front[None]])
+    planes, k = even.planes, len(even.planes)
+
+    def cut(sun, ambient, alpha, at, limit) -> list[np.ndarray]:
+        rows = _at_pixels(stack, size, at)
+        part, mean, front = rows[:k], rows[k : 2 * k], rows[-1]
+        line = volume.Deep(planes, part[:, None], (part * mean)[:, None], front[None])
+        light = (torch.from_numpy(np.ascontiguousarray(a, np.float32))[None] for a in (sun, ambient, alpha))
+        return [a[0].numpy() for a in volume.holdout(*light, line, torch.from_numpy(np.ascontiguousarray(limit, np.float32))[None])]
+
+    return cut
 
 
-def _stepped(sun, ambient, alpha, seen: GuideFrame, size, at, limit) -> list[np.ndarray]:
-    """As `_cut`, for dust that stands at one depth in each pixel, or nowhere in particular (depth inf): then nothing is cut."""
+def _stepped(sun, ambient, alpha, at, limit, seen: GuideFrame, size) -> list[np.ndarray]:
+    """As `_cutter`'s, for dust that stands at one depth in each pixel, or nowhere in particular (depth inf): then nothing is cut."""
     h, w = seen.depth.shape
     rows, columns = (np.minimum(((a + 0.5) * n / m).astype(np.int64), n - 1) for a, n, m in zip(at, (h, w), size))
     depth = seen.depth[rows, columns]
@@ -82,7 +90,7 @@ def _stepped(sun, ambient, alpha, seen: GuideFrame, size, at, limit) -> list[np.
     return [*kept, np.where(before & (kept[2] > 0), np.minimum(depth, limit), np.inf).astype(np.float32)]
 
 
-def _set_into(dust: list[np.ndarray], debris: Layer, passes, seen: GuideFrame) -> None:
+def _set_into(dust: list[np.ndarray], debris: Layer, passes, cut) -> None:
     """Debris into the held-out dust, in place: the dust before a chunk, the chunk, the dust behind it.
 
     With D all the dust, F the dust before the chunk and C the chunk, all premultiplied, what is seen is
@@ -95,7 +103,7 @@ def _set_into(dust: list[np.ndarray], debris: Layer, passes, seen: GuideFrame) -
     z = debris.z[rows, columns]
     all_dust = [a[at] for a in dust]
     # Dust before the chunk is dust before the plate too: a chunk is drawn only where it is the nearer.
-    front = _cut(*(p[at] for p in passes), seen, dust[0].shape, at, z)
+    front = cut(*(p[at] for p in passes), at, z)
     there = all_dust[2] > 0
     front = [np.where(there, np.minimum(f, d), 0.0) for f, d in zip(front[:3], all_dust[:3])]
     for number in range(3):

@@ -5,10 +5,10 @@ An estimate from a few frames, made once per shot, in the plate's own scene-line
 dials. It must not know how the dust moved or was generated.
 
 The measure is a white, matt surface. In full sun under the whole sky it has a radiance W; we take the plate's bright
-surfaces (the 92nd percentile of luminance of all that isn't sky) to reflect 0.4 of what falls on them, so W is 2.5 times
+surfaces (the 92nd percentile of luminance of all that isn't sky) to reflect 0.45 of what falls on them, so W is 2.2 times
 theirs. The sky's part S of W is the sky's own radiance where it is seen (a matt surface under an even sky has the sky's
 radiance), else what the dark surfaces show (the 20th percentile, at a quarter's reflectance), in either case at least
-0.12 W and at most 0.38 W. The sun's part is the rest. Their hues are those of the bright and of the sky or dark pixels,
+0.12 W and at most 0.32 W. The sun's part is the rest. Their hues are those of the bright and of the sky or dark pixels,
 0.6 of the way to grey, for a plate's surfaces have colours of their own. So everything is proportional to the plate:
 twice the exposure, twice the dust.
 """
@@ -24,9 +24,9 @@ from platebridge.request import GuideSettings
 #: Weights of red, green and blue in luminance (Rec. 709).
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 #: What share of the light the plate's bright and dark surfaces are taken to reflect.
-BRIGHT, DARK = 0.4, 0.25
+BRIGHT, DARK = 0.45, 0.25
 #: The passes of thick dust in full sun are about 0.75, not 1: light that a matt surface reflects, dust takes in and gives out again.
-GAIN = 1.25
+GAIN = 1.1
 _SAMPLES = 40_000
 _FRAMES = 3
 
@@ -86,7 +86,7 @@ def estimate(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> PlateLight:
         above, hue = float(np.median(sky @ LUMINANCE)), _hue(sky[sky @ LUMINANCE <= np.quantile(sky @ LUMINANCE, 0.9)])
     else:
         above, hue = low / DARK, _hue(surface[bright <= np.quantile(bright, 0.4)])
-    above = float(np.clip(above, 0.12 * white, 0.38 * white))
+    above = float(np.clip(above, 0.12 * white, 0.32 * white))
     sun_hue = _hue(surface[bright >= high])
     return PlateLight(tuple(float(v) for v in (white - above) * sun_hue), tuple(float(v) for v in above * hue))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from falling_tower import FIRST, FallingTower
 from platebridge.errors import Cancelled
-from platebridge_server.guide import domain, guide
+from platebridge_server.guide import domain, frame, guide
 from platebridge_server.guide.guide import Guide
 
 LAST = FIRST + 15
@@ -68,8 +68,8 @@ def test_passes_are_premultiplied_and_depth_is_where_there_is_dust(plain):
 def test_the_box_of_the_picture_holds_all_dust_that_can_be_seen(plain):
     left, top, right, bottom = plain.bbox
     h, w = plain.size
-    for frame in plain.frames:
-        rows, columns = np.nonzero(plain.frame(frame).alpha > 1 / 1024)
+    for f in plain.frames:
+        rows, columns = np.nonzero(plain.frame(f).alpha > 1 / 1024)
         if len(rows):
             assert rows.min() >= top * h and rows.max() + 1 <= bottom * h
             assert columns.min() >= left * w and columns.max() + 1 <= right * w
@@ -94,6 +94,15 @@ def test_an_interrupted_run_is_taken_up_and_ends_equal(plain, tmp_path):
     whole = simulated(tmp_path)
     assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in came.items() if not plain.empty(int(name.split(".")[1])))
     assert all(same(plain.frame(f), whole.frame(f)) for f in plain.frames)
+
+
+def test_what_is_kept_of_a_frame_is_exactly_what_was_seen(plain):
+    seen = plain.through(LAST, plain.shot.camera.at(LAST).resized((40, 60)))
+    again = frame.unpacked(frame.packed(seen), (40, 60), seen.light_view)
+    assert same(seen, again)
+    assert all(
+        bool((getattr(seen.deep, n) == getattr(again.deep, n)).all()) for n in ("planes", "cumulative_alpha", "cumulative_depth", "front")
+    )
 
 
 def test_a_guide_that_is_there_is_not_made_again(plain, monkeypatch):
@@ -215,11 +224,12 @@ def test_a_moving_camera_sees_the_cloud_fixed_in_the_world(tmp_path):
         level = np.linalg.inv(made.level)
         return level[:3, :3] @ centre(made) + level[:3, 3]
 
-    assert middle(moving) == pytest.approx(middle(still), abs=1.5)
-    for frame in (FIRST + 9, LAST):  # its picture lies where that point is seen
+    # Each shot has level axes of its own, so other patches of the tower emit: near, not equal.
+    assert middle(moving) == pytest.approx(middle(still), abs=2.5)
+    for f in (FIRST + 9, LAST):  # its picture lies where that point is seen
         level = np.linalg.inv(moving.level)
-        x, _, _ = moving.shot.camera.at(frame).resized(moving.size).project(level[:3, :3] @ centre(moving, frame) + level[:3, 3])
-        alpha = moving.frame(frame).alpha
+        x, _, _ = moving.shot.camera.at(f).resized(moving.size).project(level[:3, :3] @ centre(moving, f) + level[:3, 3])
+        alpha = moving.frame(f).alpha
         assert (alpha.sum(0) * (np.arange(alpha.shape[1]) + 0.5)).sum() / alpha.sum() == pytest.approx(x, abs=2.5)
 
 

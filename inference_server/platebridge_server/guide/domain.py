@@ -97,7 +97,7 @@ class Survey:
         # The street may lie hidden below what is seen of the building, but not far below: a lake down the hill isn't it.
         ground = min(base, max(float(np.median(self.grounds)), base - 0.4 * scale)) if self.grounds else base
         width = float(np.median(self.widths))
-        return Event(float(scale), ground, float(np.clip(0.6 * width, 0.2 * scale, 1.2 * scale)))
+        return Event(float(scale), ground, float(np.clip(0.6 * width, 0.2 * scale, 1.2 * scale)), int(self.first or 0))
 
     def box(self, event: Event, settings: GuideSettings, frames_left: int, frame_seconds: float) -> Box:
         """The cells for the dust of `frames_left` frames after the first motion."""

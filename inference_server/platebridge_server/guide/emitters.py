@@ -11,7 +11,7 @@ Everything is measured against the event's own size, so that a heap of bricks an
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
@@ -28,6 +28,8 @@ HEADROOM = 1.5
 #: Gravity that times the dust. More than the true one: a fall presses the air out ahead of it faster than it falls itself.
 #: With 9.81 a 36 m tower's surge crept 5 m in its first second; with this it leaves at 15 to 25 m/s, as filmed ones do.
 PACE = 25.0
+#: Reference seconds until a collapse that has begun emits with full strength.
+RAMP = 0.15
 #: Points of the surge, and of the whole of one frame's other sources.
 SURGE_POINTS, MOST_POINTS = 4000, 6000
 
@@ -37,12 +39,13 @@ class Event:
     """The collapse as a whole, in level space (x to the right of the first camera, y away from it, z up; metres).
 
     scale: height of what moves, at least a fifth of its width. ground: z of the ground. thickness: how deep the
-    body behind the surface that is seen is taken to be.
+    body behind the surface that is seen is taken to be. first: frame in which it begins to move.
     """
 
     scale: float
     ground: float
     thickness: float
+    first: int = 0
 
     @property
     def height(self) -> float:
@@ -73,6 +76,10 @@ class Burst:
 
     def __len__(self) -> int:
         return len(self.position)
+
+    def thinned(self, part: float) -> Burst:
+        """The same points, each filling only a part of its volume."""
+        return replace(self, volume=(self.volume * np.float32(part)))
 
     def sources(self, smoke: solver.Smoke) -> solver.Sources:
         columns = [torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(smoke.device) for a in vars(self).values()]
@@ -112,7 +119,9 @@ class Emitters:
             return None
         random = np.random.default_rng([self.settings.composition, 2, frame % 2**32])
         time = frame * self.frame_seconds
-        return joined([self._breaks(moving, time, random), self._surge(moving, time, random)])
+        # The first crack doesn't throw out a full cloud: it would stand there whole within a frame.
+        begun = min(1.0, (frame - self.event.first + 1) * self.frame_seconds / (RAMP * self.event.second))
+        return joined([self._breaks(moving, time, random), self._surge(moving, time, random)]).thinned(begun)
 
     def trail(self, position: np.ndarray, velocity: np.ndarray, radius: np.ndarray, frame: int) -> Optional[Burst]:
         """Dust that flying chunks leave: thin fingers. position, velocity: (n, 3); radius: (n,) metres of the dust behind each."""
@@ -143,15 +152,15 @@ class Emitters:
     def _patchy(self, at: np.ndarray, time: float) -> np.ndarray:
         """Smooth noise in [0, 1] over space and time."""
         waves = np.sin(at @ self._waves.T + self._phases + self._beats * time).sum(1)
-        return np.clip(0.35 + 0.5 * waves, 0.0, 1.0)
+        return np.clip(0.15 + 0.6 * waves, 0.0, 1.0)
 
     def _breaks(self, moving: Moving, time: float, random: np.random.Generator) -> Burst:
         """Dust from the surfaces themselves: much where they break or appear, a veil where they only move."""
         event, dials = self.event, self.settings
         speed = np.linalg.norm(moving.velocity, axis=1)
         share = speed / (speed + 0.3 * event.fall_speed)
-        breaking = np.clip(moving.shear / (0.10 * event.fall_speed), 0.0, 1.0)
-        part = (0.12 * share + 1.6 * breaking * share + 0.6 * moving.fresh) * self._patchy(moving.points, time)
+        breaking = np.clip(moving.shear / (0.25 * event.fall_speed), 0.0, 1.0) ** 2
+        part = (0.08 * share + 1.8 * breaking * share + 0.6 * moving.fresh) * self._patchy(moving.points, time)
         at = moving.points - moving.velocity * random.uniform(0, self.frame_seconds, (len(moving), 1))
         # Much of the dust is inside the body: unseen while it stands, the plume above it when it has gone down.
         inside = random.random(len(moving)) < 0.4

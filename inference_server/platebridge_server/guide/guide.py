@@ -17,20 +17,20 @@ from typing import Callable, Iterator, Optional
 import numpy as np
 import torch
 from platebridge.errors import Cancelled
-from platebridge.request import GuideSettings
+from platebridge.request import GenerateRequest, GuideSettings
 
 from ..camera import Pinhole
 from . import chunk_layer, domain, solver, volume
 from .debris import Chunks, Debris
 from .emitters import MOST_POINTS, PACE, Emitters, joined
-from .frame import GuideFrame, nothing, packed, unpacked
+from .frame import GuideFrame, coarse, nothing, packed, unpacked
 from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
 VERSION = 1
 #: Optical depth across one height of the reference domain, of dust of density 1.
-EXTINCTION = 32.0
+EXTINCTION = 44.0
 MARCH_STEPS, PLANES = 70, 10
 #: Without vectors a motion is looked for over this many frames: slow ones move less than a pixel in one.
 LAG = 4
@@ -46,11 +46,23 @@ _ROWS = 64
 _COLOURS = ("light", "ambient", "tint", "shadow")
 
 
+def fingerprint(request: GenerateRequest, size: tuple[int, int]) -> str:
+    """Of everything that the guide depends on, so that what another request left is never taken. 64 hex digits.
+
+    Not among it: the model, its seed, and the dials that colour the result.
+    """
+    tree = request.to_dict()
+    tree["guide"] = {k: v for k, v in tree["guide"].items() if k not in _COLOURS}
+    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "guide")}
+    kept.update(version=VERSION, size=list(size))
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
 class Guide:
     """The guide of a shot.
 
     shot: `request`, `size`, `camera`, `depth(f)`, `mask(f)`, `vectors(f)` as `shot.Shot` has them. size: (h, w) of the
-    guide's picture, which shows the whole plate. scratch: a folder of this request's own; what an interrupted run left
+    guide's picture, which shows the whole plate. scratch: a folder for guides of this `fingerprint`; what another run left
     there is taken over. Call `simulate` once, then `frame` in any order, as often as wanted.
     """
 
@@ -59,16 +71,8 @@ class Guide:
         self.frames, self.frame_seconds = shot.request.frames, 1.0 / fps
         self.level = domain.level_from_world(shot.camera, self.frames.first)
         self.sun = domain.direction(settings.sun_azimuth, settings.sun_elevation)
-        self._store = Store(Path(scratch), self._fingerprint())
+        self._store = Store(Path(scratch), fingerprint(shot.request, self.size))
         self._plan: Optional[dict] = None
-
-    def _fingerprint(self) -> str:
-        """Of everything that the guide depends on, so that what another request left is never taken."""
-        tree = self.shot.request.to_dict()
-        tree["guide"] = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in _COLOURS}
-        kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "guide")}
-        kept.update(version=VERSION, size=self.size, seconds=self.frame_seconds)
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     # --- the first way through the shot: what moves ------------------------------------------------------------------------
 
@@ -91,7 +95,7 @@ class Guide:
                 found = moving(seen, other, apart * self.frame_seconds, up)
                 found = found.thinned(MOST_POINTS, np.random.default_rng([self.settings.composition, 4, frame % 2**32]))
                 if len(found):
-                    self._store.put("moving", frame, {f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+                    self._store.put("moving", frame, found.packed())
                 survey.add(frame, seen, found)
             before.append(seen)
             step()
@@ -208,7 +212,7 @@ class Guide:
             planes=PLANES,
             lit=lit,
         )
-        deep = volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep)))
+        deep = coarse(volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep))))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
         return GuideFrame(*arrays, light_view=self._light_view(camera), deep=deep)
 

@@ -66,6 +66,10 @@ class Moving:
     def arrays(self) -> tuple[np.ndarray, ...]:
         return self.points, self.velocity, self.area, self.fresh, self.shear, self.hidden
 
+    def packed(self) -> dict[str, np.ndarray]:
+        """The arrays by name, small enough to keep for every frame."""
+        return {k: a if a.dtype == bool else a.astype(np.float32) for k, a in vars(self).items()}
+
     def chosen(self, index: np.ndarray) -> Moving:
         return Moving(*(a[index] for a in self.arrays()))
 
