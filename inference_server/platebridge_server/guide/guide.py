@@ -28,7 +28,7 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 1
+VERSION = 2
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 44.0
 MARCH_STEPS, PLANES = 70, 10
@@ -121,6 +121,8 @@ class Guide:
 
         if self._store.has("plan"):
             progress(total, total)
+            if cancelled():
+                raise Cancelled()
             return
         survey = self._survey(step)
         bounds = None
