@@ -239,3 +239,10 @@ def run(folder: Path, weights: Path | None, json_path: Path | None, strip: Path 
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str]) -> int:
+    """`platebridge eval-dust`: the `evaluate` command with these options."""
+    from platebridge_server.training.__main__ import main as command
+
+    return command(["evaluate", *argv])
