@@ -24,8 +24,9 @@ from platebridge.request import GenerateRequest
 
 from . import channels, checks, composite, effect, images, light, take, work
 from .composite import Effect
+from .guide import shelf
 from .guide.frame import GuideFrame
-from .guide.guide import Guide
+from .guide.guide import Guide, fingerprint
 from .guide.own import OwnGuide
 from .images import Header, Part, Where, Window
 from .live import streamed
@@ -53,9 +54,10 @@ def generate(
 ) -> Generator[Event, None, None]:
     """Generates a take. `open_file(sha256)`: where an input file lies. `take_id`: 32 hex digits.
 
-    scratch: a folder of this take's own, which stays when the work is interrupted and begun again. device: "cpu",
-    "cuda:0" …; None takes the best there is. origin: what the client says of itself, for take.json. have: files that
-    had come, {name: SHA-256}; they are not made again. cancelled: asked before each step of each stage.
+    scratch: a folder of this take's own, which stays when the work is interrupted and begun again; beside it, in `guides`,
+    simulations are kept for the next takes, so that another seed pays for the model alone. device: "cpu", "cuda:0" …;
+    None takes the best there is. origin: what the client says of itself, for take.json. have: files that had come,
+    {name: SHA-256}; they are not made again. cancelled: asked before each step of each stage.
 
     The same request gives the same frames, bit for bit, on one machine. Raises PlatebridgeError; what came before is good.
     """
@@ -124,10 +126,14 @@ class _Generation:
         if self.request.inputs.guide is not None:
             guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)
         else:
-            guide = Guide(self.shot, settings, self.request.settings.fps, size, self.scratch / "guide", self.device)
+            guide = Guide(self.shot, settings, self.request.settings.fps, size, self._guide_folder(size), self.device)
         guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)
         self.colours = light.of_shot(self.shot).dust(settings)
         return guide
+
+    def _guide_folder(self, size: Tuple[int, int]) -> Path:
+        """Where the guide lies, for this take and the next ones of the same shot and dials."""
+        return shelf.place(self.scratch.parent / "guides", fingerprint(self.request, size))
 
     def _effects(self) -> Iterator[Tuple[int, Effect]]:
         """Every frame that is still to be made with its effect, in order."""
@@ -167,7 +173,7 @@ class _Generation:
         shot = self.shot
         area = work.choose(shot.size, box)
         self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
-        cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self.scratch / "crop", self.request.hash())
+        cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self._guide_folder(self.guide.size) / "crop", "crop")
         with self._timed("loading"):
             self.model.load(self.device)
         made = self.model.generate(

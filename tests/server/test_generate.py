@@ -69,14 +69,22 @@ def shot(tmp_path_factory, tiny_maker):
 
 
 @pytest.fixture
+def scratch(tmp_path):
+    """A folder for work under way, with a shelf for guides of its own beside it."""
+    folder = tmp_path / "work" / "scratch"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def make(tmp_path):
     """`make(shot, request=None, …)` -> (events, {name: bytes})."""
     made = []
 
     def run(shot, request=None, **how):
-        made.append(tmp_path / ("scratch_%d" % len(made)))
+        made.append(tmp_path / ("%d" % len(made)) / "scratch")
         scratch = how.pop("scratch", made[-1])
-        scratch.mkdir(exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         request = request or shot.request()
         events = list(generate(request, shot.open_file, how.pop("take_id", TAKE), scratch=scratch, device="cpu", **how))
         return events, {e.name: e.data for e in events if isinstance(e, FileReady)}
@@ -90,7 +98,8 @@ def whole(shot, tmp_path_factory):
     folder = tmp_path_factory.mktemp("take")
     registry._MODELS["dust"], real = StandIn, registry._MODELS["dust"]
     try:
-        scratch = tmp_path_factory.mktemp("scratch")
+        scratch = tmp_path_factory.mktemp("whole") / "scratch"
+        scratch.mkdir()
         events = list(generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu", origin={"application": "test"}))
     finally:
         registry._MODELS["dust"] = real
@@ -125,8 +134,8 @@ def test_events_come_in_order_and_end_with_the_take(whole):
     assert [p for p in dict.fromkeys(e.phase for e in events if isinstance(e, Progress))][:2] == ["reading", "guide"]
 
 
-def test_a_frame_goes_out_before_the_next_is_generated(shot, tmp_path):
-    for event in generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu"):
+def test_a_frame_goes_out_before_the_next_is_generated(shot, scratch):
+    for event in generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu"):
         if isinstance(event, FileReady) and StandIn.asked:
             assert event.frame is None or event.frame == StandIn.asked[-1]
 
@@ -313,10 +322,10 @@ def test_without_its_scratch_folder_a_take_is_gone_on_with_all_the_same(shot, ma
     assert any("preview" in e.message for e in events if isinstance(e, Warned))
 
 
-def test_cancelled_it_ends_at_the_next_call_and_the_next_job_is_as_on_a_fresh_server(shot, make, whole, tmp_path):
+def test_cancelled_it_ends_at_the_next_call_and_the_next_job_is_as_on_a_fresh_server(shot, make, whole, scratch):
     stop, came = threading.Event(), []
     with pytest.raises(Cancelled):
-        for event in generate(shot.request(), shot.open_file, "9" * 32, scratch=tmp_path, device="cpu", cancelled=stop.is_set):
+        for event in generate(shot.request(), shot.open_file, "9" * 32, scratch=scratch, device="cpu", cancelled=stop.is_set):
             came += [event.name] if isinstance(event, FileReady) else []
             if isinstance(event, Progress) and event.phase == "generating" and event.done == 2:
                 stop.set()
@@ -326,13 +335,24 @@ def test_cancelled_it_ends_at_the_next_call_and_the_next_job_is_as_on_a_fresh_se
 
 
 @pytest.mark.parametrize("phase", ["reading", "guide"])
-def test_cancelled_before_the_model_it_ends_there(shot, tmp_path, phase):
+def test_cancelled_before_the_model_it_ends_there(shot, scratch, phase):
     stop = threading.Event()
     with pytest.raises(Cancelled):
-        for event in generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu", cancelled=stop.is_set):
+        for event in generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu", cancelled=stop.is_set):
             if isinstance(event, Progress) and event.phase == phase and event.done == 1:
                 stop.set()
     assert not StandIn.asked
+
+
+def test_another_seed_and_another_light_find_the_simulation_done(shot, scratch):
+    def guide_steps(request):
+        events = list(generate(request, shot.open_file, TAKE, scratch=scratch, device="cpu"))
+        return [e.done for e in events if isinstance(e, Progress) and e.phase == "guide"]
+
+    assert len(guide_steps(shot.request(seed=1))) == 16
+    assert guide_steps(shot.request(seed=2)) == [16]
+    assert guide_steps(shot.request(seed=2, light=2.0, tint=(0.5, 0.4, 0.3))) == [16]
+    assert len(guide_steps(shot.request(seed=2, rise=1.0))) == 16
 
 
 def test_one_frame_has_nothing_that_moves_and_says_so(make, make_shot):
@@ -382,8 +402,8 @@ def test_previews_are_small_pictures_and_the_movie_has_every_frame(whole):
         assert float(movie.streams.video[0].average_rate) == 24.0
 
 
-def test_a_reader_that_stops_ends_the_work(shot, tmp_path):
-    events = generate(shot.request(), shot.open_file, TAKE, scratch=tmp_path, device="cpu")
+def test_a_reader_that_stops_ends_the_work(shot, tmp_path, scratch):
+    events = generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu")
     for event in events:
         if isinstance(event, FileReady) and StandIn.asked:
             break
