@@ -57,11 +57,22 @@ class Block(nn.Module):
 
     def forward(self, x, embedding, frames: int):
         h = F.silu(self.space(self.norm(x, embedding)))
-        h = h.unflatten(0, (-1, frames))
-        before = torch.cat([h[:, :1], h[:, :-1]], dim=1).flatten(0, 1)  # the first frame is its own neighbour
-        after = torch.cat([h[:, 1:], h[:, -1:]], dim=1).flatten(0, 1)
-        h = F.silu(self.time(torch.cat([before, h.flatten(0, 1), after], dim=1)))
-        return x + self.out(h)
+        return x + self.out(F.silu(self._in_time(h, frames)))
+
+    def _in_time(self, h, frames: int):
+        """Three taps in time; the first and the last frame are their own neighbours.
+
+        As one 1x1 over three frames side by side this was a quarter of the network's time in copying alone.
+        """
+        before, here, after = self.time.weight.chunk(3, dim=1)
+        out = F.conv2d(h, here, self.time.bias).unflatten(0, (-1, frames))
+        side = F.conv2d(h, before).unflatten(0, (-1, frames))
+        out[:, 1:] += side[:, :-1]
+        out[:, :1] += side[:, :1]
+        side = F.conv2d(h, after).unflatten(0, (-1, frames))
+        out[:, :-1] += side[:, 1:]
+        out[:, -1:] += side[:, -1:]
+        return out.flatten(0, 1)
 
 
 class DustUNet(ModelMixin, ConfigMixin):
