@@ -171,7 +171,7 @@ class _Generation:
     def _generated(self, box: Box, frames: range, first_needed: int) -> Generator[Tuple[int, Effect], None, None]:
         """The model over the frames that have dust, from `first_needed` on; box: the part of the canvas that it takes."""
         shot = self.shot
-        area = work.choose(shot.size, box)
+        area = work.choose(shot.size, box, None if self.request.inputs.guide is not None else self.request.guide.detail)
         self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
         cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self._guide_folder(self.guide.size) / "crop", "crop")
         with self._timed("loading"):

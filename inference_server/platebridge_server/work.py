@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from .models.base import Passes
 MOST_PIXELS = 600_000
 #: The guide is this many times coarser than the model's field: what the model was trained on.
 COARSER = 4
+#: Pixels of the field for a cell of the simulation at most, as in training. A finer field has nothing to draw billows from
+#: and fills them with grain.
+PIXELS_PER_CELL = 4
 #: Room around the dust for what the model adds at its rim, plate pixels and part of the dust's own size.
 ROOM_PX, ROOM_PART = 16, 0.03
 
@@ -70,14 +73,16 @@ class WorkArea:
         return Passes(wide[0, 0].numpy(), wide[0, 1].numpy(), wide[0, 2].clamp_max(1.0).numpy())
 
 
-def choose(canvas: Tuple[int, int], bbox: Box, most: int = MOST_PIXELS) -> WorkArea:
-    """The work area for a canvas (h, w) and the part of it that dust takes."""
+def choose(canvas: Tuple[int, int], bbox: Box, cells: Optional[int] = None, most: int = MOST_PIXELS) -> WorkArea:
+    """The work area for a canvas (h, w) and the part of it that dust takes. cells: of the simulation's longest side."""
     h, w = canvas
     left, top, right, bottom = bbox[0] * w, bbox[1] * h, bbox[2] * w, bbox[3] * h
     room_x, room_y = ROOM_PX + ROOM_PART * (right - left), ROOM_PX + ROOM_PART * (bottom - top)
     x0, x1 = max(0, math.floor(left - room_x)), min(w, math.ceil(right + room_x))
     y0, y1 = max(0, math.floor(top - room_y)), min(h, math.ceil(bottom + room_y))
     shrink = min(1.0, math.sqrt(most / ((x1 - x0) * (y1 - y0))))
+    if cells is not None:
+        shrink = min(shrink, PIXELS_PER_CELL * cells / max(x1 - x0, y1 - y0))
     if shrink == 1.0:
         height, width = (-(-n // COARSER) * COARSER for n in (y1 - y0, x1 - x0))
         return WorkArea(x0, y0, width, height, (height, width))

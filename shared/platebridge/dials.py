@@ -79,9 +79,9 @@ _ALL = (
     Dial("shadow", "guide.shadow", "Shadow", "How dark the dust's shadow falls on the plate: 0 leaves the plate untouched there", "float", 0.0, 0.0, 1.0),
     Dial("start_frame", "guide.start_frame", "Start frame", "Nothing is emitted before this frame; 0 means from the first sign of movement", "int", 0, -1000000, 1000000),
     Dial("composition", "guide.composition", "Composition seed", "Another composition of the cloud; the model's seed changes its detail alone", "int", 0, 0, 2147483647),
-    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 72, 24, 192),
+    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 96, 24, 192),
     Dial("seed", "model.seed", "Seed", "Another seed, another take: the same composition with other detail", "int", 0, 0, 2147483647, first_row=True),
-    Dial("quality", "model.quality", "Quality", "Draft takes fewer steps", "choice", "final", choices=("draft", "final"), first_row=True),
+    Dial("quality", "model.quality", "Quality", "Draft is quickest; final gives clean billows; crisp takes more steps and adds fine grain", "choice", "final", choices=("draft", "final", "crisp"), first_row=True),
 )
 DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}
 

@@ -124,7 +124,7 @@ class GuideSettings:
     shadow: float = 0.0
     start_frame: int = 0
     composition: int = 0
-    detail: int = 72
+    detail: int = 96
 
 
 @dataclass(frozen=True)

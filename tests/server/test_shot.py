@@ -164,7 +164,7 @@ def test_an_artists_guide_keeps_its_own_size_and_its_depth(one_frame, tmp_path, 
     pixels[2, 3, 4] = 17.0
     picture = one_frame(guide=write_exr(tmp_path / "g.exr", pixels, ["R", "G", "B", "A", "Z"])).guide_image(1001)
     assert picture.rgba.shape == (8, 20, 4) and (picture.rgba == 0.25).all()
-    assert picture.depth[2, 3] == 17.0 and np.isinf(picture.depth[:, 12:]).all() and (picture.depth[:, :12] == 17.0).all()  # spread over the rim of what is there
+    assert picture.depth[2, 3] == 17.0 and np.isinf(picture.depth[:, 12:]).all() and (picture.depth[:, :12] == 17.0).all()
     assert one_frame(guide=np.zeros((8, 12, 4))).guide_image(1001).depth is None
 
 

@@ -11,6 +11,9 @@ from platebridge.request import ModelSettings
 from . import dust
 from .base import GuideReader, Passes
 
+#: Evaluations of the network per frame.
+STEPS = {"draft": dust.DRAFT_STEPS, "final": dust.FINAL_STEPS, "crisp": dust.CRISP_STEPS}
+
 
 class DustModel:
     """See base.Model."""
@@ -52,7 +55,7 @@ class DustModel:
             frames,
             size,
             seed=settings.seed,
-            steps=dust.DRAFT_STEPS if settings.quality == "draft" else dust.FINAL_STEPS,
+            steps=STEPS[settings.quality],
             light_view=guide.sun_in_view,
             on_progress=progress,
             cancelled=cancelled,

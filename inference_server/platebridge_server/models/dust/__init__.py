@@ -5,7 +5,7 @@ What it is and how its weights were made: docs/dust.md. What it can and cannot d
 """
 
 from platebridge_server.models.dust.network import DustUNet
-from platebridge_server.models.dust.pipeline import DRAFT_STEPS, FINAL_STEPS, DustPipeline, WeightsDiffer, card, load
+from platebridge_server.models.dust.pipeline import CRISP_STEPS, DRAFT_STEPS, FINAL_STEPS, DustPipeline, WeightsDiffer, card, load
 from platebridge_server.models.dust.scheduler import DustScheduler
 
-__all__ = ["DRAFT_STEPS", "FINAL_STEPS", "DustPipeline", "DustScheduler", "DustUNet", "WeightsDiffer", "card", "load"]
+__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "DustPipeline", "DustScheduler", "DustUNet", "WeightsDiffer", "card", "load"]
