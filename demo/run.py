@@ -39,13 +39,17 @@ class Bars:
         self.progress = Progress(*columns, console=self.console, refresh_per_second=4)
         self._tasks: dict[str, int] = {}
         self.stages: dict[str, dict[str, float]] = {}
-        self._phase, self._since = "", 0.0
 
     def show(self, stage: str, done: int, total: int) -> None:
         """A stage of several steps; also its time, from when it first appears until another does."""
         if stage not in self._tasks:
             self._tasks[stage] = self.progress.add_task(stage, total=max(total, 1))
         self.progress.update(self._tasks[stage], completed=done, total=max(total, 1))
+
+    def finish(self, stage: str) -> None:
+        """A stage that is over."""
+        task = self.progress.tasks[self._tasks[stage]]
+        self.progress.update(task.id, completed=task.total)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -119,10 +123,14 @@ def following(bars: Bars) -> Iterator[None]:
     seen: dict[str, list[float]] = {}
 
     def look() -> None:
+        before = ""
         while not over.wait(0.1):
             job = runner.current()
             if job is not None and job.total:
                 now = time.monotonic()
+                if before and before != job.phase:  # whatever was not seen of it, it is over
+                    bars.finish(job_words.get(before, before))
+                before = job.phase
                 seen.setdefault(job.phase, [now, now])[1] = now
                 bars.show(job_words.get(job.phase, job.phase), job.done, job.total)
 
