@@ -185,7 +185,9 @@ def test_blender_killed_in_the_midst_then_attach(scene, shot, server, tmp_path):
     take = tmp_path / "takes" / "shot" / "take_0001"
     with open(tmp_path / "other.log", "wb") as log:
         other = subprocess.Popen(
-            [sys.executable, "-c", OTHER_BLENDER, str(HERE.parents[1]), str(tmp_path / "shot.blend")], stdout=log, stderr=log
+            [sys.executable, "-X", "faulthandler", "-c", OTHER_BLENDER, str(HERE.parents[1]), str(tmp_path / "shot.blend")],
+            stdout=log,
+            stderr=log,
         )
     until(lambda: (take / "comp.1002.exr").is_file() or other.poll() is not None, 60)
     assert other.poll() is None, (tmp_path / "other.log").read_text()
