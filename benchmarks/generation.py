@@ -79,15 +79,18 @@ s.plate_source = s.depth_source = s.mask_source = "FILES"
 s.vectors_source = "NONE"
 for name in ("plate", "depth", "mask"):
     setattr(s, name + "_files", str(folder / name / (name + ".####.exr")))
+s.dials.composition = int(sys.argv[4])
 began = time.perf_counter()
 result = bpy.ops.platebridge.generate()
 print("SECONDS", time.perf_counter() - began, result, flush=True)
 """
 
 
-def through_blender(folder: Path, connection: Path) -> float:
+def through_blender(folder: Path, connection: Path, composition: int) -> float:
     """Seconds of the operator Generate in headless Blender on the same files."""
-    run = subprocess.run([sys.executable, "-c", _BLENDER, str(folder), str(connection), str(FRAMES)], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", _BLENDER, str(folder), str(connection), str(FRAMES), str(composition)], capture_output=True, text=True
+    )
     lines = [line for line in run.stdout.splitlines() if line.startswith("SECONDS")]
     if not lines or "FINISHED" not in lines[0]:
         raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
@@ -97,14 +100,16 @@ def through_blender(folder: Path, connection: Path) -> float:
 def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[str, float]:
     """Medians of `repeats` runs; here and through Blender take turns, so both meet the same machine."""
     options = shot.make(folder / "shot", WIDTH, HEIGHT, FRAMES)
+    salt = int(time.time()) % 10**9
     here: List[Dict[str, float]] = []
     bridge: List[float] = []
     for n in range(repeats):
         say(f"generating here, run {n + 1} of {repeats}")
-        here.append(generate(options, folder / "here"))
+        # Another composition each time, or the kept guide of the run before would be found and not made.
+        here.append(generate(options, folder / "here", "--set", f"composition={salt + n}"))
         with server.running(folder / f"server{n}") as connection:
             say(f"generating through Blender and a server, run {n + 1} of {repeats}")
-            bridge.append(through_blender(folder / "shot", connection))
+            bridge.append(through_blender(folder / "shot", connection, salt + n))
     say("a second take of the same plate")
     with server.running(folder / "server-again") as connection:
         first = [generate(options, folder / "again", "--server", str(connection), "--seed", "1")]

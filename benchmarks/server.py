@@ -29,7 +29,7 @@ def running(folder: Path, ipc: bool = True, generator: str = REAL) -> Iterator[P
         process = subprocess.Popen([sys.executable, "-c", _START, str(folder), "ipc" if ipc else "tcp", generator], stdout=log, stderr=log)
     try:
         with Client(folder / "connection.json") as client:
-            client.ping().result(timeout=60)
+            client.models().result(timeout=120)  # answered once the worker stands: an artist's server stands since the morning
         yield folder / "connection.json"
     finally:
         process.terminate()
