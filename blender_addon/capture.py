@@ -145,10 +145,12 @@ def _render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path
 
 @contextlib.contextmanager
 def in_window(scene: Any) -> Iterator[None]:
-    """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told."""
+    """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told.
+
+    Never through `temp_override`: an operator called inside one looks its scene up in a Python dictionary **without the GIL** when
+    another thread happens to be running Python just then, as the courier's does, and Blender crashes now and then (seen in 4.5:
+    BPY_context_member_get asks whether anyone holds the GIL, not whether it does itself).
+    """
     window = bpy.context.window or bpy.context.window_manager.windows[0]
-    with (
-        versions.borrowed([(window, "scene", scene)] if window.scene != scene else []),
-        bpy.context.temp_override(window=window, scene=scene),
-    ):
+    with versions.borrowed([(window, "scene", scene)] if window.scene != scene else []):
         yield

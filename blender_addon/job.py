@@ -249,17 +249,8 @@ class Job:
 
 
 def remember_for_undo(name: str) -> None:
-    """One undo step from a timer, which has no window of its own.
-
-    Headless there is nobody to undo it, and pushing one now and then crashed Blender 4.5 (SIGSEGV in ed.undo_push beside the
-    courier's thread; 5 of 14 runs of our tests).
-    """
-    if bpy.app.background:
-        return
-    window = bpy.context.window or (bpy.context.window_manager.windows[0] if bpy.context.window_manager.windows else None)
-    if window is not None:
-        with bpy.context.temp_override(window=window):
-            bpy.ops.ed.undo_push(message=name)
+    """One undo step. Without a `temp_override`, for the reason said in `capture.in_window`; it needs no window."""
+    bpy.ops.ed.undo_push(message=name)
 
 
 def origin() -> Dict[str, str]:

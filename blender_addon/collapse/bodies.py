@@ -72,13 +72,12 @@ def simulate(
     plan.check(len(pieces))
     if frames < 2:
         raise ValueError("A collapse needs two frames at least.")
-    window = bpy.context.window
-    before = window.scene if window else None
+    window = bpy.context.window or bpy.context.window_manager.windows[0]
+    before = window.scene
     scene = bpy.data.scenes.new("collapse simulation")
     made: list[bpy.types.ID] = []
     try:
-        if window:
-            window.scene = scene
+        window.scene = scene  # what an operator works on; a `temp_override` is not safe beside other threads
         scene.render.fps, scene.frame_start, scene.frame_end = fps, 1, frames
         bodies = _bodies(scene, pieces, made, shrink)
         glue = _glue(scene, plan, bodies, made)
@@ -96,8 +95,7 @@ def simulate(
             if progress:
                 progress(frame, frames)
     finally:
-        if window and before:
-            window.scene = before
+        window.scene = before
         _forget(scene, made)
     return tame(result, fps)
 
@@ -169,8 +167,7 @@ def _floor(scene, ground, made) -> bpy.types.Object:
 
 
 def _world(scene, bodies, glue, floor, frames, substeps, iterations) -> None:
-    with bpy.context.temp_override(scene=scene):
-        bpy.ops.rigidbody.world_add()
+    bpy.ops.rigidbody.world_add()
     world = scene.rigidbody_world
     world.collection = bpy.data.collections.new("collapse bodies")
     world.constraints = bpy.data.collections.new("collapse glue")

@@ -140,12 +140,12 @@ def test_main_thread_never_waits(begin, client, scene, monkeypatch):
 
 @pytest.fixture
 def undo_steps(monkeypatch):
-    """The undo steps a job asks for, by name. Headless it pushes none of its own; the tests push where a window's job would."""
+    """The undo steps a job pushes, by name, as it pushes them."""
     from blender_addon import job as job_module
 
-    asked = []
-    monkeypatch.setattr(job_module, "remember_for_undo", asked.append)
-    return asked
+    pushed, push = [], job_module.remember_for_undo
+    monkeypatch.setattr(job_module, "remember_for_undo", lambda name: pushed.append(name) or push(name))
+    return pushed
 
 
 def test_one_undo_step_takes_plate_and_take_off(begin, client, scene, step_until, frame_file, undo_steps):
@@ -155,7 +155,6 @@ def test_one_undo_step_takes_plate_and_take_off(begin, client, scene, step_until
     client.say(frame_file("comp", 1001, picture(1001)))
     step_until(job, lambda: held(scene))
     assert undo_steps == ["Platebridge take"]  # one, though two strips came
-    bpy.ops.ed.undo_push(message="Platebridge take")
     client.say(frame_file("comp", 1002, picture(1002)))
     step_until(job, lambda: len(held(scene)) == 2)
     bpy.ops.ed.undo()
@@ -174,7 +173,6 @@ def test_undo_of_something_else_in_the_middle(begin, client, scene, step_until, 
     step_until(job, client.asked.is_set)
     client.say(frame_file("comp", 1001, picture(1001)))
     step_until(job, lambda: held(scene))
-    bpy.ops.ed.undo_push(message="Platebridge take")
     bpy.ops.object.light_add(type="POINT")
     bpy.ops.ed.undo_push(message="Add Light")
     client.say(frame_file("comp", 1002, picture(1002)))
