@@ -15,6 +15,7 @@ import queue
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Collection, Dict, Iterator, List, Tuple
@@ -50,6 +51,7 @@ class Spool:
     def __init__(self, root: Path, limits: SpoolLimits = SpoolLimits(), free: Callable[[Path], int] = disk_free) -> None:
         self.root, self.limits, self._free = Path(root), limits, free
         self._hashes: Dict[str, Tuple[Any, int]] = {}  # of uploads that go on: (running hash, bytes in it)
+        self._hashing = ThreadPoolExecutor(1, "hash")  # while the same piece is being written: each takes about as long
         try:
             for name in ("objects", "partial"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -115,12 +117,16 @@ class Spool:
         digest, counted = self._hashes.pop(sha256, (None, 0))
         if counted != there or digest is None:
             digest = _hash_of(path) if there else hashlib.sha256()
+        hashed = self._hashing.submit(digest.update, fresh)
         try:
-            with open(path, "ab") as out:
-                out.write(fresh)
+            with open(path, "ab", buffering=0) as out:
+                written = 0
+                while written < len(fresh):
+                    written += out.write(fresh[written:])
         except OSError as error:
             raise storage_error(error, path) from error
-        digest.update(fresh)
+        finally:
+            hashed.result()  # the caller's buffer is its own again
         there += len(fresh)
         if there < size:
             self._hashes[sha256] = (digest, there)
