@@ -117,6 +117,16 @@ def test_noise_belongs_to_the_frame_not_to_the_range():
     assert not torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(6, 1010, SIZE))
 
 
+def test_noise_may_hang_together_in_time_and_stays_unit_noise():
+    scheduler = dust.DustScheduler(noise_taps=(1.0, 2.0, 1.0))
+    white = torch.randn(402, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    noise = scheduler.in_time(white)
+    assert noise.shape[0] == 400
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.03)
+    assert float((noise[1:] * noise[:-1]).mean()) == pytest.approx(2 / 3, abs=0.03)
+    assert torch.equal(dust.DustScheduler().in_time(white), white)
+
+
 @pytest.mark.parametrize("first", [1, 2, 9, 14, 20, 22])
 def test_going_on_after_a_break_gives_the_same_bits_as_never_stopping(small, first):
     frames = range(1, 23)

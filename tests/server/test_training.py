@@ -46,7 +46,7 @@ def folder(tiny, clips, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulate, "simulate", lambda seed: clips)
         data.make_shard(out, 6)
-        data.make_shard(out, data.HELD_OUT_SEED + 6)
+        data.make_shard(out, simulate.HELD_OUT_SEED + 6)
     return out
 
 
@@ -91,6 +91,21 @@ def test_a_shard_that_is_there_is_not_made_again(folder, monkeypatch):
 def test_held_out_shards_are_never_trained_on(folder):
     assert [p.name for p in data.shards(folder)] == ["sim_00006.safetensors"]
     assert [p.name for p in data.shards(folder, held_out=True)] == ["sim_09006.safetensors"]
+
+
+def test_what_training_never_sees(folder):
+    """A façade topples outward: its dust is born ahead of its foot, and its seeds are held out."""
+    seed = simulate.UNSEEN_EMITTER_SEED
+    event = simulate.collapse(seed)
+    assert event.kind == "façade" and seed >= simulate.HELD_OUT_SEED
+    at = event.points(event.start + 0.8 * event.fall_time)[0] - [*event.centre, 0]
+    ahead = event._world(np.array([[0.0, -1.0, 0.0]]))[0]
+    assert float((at @ ahead).mean()) > 0.1
+    kinds = {simulate.collapse(n).kind for n in range(40)}
+    assert kinds == {"tower", "wall", "blast"}
+    random = np.random.default_rng(3)
+    lights = [simulate._view(random, True, grazing).sun[2] for grazing in (False, True) for _ in range(20)]
+    assert min(lights[:20]) > 0.19 and max(lights[20:]) < 0.13
 
 
 def test_a_shard_keeps_the_clip(folder, clips):

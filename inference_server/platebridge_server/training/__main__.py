@@ -32,6 +32,7 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--minutes", type=float, required=True)
     train.add_argument("--resume", action="store_true")
+    train.add_argument("--from", dest="start", help="begin from weights: `dust` for the shipped ones, or a folder in diffusers' layout")
     train.add_argument("--processes", type=int, default=1, help="train in several processes; on a busy machine better than threads")
     train.add_argument("--threads", type=int, default=2, help="of each process")
     train.add_argument("--device", default="cpu")
@@ -67,10 +68,12 @@ def main(argv: list[str] | None = None) -> int:
 
         data.contact_sheet(options.data, options.png, options.count, options.held_out)
     elif options.command == "train":
+        from platebridge_server.models.dust.pipeline import WEIGHTS
         from platebridge_server.training import train
 
+        start = WEIGHTS if options.start == "dust" else options.start and Path(options.start)
         train.train_together(options.data, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
-                             device=options.device, compiled=not options.no_compile)
+                             device=options.device, compiled=not options.no_compile, start=start)
     elif options.command == "export":
         from platebridge_server.training import train
 

@@ -23,9 +23,6 @@ from safetensors.torch import load_file, save_file
 from platebridge_server.models.dust.condition import decode, encode
 from platebridge_server.training import simulate
 
-#: Simulations from here on are never trained on.
-HELD_OUT_SEED = 9000
-
 
 def blurred(passes: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur of (n, c, h, w) by `sigma` pixels, the picture's edge repeated."""
@@ -51,9 +48,14 @@ def soft_guide(truth: torch.Tensor, depth: torch.Tensor, sigma: float, scale: in
     return low[:, :3], torch.where(low[:, 2] > 1e-4, mean, torch.full_like(mean, torch.inf))
 
 
+def shard_path(folder: Path, seed: int) -> Path:
+    """Where a seed's shard lies, or would."""
+    return Path(folder) / f"sim_{seed:05d}.safetensors"
+
+
 def make_shard(folder: Path, seed: int) -> Path:
     """Simulate one seed into `folder`, unless it is there already. Written beside and renamed: never half a file."""
-    path = folder / f"sim_{seed:05d}.safetensors"
+    path = shard_path(folder, seed)
     if not path.exists():
         clips = simulate.simulate(seed)
         arrays = {
@@ -93,7 +95,7 @@ def make(folder: Path, simulations: int, first_seed: int, workers: int = 1) -> N
 
 def shards(folder: Path, held_out: bool = False) -> list[Path]:
     """The shards of a folder in order of seed: those for training, or those held out."""
-    return [p for p in sorted(Path(folder).glob("sim_*.safetensors")) if (int(p.stem[4:]) >= HELD_OUT_SEED) == held_out]
+    return [p for p in sorted(Path(folder).glob("sim_*.safetensors")) if (int(p.stem[4:]) >= simulate.HELD_OUT_SEED) == held_out]
 
 
 def read_shard(path: Path) -> list[simulate.Clip]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -141,66 +143,88 @@ def _window_step(pipe, clip, size) -> float:
     return round(float(steps[0][at].sum() / steps[1][at].sum()), 4)
 
 
-def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, device: str = "cpu", strip: Path | None = None) -> dict:
+@dataclass
+class Judged:
+    """What came of one group of clips: figures of the model and of the upsampled guide, seconds for `frames` frames, rows for the eye."""
+
+    model: Figures = field(default_factory=Figures)
+    plain: Figures = field(default_factory=Figures)
+    seconds: float = 0.0
+    seconds_draft: float = 0.0
+    frames: int = 0
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool = False) -> Judged:
+    """Runs the model over clips: with their re-simulated guides, or with soft ones that agree with the truth; `draft` times that too."""
+    judged, part = Judged(), slice(4, 4 + FRAMES)
+    for clip in clips:
+        truth, size, light = clip.truth[part], clip.truth.shape[-2:], clip.light_view[part]
+        guide, depth = clip.guide[part], clip.guide_depth[part]
+        if soft:
+            guide, depth = data.soft_guide(truth, clip.truth_depth[part], SOFT_SIGMA)
+        wide = told.condition(guide, depth, size)
+        begun = time.perf_counter()
+        result = _generate(pipe, guide, depth, light, size, dust.FINAL_STEPS)
+        judged.seconds += time.perf_counter() - begun
+        judged.frames += FRAMES
+        if draft:
+            begun = time.perf_counter()
+            _generate(pipe, guide, depth, light, size, dust.DRAFT_STEPS)
+            judged.seconds_draft += time.perf_counter() - begun
+        grown = F.max_pool2d(wide[:, 2:3], 25, stride=1, padding=12)[:, 0]
+        empty = (F.max_pool2d(truth[:, 2:3], 9, stride=1, padding=4)[:, 0] < 1e-3) & (grown < 1e-3)
+        encoded = told.encode(truth)
+        judged.model.add(told.encode(result), encoded, guide, empty)
+        judged.plain.add(wide[:, :3], encoded, guide, empty)
+        at = FRAMES * 2 // 3
+        judged.rows.append(np.concatenate([data.picture(p[at]) for p in (told.decode(wide[:, :3]), result, truth)], 1))
+    return judged
+
+
+#: Groups of held-out simulations that are reported apart: by the key in the figures, the first seed and how many.
+UNSEEN = {"unseen_emitter": (simulate.UNSEEN_EMITTER_SEED, 2), "unseen_light": (simulate.UNSEEN_LIGHT_SEED, 2)}
+
+
+def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, device: str = "cpu", strip: Path | None = None,
+             unseen: bool = True) -> dict:
     """Figures of the model and of the upsampled guide; makes the held-out simulations in `folder` if they are absent.
 
-    The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides
-    that agree with the truth.
+    The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides that agree with the
+    truth; `unseen_emitter` and `unseen_light` those of a kind of collapse and of a light that training has none of.
     """
-    data.make(folder, simulations, data.HELD_OUT_SEED, workers=2)
     pipe = dust.load(device, folder=weights)
-    out: dict = {"model": {}, "upsampled_guide": {}}
-    rows: list[np.ndarray] = []
-    seconds = {dust.FINAL_STEPS: 0.0, dust.DRAFT_STEPS: 0.0}
-    count, windowed = 0, None
-    for kind in ("simulated", "soft"):
-        model, plain = Figures(), Figures()
-        for number, path in enumerate(data.shards(folder, held_out=True)[:simulations]):
-            for clip in data.read_shard(path):
-                part = slice(4, 4 + FRAMES)
-                truth, size = clip.truth[part], clip.truth.shape[-2:]
-                if kind == "soft":
-                    guide, depth = data.soft_guide(truth, clip.truth_depth[part], SOFT_SIGMA)
-                else:
-                    guide, depth = clip.guide[part], clip.guide_depth[part]
-                wide = told.condition(guide, depth, size)
-                begun = time.perf_counter()
-                result = _generate(pipe, guide, depth, clip.light_view[part], size, dust.FINAL_STEPS)
-                seconds[dust.FINAL_STEPS] += time.perf_counter() - begun
-                count += FRAMES
-                if kind == "simulated":
-                    begun = time.perf_counter()
-                    _generate(pipe, guide, depth, clip.light_view[part], size, dust.DRAFT_STEPS)
-                    seconds[dust.DRAFT_STEPS] += time.perf_counter() - begun
-                    windowed = windowed or _window_step(pipe, clip, size)
-                grown = F.max_pool2d(wide[:, 2:3], 25, stride=1, padding=12)[:, 0]
-                empty = (F.max_pool2d(truth[:, 2:3], 9, stride=1, padding=4)[:, 0] < 1e-3) & (grown < 1e-3)
-                encoded = told.encode(truth)
-                model.add(told.encode(result), encoded, guide, empty)
-                plain.add(wide[:, :3], encoded, guide, empty)
-                at = FRAMES * 2 // 3
-                if number < 3:
-                    rows.append(np.concatenate([data.picture(p[at]) for p in (told.decode(wide[:, :3]), result, truth)], 1))
-        if kind == "simulated":
-            out["model"], out["upsampled_guide"] = model.result(), plain.result()
-        else:
-            out["model"]["soft"], out["upsampled_guide"]["soft"] = model.result(), plain.result()
-    leak = _cut(pipe, data.HELD_OUT_SEED)
-    simulated = count / 2
-    out["model"].update(depth_leak=leak, window_step=windowed, seconds=round(seconds[dust.FINAL_STEPS] / count, 3),
-                        seconds_draft=round(seconds[dust.DRAFT_STEPS] / simulated, 3))
-    out["conditions"] = {"simulations": simulations, "frames": int(simulated), "size": list(simulate.SIZE),
-                         "threads": torch.get_num_threads()}
+    held_out = _held_out(folder, simulate.HELD_OUT_SEED, simulations)
+    known, soft = judge(pipe, held_out, draft=True), judge(pipe, held_out, soft=True)
+    out: dict = {"model": known.model.result(), "upsampled_guide": known.plain.result()}
+    groups = {"soft": soft}
+    for name, (seed, count) in UNSEEN.items() if unseen else ():
+        groups[name] = judge(pipe, _held_out(folder, seed, count))
+    for name, group in groups.items():
+        out["model"][name], out["upsampled_guide"][name] = group.model.result(), group.plain.result()
+    out["model"].update(
+        depth_leak=_cut(pipe, simulate.HELD_OUT_SEED),
+        window_step=_window_step(pipe, held_out[0], held_out[0].truth.shape[-2:]),
+        seconds=round((known.seconds + soft.seconds) / (known.frames + soft.frames), 3),
+        seconds_draft=round(known.seconds_draft / known.frames, 3),
+    )
+    threads = torch.get_num_threads()
+    out["conditions"] = {"simulations": simulations, "frames": known.frames, "size": list(simulate.SIZE), "threads": threads}
     if strip is not None:
-        half = (len(rows) + 1) // 2
-        rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
-        data.write_png(strip, np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1))
+        left, right = known.rows[:6], soft.rows[:6]
+        data.write_png(strip, np.concatenate([np.concatenate(left), np.concatenate(right)], 1))
     return out
+
+
+def _held_out(folder: Path, seed: int, count: int) -> list[simulate.Clip]:
+    """The clips of `count` held-out simulations, made if they are absent."""
+    data.make(folder, count, seed, workers=2)
+    return [clip for number in range(seed, seed + count) for clip in data.read_shard(data.shard_path(folder, number))]
 
 
 def _cut(pipe, seed: int) -> float:
     """Depth leak of a short shot made as a user's is: coarse smoke, march, model, and the cut by a plate that runs through it."""
-    event = simulate.Collapse(np.random.default_rng([seed, 1]))
+    event = simulate.collapse(seed)
     smoke = simulate.boxed(simulate.COARSE, solver.SmokeSettings(), seed)
     height, width = simulate.SIZE
     low = height // simulate.GUIDE_SCALE, width // simulate.GUIDE_SCALE
@@ -221,10 +245,10 @@ def _cut(pipe, seed: int) -> float:
 def table(figures: dict) -> str:
     """The figures as lines for a terminal."""
     heads = ("spectrum dB", "SWD fine", "middle", "coarse", "PSNR guide", "flicker", "background")
-    lines = [" " * 26 + "".join(f"{head:>12}" for head in heads)]
+    lines = [" " * 32 + "".join(f"{head:>12}" for head in heads)]
     for name, row in (("model", figures["model"]), ("upsampled guide", figures["upsampled_guide"])):
-        for kind, f in (("simulated", row), ("soft", row["soft"])):
-            lines.append(f"{name + ', ' + kind:26}{f['power_spectrum_db']:>12.2f}" + "".join(f"{v:>12.4f}" for v in f["swd"])
+        for kind, f in (("simulated", row), *((key.replace("_", " "), part) for key, part in row.items() if isinstance(part, dict))):
+            lines.append(f"{name + ', ' + kind:32}{f['power_spectrum_db']:>12.2f}" + "".join(f"{v:>12.4f}" for v in f["swd"])
                          + f"{f['guide_psnr_db']:>12.2f}{f['flicker']:>12.2f}{f['background_alpha']:>12.5f}")
     model = figures["model"]
     lines.append(f"depth leak {model['depth_leak']:.6f}, step at window joints {model['window_step']}, "

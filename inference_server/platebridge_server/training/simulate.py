@@ -27,6 +27,13 @@ SIZE = (128, 192)
 GUIDE_SCALE = 4
 NUDGE = 0.10
 
+#: Simulations from here on are never trained on.
+HELD_OUT_SEED = 9000
+#: From here on what falls is a façade, a kind of emitter that training has none of.
+UNSEEN_EMITTER_SEED = 9500
+#: From here on the sun grazes the ground, lower than training ever has it.
+UNSEEN_LIGHT_SEED = 9700
+
 
 @dataclass
 class View:
@@ -56,16 +63,18 @@ class Clip:
 class Collapse:
     """The emitters of one seeded event: what falls, where it pushes, what flies. Same points at any resolution."""
 
-    def __init__(self, random: np.random.Generator):
+    def __init__(self, random: np.random.Generator, kind: str = ""):
         self.random = random
         u = random.uniform
-        self.kind = random.choice(["tower", "wall", "blast"], p=[0.6, 0.25, 0.15])
+        self.kind = kind or random.choice(["tower", "wall", "blast"], p=[0.6, 0.25, 0.15])
         self.gravity = u(1.8, 3.4)
         self.turn = u(0, math.pi)
         self.centre = np.array([u(-0.15, 0.15), u(-0.1, 0.1)])
         self.half = {"tower": (u(0.12, 0.24), u(0.1, 0.2)), "wall": (u(0.3, 0.5), u(0.06, 0.12)),
-                     "blast": (u(0.05, 0.1), u(0.05, 0.1))}[self.kind]
-        self.height = {"tower": u(0.36, 0.66), "wall": u(0.22, 0.45), "blast": u(0.08, 0.2)}[self.kind]
+                     "blast": (u(0.05, 0.1), u(0.05, 0.1))}.get(self.kind, (0.0, 0.0))
+        self.height = {"tower": u(0.36, 0.66), "wall": u(0.22, 0.45), "blast": u(0.08, 0.2)}.get(self.kind, 0.0)
+        if self.kind == "façade":
+            self.half, self.height = (u(0.2, 0.4), u(0.02, 0.05)), u(0.25, 0.45)
         self.fall_time = math.sqrt(2 * self.height / self.gravity)
         self.start = u(0.0, 0.04)
         self.spread = u(0.6, 1.6)
@@ -121,7 +130,9 @@ class Collapse:
         parts = []
         random, (a, b) = self.random, self.half
         since = time - self.start
-        if 0 <= since < self.fall_time:
+        if self.kind == "façade" and 0 <= since < self.fall_time:
+            parts.append(self._facade(since, time))
+        elif 0 <= since < self.fall_time:
             top = self.height - 0.5 * self.gravity * since**2
             n, thick = 7000, 0.06
             local = random.uniform(-1, 1, (n, 3)) * [a, b, 0.5 * thick] + [0, 0, max(top, 0.03)]
@@ -129,6 +140,8 @@ class Collapse:
             velocity = np.concatenate([local[:, :2] / [[a, b]] * self.spread * 0.5, np.full((n, 1), -0.45 * self.gravity * since)], 1)
             parts.append(self._part(local, velocity, there * 4 * a * b * thick / n, 22, 25, self.front_divergence))
         after = time - self.surge_start
+        if self.kind == "façade":  # what is pushed aside lies under the whole of it, when it strikes the ground
+            after, b = time - self.start - 0.9 * self.fall_time, self.height / 2
         if 0 <= after < self.surge_length:
             n, thick, tall = 7000, 0.06, 0.07
             turn = random.uniform(0, 2 * math.pi, n)
@@ -137,6 +150,8 @@ class Collapse:
             rim = out * np.minimum(a / np.maximum(np.abs(out[:, :1]), 1e-6), b / np.maximum(np.abs(out[:, 1:]), 1e-6))
             flat = rim + out * random.uniform(-0.3, 1, (n, 1)) * thick
             local = np.concatenate([flat, random.uniform(0, tall, (n, 1))], 1)
+            if self.kind == "façade":
+                local[:, 1] -= b
             lobe = np.clip(0.75 + sum(w * np.cos(k * turn + p) for k, p, w in self.lobes), 0.05, 1.6)
             fade = 1 - after / self.surge_length
             speed = self.surge_speed * lobe * (0.35 + 0.65 * fade)
@@ -160,6 +175,18 @@ class Collapse:
             return None
         return tuple(np.concatenate(column).astype(np.float32) for column in zip(*parts))
 
+    def _facade(self, since: float, time: float):
+        """A slab that topples about its foot: dust leaves all of it, with the speed it has there."""
+        n, thick = 7000, 0.04
+        angle = 0.5 * math.pi * (since / self.fall_time) ** 2
+        turning = math.pi * since / self.fall_time**2
+        along, up, through = (self.random.uniform(low, high, n) for low, high in ((-1, 1), (0, 1), (-0.5, 0.5)))
+        reach = up * self.height
+        local = np.stack([along * self.half[0], -reach * math.sin(angle) + through * thick, reach * math.cos(angle) + 0.02], 1)
+        velocity = np.stack([np.zeros(n), -reach * turning * math.cos(angle), -reach * turning * math.sin(angle)], 1)
+        there = self._patchy(local, time)
+        return self._part(local, 0.5 * velocity, there * 2 * self.half[0] * self.height * thick / n, 22, 25, self.front_divergence)
+
     def _ball(self, at, velocity, radius, n, density, weight, divergence):
         offset = self.random.normal(0, 1, (n, 3))
         offset *= radius * self.random.uniform(0, 1, (n, 1)) ** (1 / 3) / np.linalg.norm(offset, axis=1, keepdims=True)
@@ -170,6 +197,11 @@ class Collapse:
         n = len(local)
         return (self._place(np.asarray(local, float)), self._world(np.asarray(velocity, float)), volume,
                 np.full(n, density), np.full(n, weight), np.full(n, divergence))
+
+
+def collapse(seed: int) -> Collapse:
+    """The event of a seed."""
+    return Collapse(np.random.default_rng([seed, 1]), "façade" if UNSEEN_EMITTER_SEED <= seed < UNSEEN_LIGHT_SEED else "")
 
 
 def look_at(eye, target) -> torch.Tensor:
@@ -184,7 +216,7 @@ def look_at(eye, target) -> torch.Tensor:
     return torch.tensor(matrix, dtype=torch.float32)
 
 
-def _view(random: np.random.Generator, early: bool) -> View:
+def _view(random: np.random.Generator, early: bool, grazing: bool = False) -> View:
     u = random.uniform
     turn, lift = u(0, 2 * math.pi), u(0.03, 0.45)
     distance = u(2.0, 3.4)
@@ -199,6 +231,8 @@ def _view(random: np.random.Generator, early: bool) -> View:
     # Framed as tight as 0.9 and as wide as 1.9 domain heights across the picture's height and a half.
     focal = SIZE[1] * distance / u(0.85, 1.6)
     azimuth, elevation = u(0, 2 * math.pi), u(0.2, 1.25)
+    if grazing:
+        elevation = 0.02 + 0.1 * (elevation - 0.2)
     flat = math.cos(elevation)
     sun = torch.tensor([math.cos(azimuth) * flat, math.sin(azimuth) * flat, math.sin(elevation)], dtype=torch.float32)
     return View(torch.stack(cameras), focal, sun, float(np.exp(u(math.log(16), math.log(75)))))
@@ -229,12 +263,11 @@ def boxed(shape, settings: solver.SmokeSettings, seed: int) -> solver.Smoke:
 
 def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
     """Both clips of a seeded collapse. The same seed gives the same bits on the same machine and thread count."""
-    random = np.random.default_rng([seed, 1])
-    event = Collapse(random)
+    event = collapse(seed)
     dials = np.random.default_rng([seed, 2])
     u = dials.uniform
     settings = solver.SmokeSettings(buoyancy=u(-0.2, 0.7), confinement=6 * u(0.15, 0.5), forcing=u(0.8, 4.0))
-    views = [_view(dials, early) for early in (True, False)]
+    views = [_view(dials, early, seed >= UNSEEN_LIGHT_SEED) for early in (True, False)]
     wind = (u(-0.25, 0.25), u(-0.25, 0.25), 0.0) if dials.random() < 0.5 else (0.0, 0.0, 0.0)
     pace = np.random.default_rng([seed, 3])
     slow = pace.random() < 0.4

@@ -36,6 +36,8 @@ LEAST_RATE = 0.04
 SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
 SOFT_SIGMA = (2.0, 3.5)
 NOISE = (-0.4, 1.5)  # mean and spread of log sigma
+NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustScheduler: against boiling
+AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
 
 
 @dataclass
@@ -187,8 +189,11 @@ def train_together(folder: Path, out: Path, minutes: float, processes: int, **op
 
 
 def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, threads: int = 2, device: str = "cpu", seed: int = 0,
-          compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH, team: Team | None = None) -> int:
+          compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH, start: Path | None = None,
+          team: Team | None = None) -> int:
     """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
+
+    `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `pipeline.WEIGHTS`).
 
     The learning rate falls along a cosine of the clock; the last third sees longer crops, against flicker. Writes
     checkpoint.safetensors, state.json and log.jsonl into `out`.
@@ -205,6 +210,9 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
         raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
     if "config" in state:
         network = DustUNet(**state["config"])
+    elif start is not None:
+        network = DustUNet.from_pretrained(start / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+        state["rate"] = AGAIN
     else:
         network = DustUNet(**{"residual_scale": tuple(_measured_scale(clips)), **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
@@ -215,6 +223,8 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     torch.manual_seed((state["seed"] * 1000003 + state["iterations"]) * 64 + team.rank)
     clips.random = np.random.default_rng([state["seed"], state["iterations"], team.rank])
     model = torch.compile(network, dynamic=False) if compiled else network
+    top = state.get("rate", 1.0) * RATE
+    scheduler = DustScheduler(noise_taps=NOISE_TAPS)
     scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
     total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
     iteration, saved, refreshed, losses, seconds = state["iterations"], before, begun, [], before
@@ -226,7 +236,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             if seconds >= total:
                 break
             part = seconds / total
-            rate = RATE * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
+            rate = top * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             frames = 14 if part > 0.67 else 8
@@ -234,7 +244,8 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             residual, wide, light = (torch.stack(column).to(device) for column in zip(*rows))
             residual = residual / scale
             sigma = torch.exp(NOISE[0] + NOISE[1] * torch.randn(batch)).clamp(0.02, 40.0).to(device)
-            noise = torch.randn(residual.shape).to(device)
+            white = torch.randn(batch, residual.shape[1] + len(NOISE_TAPS) - 1, *residual.shape[2:])
+            noise = scheduler.in_time(white).to(device)
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=quick):
                 loss = edm_loss(model, residual, sigma, wide, light, noise)
             loss.mean().backward()
@@ -273,7 +284,7 @@ def export(run: Path, version: str, to: Path | None = None) -> Path:
     network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
     folder = to or WEIGHTS
     network.half().save_pretrained(folder / "unet")
-    DustScheduler().save_pretrained(folder / "scheduler")
+    DustScheduler(noise_taps=NOISE_TAPS).save_pretrained(folder / "scheduler")
     if to is None:
         path = FOLDER / "card.json"
         card = json.loads(path.read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ def card() -> dict:
 
 
 def noise(seed: int, frame: int, size) -> torch.Tensor:
-    """(3, H, W) unit noise of one frame of the shot. It depends on seed, frame number and size, never on windows."""
+    """(3, H, W) white unit noise of one frame of the shot. It depends on seed, frame number and size, never on windows."""
     state = np.random.SeedSequence([seed & 0xFFFFFFFFFFFFFFFF, frame & 0xFFFFFFFF]).generate_state(1, np.uint64)[0]
     return torch.randn(3, *size, generator=torch.Generator().manual_seed(int(state) >> 1))
 
@@ -120,8 +120,12 @@ class DustPipeline(DiffusionPipeline):
             wide = told.condition(low, depth, size)
             return F.pad(wide, (0, padded[1] - width, 0, padded[0] - height), mode="replicate"), light
 
+        reach = len(scheduler.config.noise_taps) // 2
+
         def begin(frame: int):
-            return noise(seed, frame, padded).to(device) * scheduler.init_noise_sigma
+            around = range(frame - reach, frame + reach + 1)
+            white = torch.stack([noise(seed, number, padded) for number in around])
+            return scheduler.in_time(white)[0].to(device) * scheduler.init_noise_sigma
 
         calls = 0
 

@@ -27,13 +27,17 @@ class DustScheduler(SchedulerMixin, ConfigMixin):
 
     The last level's denoised value is the result. Ending at 0.1 rather than lower is deliberate: a network's
     error at tiny noise is grain in the picture.
+
+    `noise_taps`: the filter in time that white noise goes through before it is used, in training and in sampling: an odd number of weights
+    around a frame, of any scale. Noise that is new in every frame asks for detail that is new in every frame, and dust boils.
     """
 
     order = 1
     config: Any  # diffusers' FrozenDict, whose names are those of __init__
 
     @register_to_config
-    def __init__(self, sigma_min: float = 0.1, sigma_max: float = 14.0, rho: float = 4.0):
+    def __init__(self, sigma_min: float = 0.1, sigma_max: float = 14.0, rho: float = 4.0,
+                 noise_taps: tuple[float, ...] = (1.0,)):
         self.init_noise_sigma = sigma_max
         self.set_timesteps(4)
 
@@ -46,6 +50,13 @@ class DustScheduler(SchedulerMixin, ConfigMixin):
         self.sigmas = ((high + ramp * (low - high)) ** config.rho).float()
         self.timesteps = self.sigmas.to(device) if device else self.sigmas
         self._before = None
+
+    def in_time(self, white: torch.Tensor) -> torch.Tensor:
+        """Unit noise (..., frames, c, h, w) from white noise of as many frames and len(noise_taps) - 1 more."""
+        taps = torch.tensor(self.config.noise_taps, dtype=white.dtype, device=white.device)
+        taps = taps / taps.square().sum().sqrt()
+        frames = white.shape[-4] - len(taps) + 1
+        return sum(tap * white[..., number : number + frames, :, :, :] for number, tap in enumerate(taps))
 
     def scale_model_input(self, sample, timestep=None):
         """The network scales its own input: nothing to do."""
