@@ -35,6 +35,7 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--from", dest="start", help="begin from weights: `dust` for the shipped ones, or a folder in diffusers' layout")
     train.add_argument("--processes", type=int, default=1, help="train in several processes; on a busy machine better than threads")
     train.add_argument("--threads", type=int, default=2, help="of each process")
+    train.add_argument("--late-frames", type=int, default=14, help="frames of a crop in the last third; other than 8, all is compiled anew")
     train.add_argument("--device", default="cpu")
     train.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
 
@@ -45,6 +46,7 @@ def _arguments() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure the shipped model on held-out simulations")
     evaluate.add_argument("--data", type=Path, default=Path(".cache/dust_data"))
+    evaluate.add_argument("--set", type=Path, help="judge takes against the truths of this folder of shots (docs/dust.md)")
     evaluate.add_argument("--weights", type=Path)
     evaluate.add_argument("--json", type=Path)
     evaluate.add_argument("--strip", type=Path, help="write guide | result | truth as a PNG")
@@ -73,11 +75,15 @@ def main(argv: list[str] | None = None) -> int:
 
         start = WEIGHTS if options.start == "dust" else options.start and Path(options.start)
         train.train_together(options.data, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
-                             device=options.device, compiled=not options.no_compile, start=start)
+                             device=options.device, compiled=not options.no_compile, start=start, late_frames=options.late_frames)
     elif options.command == "export":
         from platebridge_server.training import train
 
         train.export(options.run, options.version, options.to)
+    elif options.set:
+        from platebridge_server.training import studio
+
+        studio.run(options.set, options.json)
     else:
         from platebridge_server.training import evaluate
 

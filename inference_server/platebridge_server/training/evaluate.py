@@ -29,7 +29,7 @@ SEED = 1
 
 
 def spectrum(clip: torch.Tensor) -> torch.Tensor:
-    """(3, 12) power of (frames, 3, h, w) in twelve quarter-octave bins over the three octaves below Nyquist, Hann window."""
+    """(c, 12) power of (frames, c, h, w) in twelve quarter-octave bins over the three octaves below Nyquist, Hann window."""
     height, width = clip.shape[-2:]
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
     power = torch.fft.fft2(clip * window).abs().square().mean(0)
@@ -53,7 +53,7 @@ def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
         last = number == 2
         a = clip if last else clip - F.interpolate(low, clip.shape[-2:], mode="bilinear", align_corners=False)
         b = truth if last else truth - F.interpolate(low_truth, truth.shape[-2:], mode="bilinear", align_corners=False)
-        there = torch.nonzero(F.unfold(truth[:, 2:3], 7)[:, 24].reshape(-1) > 0.02).flatten()
+        there = torch.nonzero(F.unfold(truth[:, -1:], 7)[:, 24].reshape(-1) > 0.02).flatten()
         chosen = there[torch.randperm(len(there), generator=random)[:12000]]
         a, b = _patches(a, chosen), _patches(b, chosen)
         directions = torch.randn(a.shape[1], 192, generator=random)
@@ -103,23 +103,27 @@ class Figures:
         self.power, self.truth_power, self.distances, self.background = 0.0, 0.0, [], []
         self.error, self.count, self.restless, self.truth_restless = 0.0, 0, 0.0, 0.0
 
-    def add(self, clip: torch.Tensor, truth: torch.Tensor, guide: torch.Tensor, empty: torch.Tensor) -> None:
-        """clip, truth: encoded. guide: linear, low. empty: (frames, h, w) bool, where there is nothing."""
+    def add(self, clip: torch.Tensor, truth: torch.Tensor, guide: torch.Tensor | None, empty: torch.Tensor) -> None:
+        """clip, truth: encoded, alpha last. guide: linear, low; or None. empty: (frames, h, w) bool, where there is nothing."""
         self.power, self.truth_power = self.power + spectrum(clip), self.truth_power + spectrum(truth)
         self.distances.append(sliced_distance(clip, truth))
-        error, count = guide_error(clip, guide)
-        self.error, self.count = self.error + error, self.count + count
+        if guide is not None:
+            error, count = guide_error(clip, guide)
+            self.error, self.count = self.error + error, self.count + count
         self.restless, self.truth_restless = self.restless + restless(clip), self.truth_restless + restless(truth)
-        self.background.append(float(clip[:, 2][empty].mean()))
+        if bool(empty.any()):
+            self.background.append(float(clip[:, -1][empty].mean()))
 
     def result(self) -> dict:
-        return {
+        figures = {
             "power_spectrum_db": round(float((10 * torch.log10(self.power / self.truth_power)).abs().mean()), 3),
             "swd": [round(float(v), 5) for v in np.mean(self.distances, axis=0)],
-            "guide_psnr_db": round(float(-10 * np.log10(max(self.error / self.count, 1e-12))), 2),
             "flicker": round(self.restless / self.truth_restless, 3),
-            "background_alpha": round(float(np.mean(self.background)), 6),
+            "background_alpha": round(float(np.mean(self.background or [0.0])), 6),
         }
+        if self.count:
+            figures["guide_psnr_db"] = round(float(-10 * np.log10(max(self.error / self.count, 1e-12))), 2)
+        return figures
 
 
 def _generate(pipe, guide, depth, light, size, steps, **options) -> torch.Tensor:

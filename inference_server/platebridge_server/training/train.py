@@ -190,12 +190,12 @@ def train_together(folder: Path, out: Path, minutes: float, processes: int, **op
 
 def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, threads: int = 2, device: str = "cpu", seed: int = 0,
           compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH, start: Path | None = None,
-          team: Team | None = None) -> int:
+          late_frames: int = 14, team: Team | None = None) -> int:
     """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
 
     `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `pipeline.WEIGHTS`).
 
-    The learning rate falls along a cosine of the clock; the last third sees longer crops, against flicker. Writes
+    The learning rate falls along a cosine of the clock; the last third sees crops of `late_frames`, against flicker. Writes
     checkpoint.safetensors, state.json and log.jsonl into `out`.
     """
     torch.set_num_threads(threads)
@@ -239,7 +239,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             rate = top * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            frames = 14 if part > 0.67 else 8
+            frames = late_frames if part > 0.67 else 8
             rows = [clips.crop(frames) for _ in range(batch)]
             residual, wide, light = (torch.stack(column).to(device) for column in zip(*rows))
             residual = residual / scale

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody else's truth: shots with the dust as it should be, from their own simulations, against takes made as a user makes them.
+
+A set is a folder of shots (or one shot): `plate`, `depth`, `mask` and `truth` as `NAME.####.exr`, beside each other or each in a folder
+of its name, `camera.json`, and where they are wanted `vectors` and `options.json` ({"depth_kind", "depth_scale", "fps", "dials": {...}}).
+The truth is premultiplied scene-linear RGBA, held out by the plate as the effect is. It knows files and takes; nothing of networks.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import fileseq
+import numpy as np
+import torch
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange
+from platebridge.request import ShotSettings, shot_name
+
+from platebridge_server import command_generate as command
+from platebridge_server import images
+from platebridge_server.training.evaluate import Figures
+
+REQUIRED, OPTIONAL = ("plate", "depth", "mask"), ("vectors",)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One shot of a set: file patterns by input, the truth's files by frame."""
+
+    folder: Path
+    patterns: dict[str, str]
+    truth: dict[int, Path]
+    options: dict
+
+    @property
+    def frames(self) -> FrameRange:
+        return FrameRange(min(self.truth), max(self.truth))
+
+
+def shots(folder: Path) -> list[Shot]:
+    """The shots of a set, by name. Raises InputError when there are none, or one lacks an input."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.", "Give the folder of a set: docs/dust.md shows how it is laid out.")
+    found = [_shot(at) for at in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())) if _sequence(at, "truth")]
+    if not found:
+        raise InputError(f"{folder} holds no shot with a truth.", "Put truth.####.exr beside plate, depth, mask and camera.json.")
+    return found
+
+
+def _sequence(folder: Path, name: str):
+    for place in (folder, folder / name):
+        for sequence in fileseq.findSequencesOnDisk(str(place), pad_style=fileseq.PAD_STYLE_HASH1) if place.is_dir() else ():
+            if sequence.basename().rstrip("._") == name and sequence.extension() == ".exr" and sequence.frameSet():
+                return sequence
+    return None
+
+
+def _shot(folder: Path) -> Shot:
+    patterns = {}
+    for name in (*REQUIRED, *OPTIONAL):
+        sequence = _sequence(folder, name)
+        if sequence is not None:
+            patterns[name] = str(Path(sequence.dirname(), sequence.basename() + "#" * sequence.zfill() + ".exr"))
+        elif name in REQUIRED:
+            raise InputError(f"{folder} has a truth and no {name}.", f"Put {name}.####.exr beside it.", input=name)
+    truth = _sequence(folder, "truth")
+    options = folder / "options.json"
+    return Shot(
+        folder,
+        patterns,
+        {frame: Path(truth.frame(frame)) for frame in truth.frameSet()},
+        json.loads(options.read_text(encoding="utf-8")) if options.exists() else {},
+    )
+
+
+def read_rgba(path: Path) -> torch.Tensor:
+    """(4, h, w) float32 over the display window, premultiplied. Raises InputError: no EXR, or one without R, G, B and A."""
+    header = images.read_header(path)
+    found = {name: (part.index, name) for part in header.parts[:1] for name in part.channels if name in ("R", "G", "B", "A")}
+    if len(found) < 4:
+        raise InputError(f"{path} lacks one of R, G, B and A.", "A truth is premultiplied RGBA.", input="truth")
+    samples, part = images.read_channels(header, found.values()), header.parts[0]
+    inside, seen = part.data.slices_in(part.display)
+    picture = torch.zeros(4, part.display.height, part.display.width)
+    for channel, name in enumerate("RGBA"):
+        picture[channel][inside] = torch.from_numpy(samples[found[name]][seen].astype(np.float32))
+    return picture
+
+
+def encode(clip: torch.Tensor) -> torch.Tensor:
+    """What the figures look at, of (frames, 4, h, w): light under a square root, alpha as it is."""
+    return torch.cat([clip[:, :3].clamp_min(0).sqrt(), clip[:, 3:].clamp(0, 1)], dim=1)
+
+
+def make_take(shot: Shot, out: Path, seed: int = 1) -> Path:
+    """The shot's take, made as `platebridge generate` makes it. Raises PlatebridgeError."""
+    told = shot.options
+    settings = ShotSettings(told.get("depth_kind", "z"), told.get("depth_scale", 1.0), fps=told.get("fps", 24.0))
+    camera = shot.folder / "camera.json"
+    sources = command.Sources(shot.patterns)
+    request, files = command.build_request(
+        shot_name(shot.folder.name), shot.frames, sources, settings,
+        camera=camera if camera.exists() else None, dials={**told.get("dials", {}), "seed": seed},
+    )
+    writer = command.begin(request, sources, out)
+    command.run_here(request, files, writer, lambda event: None, lambda: False)
+    return writer.path
+
+
+def evaluate(folder: Path, say: Callable[[str], None] = print) -> dict:
+    """Figures of takes against the truths of a set, pooled, and each shot's own: spectrum, SWD, flicker, background and
+    `coverage`, the take's mean alpha over the truth's. `upsampled_guide` has the same of the takes' guides.
+
+    Where a set's clouds differ from ours there is no right pixel to compare: these are figures of texture, rest and amount.
+    """
+    model, guide = Figures(), Figures()
+    out: dict = {"shots": {}}
+    for shot in shots(folder):
+        say(f"{shot.folder.name}: {len(shot.truth)} frames")
+        begun = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="platebridge-set-") as scratch:
+            take = make_take(shot, Path(scratch))
+            seconds = time.perf_counter() - begun
+            frames = sorted(shot.truth)
+            truth = encode(torch.stack([read_rgba(shot.truth[frame]) for frame in frames]))
+            effect, plain = (torch.stack([read_rgba(take / f"{kind}.{frame:04d}.exr") for frame in frames]) for kind in ("effect", "guide"))
+        if effect.shape != truth.shape:
+            size = "%dx%d" % (truth.shape[3], truth.shape[2])
+            raise InputError(f"{shot.folder.name}: the truth is {size} and the plate is not.", "Render both at one size.", input="truth")
+        plain = torch.nn.functional.interpolate(plain, truth.shape[-2:], mode="bicubic", align_corners=False)
+        effect, plain = encode(effect), encode(plain)
+        own = Figures()
+        empty = torch.nn.functional.max_pool2d(truth[:, 3:], 25, stride=1, padding=12)[:, 0] < 1e-3
+        for figures, clip in ((model, effect), (own, effect), (guide, plain)):
+            figures.add(clip, truth, None, empty)
+        coverage = float(effect[:, 3].mean() / truth[:, 3].mean().clamp_min(1e-6))
+        out["shots"][shot.folder.name] = {**own.result(), "coverage": round(coverage, 3), "seconds": round(seconds, 1)}
+    return {"model": model.result(), "upsampled_guide": guide.result(), **out}
+
+
+def run(folder: Path, json_path: Path | None) -> None:
+    """The command: evaluate, print, and write what was asked for."""
+    figures = evaluate(folder)
+    rows = [("all", figures["model"]), ("upsampled guide", figures["upsampled_guide"]), *figures["shots"].items()]
+    print(" " * 24 + "".join(f"{head:>12}" for head in ("spectrum dB", "SWD fine", "middle", "flicker", "background", "coverage")))
+    for name, row in rows:
+        values = (row["power_spectrum_db"], *row["swd"][:2], row["flicker"], row["background_alpha"])
+        print(f"{name:24}" + "".join(f"{value:>12.4g}" for value in values) + (f"{row['coverage']:>12.3g}" if "coverage" in row else ""))
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
