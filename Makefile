@@ -5,12 +5,13 @@ RUN    := $(VENV)/bin/python
 READY  := $(VENV)/ready
 OUT    ?= out
 
-.PHONY: help setup demo test test-fast bench eval-dust lint clean
+.PHONY: help setup demo test test-fast bench eval-dust extension lint clean
 help:
 	@echo "make demo [OUT=out]       two shots from plate to timeline; the last lines say what to open"
 	@echo "make test                 every test"
 	@echo "make bench [JSON=file]    what proves the figures"
 	@echo "make eval-dust [JSON=file]  the built-in model against held-out simulations"
+	@echo "make extension            the Blender extension's zips, for each Blender and system, into dist/"
 	@echo "make lint                 ruff and mypy"
 
 setup: $(READY)
@@ -40,6 +41,9 @@ bench: $(READY)
 
 eval-dust: $(READY)
 	@$(RUN) -m platebridge_server.training evaluate $(if $(JSON),--json $(JSON))
+
+extension: $(READY)
+	@$(RUN) tools/extension.py
 
 lint: $(READY)
 	@$(RUN) -m ruff check .
