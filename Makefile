@@ -31,6 +31,7 @@ demo: $(READY)
 	@$(RUN) -m demo --out $(OUT)
 
 test: $(READY) lint
+	@sh tools/blenders.sh .cache/blenders
 	@$(RUN) -m pytest
 
 test-fast: $(READY)

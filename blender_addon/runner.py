@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who keeps jobs going: a timer in a window, a loop headless; and who keeps still while Blender renders or saves.
+"""Who keeps jobs going: a timer in a window, a loop headless; who keeps still while Blender renders or saves; who puts strips right
+after undo.
 
 Jobs live here, outside the .blend, so that undo can't bring an old state of one back. Knows when to step a job, not what it does.
 """
@@ -10,6 +11,8 @@ from typing import Any, List
 
 import bpy
 from bpy.app.handlers import persistent
+
+from . import dependencies
 
 INTERVAL = 0.05
 BUDGET = 0.01
@@ -71,6 +74,17 @@ def _after_save(*_: Any) -> None:
     _saving = False
 
 
+@persistent
+def _after_change(*_: Any) -> None:
+    """Undo, redo and opening a file bring strips back as they were when frames still came."""
+    if dependencies.missing():
+        return
+    from . import timeline  # needs the client, without which the extension registers all the same
+
+    for scene in bpy.data.scenes:
+        timeline.make_true(scene)
+
+
 def _leave_all() -> None:
     for job in jobs:
         job.leave()
@@ -81,11 +95,16 @@ def _handlers() -> List[Any]:
     after = [bpy.app.handlers.save_post]
     if hasattr(bpy.app.handlers, "save_post_fail"):
         after.append(bpy.app.handlers.save_post_fail)
-    return [(bpy.app.handlers.save_pre, _before_save), *((which, _after_save) for which in after)]
+    changed = (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post, bpy.app.handlers.load_post)
+    return [
+        (bpy.app.handlers.save_pre, _before_save),
+        *((which, _after_save) for which in after),
+        *((which, _after_change) for which in changed),
+    ]
 
 
 def register() -> None:
-    """Hears of saving from now on."""
+    """Hears of saving, undo and opening files from now on."""
     for which, handler in _handlers():
         which.append(handler)
 

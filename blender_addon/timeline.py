@@ -99,6 +99,22 @@ def grow(strip: Any, files: List[Path]) -> int:
     return max(0, len(files) - held)
 
 
+def make_true(scene: Any) -> None:
+    """Every take's strip holds again what lies on the disk: after undo or redo, or in a file that was saved while frames still came.
+
+    A strip whose pictures somebody changed is left alone.
+    """
+    for strip in take_strips(scene):
+        held = [element.filename for element in strip.elements]
+        there = frames_on_disk(Path(bpy.path.abspath(strip.directory)), strip[TAG]["kind"])
+        first = split_name(held[0])[1] if held else None
+        if first is None or not there:
+            continue
+        files = in_order(FrameRange(first, max(max(there), first)), there)
+        if held == [path.name for path in files[: len(held)]]:
+            grow(strip, files)
+
+
 def plate_strip(scene: Any, request: GenerateRequest, files: Mapping[int, Path], name: str = "") -> Optional[Any]:
     """The plate's strip: the one of that name, the one we made for this shot, or a new one on the lowest free channel.
 

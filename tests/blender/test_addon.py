@@ -76,7 +76,8 @@ def test_zip_installs_and_is_enabled_and_blender_ends_by_itself(built, tmp_path)
 
 def traces():
     classes = {name for name in dir(bpy.types) if "platebridge" in name.lower()}
-    handlers = [f for which in (bpy.app.handlers.save_pre, bpy.app.handlers.save_post, bpy.app.handlers.load_post) for f in which]
+    heard = ("save_pre", "save_post", "load_post", "undo_post", "redo_post")
+    handlers = [f for which in heard for f in getattr(bpy.app.handlers, which)]
     return (
         classes,
         hasattr(bpy.types.Scene, "platebridge"),

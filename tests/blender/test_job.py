@@ -168,6 +168,25 @@ def test_one_undo_step_takes_plate_and_take_off(begin, client, scene, step_until
     assert job.error is None
 
 
+def test_redo_and_an_old_file_bring_a_whole_strip_back_after_the_job_is_over(begin, client, scene, step_until, frame_file, tmp_path):
+    bpy.ops.ed.undo_push(message="before")
+    job = begin()
+    step_until(job, client.asked.is_set)
+    client.say(frame_file("comp", 1001, picture(1001)))
+    step_until(job, lambda: held(scene))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "early.blend"), copy=True)  # saved while it holds one frame
+    for frame in (1002, 1003):
+        client.say(frame_file("comp", frame, picture(frame)))
+    step_until(job, lambda: len(held(scene)) == 3)
+    job.leave()
+    bpy.ops.ed.undo()
+    assert held(bpy.context.scene) == []
+    bpy.ops.ed.redo()
+    assert held(bpy.context.scene) == [1001, 1002, 1003]
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "early.blend"))
+    assert held(bpy.context.scene) == [1001, 1002, 1003]
+
+
 def test_undo_of_something_else_in_the_middle(begin, client, scene, step_until, frame_file):
     job = begin()
     step_until(job, client.asked.is_set)
@@ -349,7 +368,7 @@ def test_attach_finds_the_strip_that_was_saved(begin, client, scene, step_until,
     job.leave()
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
     scene = bpy.context.scene
-    assert held(scene) == [1001]
+    assert held(scene) == [1001, 1002]  # saved while it held one: what came since is there too
     attached = Job.attach(scene, job.take_path, lambda: type(client)())
     step_until(attached, lambda: len(held(scene)) == 2)
     assert len(scene.sequence_editor.strips) == 2

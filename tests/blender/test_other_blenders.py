@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same day's work in every Blender there is: this one, and those that `make test` could fetch, each with the zip made for it.
+
+Another Blender that is not there is skipped by name. The edit is compared with the comp by OpenImageIO, outside of Blender.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from test_extension_zip import SYSTEM, builder
+from test_job_server import Server
+
+ROOT = Path(__file__).parents[2]
+FETCHED = Path(os.environ.get("PLATEBRIDGE_BLENDERS", ROOT / ".cache" / "blenders"))
+SCRIPT = Path(__file__).with_name("whole_way.py")
+
+
+def python_of(version):
+    """The Python whose bpy is that version of Blender: ours for 4.5."""
+    if version == "4.5":
+        return Path(sys.executable)
+    return FETCHED / version / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    client = builder.client_wheel(out)
+    made = {}
+
+    def of(version):
+        blenders = builder.BLENDERS[version >= "5.1"]
+        if blenders not in made:
+            made[blenders] = builder.build(out, blenders, [SYSTEM], client)[0]
+        return made[blenders]
+
+    return of
+
+
+def pixels(path):
+    return oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT)[..., :3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
+def test_a_days_work(version, archives, tmp_path):
+    python = python_of(version)
+    if not python.exists():
+        pytest.skip(f"Blender {version} can't be had here: see tools/blenders.sh")
+    server = Server(tmp_path / "server").start()
+    try:
+        run = subprocess.run(
+            [str(python), str(SCRIPT), str(archives(version)), str(server.connection), str(tmp_path)],
+            env=dict({k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, BLENDER_USER_RESOURCES=str(tmp_path / "home")),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+    finally:
+        server.stop()
+    assert f"WHOLE WAY {version}" in run.stdout, run.stdout[-3000:] + run.stderr[-3000:]
+    for frame in (1001, 1003):
+        comp = pixels(tmp_path / "takes" / "day" / "take_0002" / f"comp.{frame}.exr")
+        assert np.array_equal(comp, pixels(tmp_path / "edit" / f"edit.{frame}.exr"))

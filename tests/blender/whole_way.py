@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an artist does on one day, in whichever Blender runs this: `python whole_way.py ZIP CONNECTION FOLDER`.
+
+Installs the zip, makes a small scene, renders its passes, generates, looks at the timeline, undoes, saves, opens again, generates anew and
+renders the edit. Uses nothing but bpy and what the zip brings. Prints a line for each thing seen; the last is WHOLE WAY.
+"""
+
+import importlib
+import math
+import os
+import sys
+from pathlib import Path
+
+import bpy
+
+archive, connection, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+EXTENSION = "bl_ext.user_default.platebridge"
+FRAMES = [1001, 1002, 1003]
+
+
+def see(what, true):
+    """Prints what was seen; ends the process where it is not so."""
+    print(what if true else "NOT " + what, flush=True)
+    if not true:
+        os._exit(1)
+
+
+def held(scene):
+    """The frames that the newest comp on the timeline holds."""
+    editor = scene.sequence_editor
+    found = [strip for strip in editor.strips if strip.name.endswith("comp")] if editor else []
+    return [int(element.filename.split(".")[1]) for element in found[-1].elements] if found else []
+
+
+def make_scene():
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    installed = bpy.ops.extensions.package_install_files(filepath=archive, repo="user_default", enable_on_install=True)
+    see("installed and enabled", installed == {"FINISHED"} and EXTENSION in bpy.context.preferences.addons)
+    scene = bpy.context.scene
+    scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 2, False
+    scene.render.resolution_x, scene.render.resolution_y = 64, 36
+    scene.frame_start, scene.frame_end = FRAMES[0], FRAMES[-1]
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(0, 0, 0))
+    cube = bpy.context.object
+    pieces = bpy.data.collections.new("Pieces")
+    scene.collection.children.link(pieces)
+    pieces.objects.link(cube)
+    for frame, x in ((FRAMES[0], -0.5), (FRAMES[-1], 0.5)):
+        cube.location.x = x
+        cube.keyframe_insert("location", frame=frame)
+    bpy.ops.mesh.primitive_plane_add(size=40, location=(0, 5, 0), rotation=(math.pi / 2, 0, 0))
+    bpy.ops.object.light_add(type="SUN", rotation=(1, 0, 0))
+    bpy.ops.object.camera_add(location=(0, -8, 0), rotation=(math.pi / 2, 0, 0))
+    scene.camera = bpy.context.object
+    ours = scene.platebridge
+    ours.shot, ours.take_root, ours.connection, ours.mask_collection = "day", str(folder / "takes"), connection, pieces
+    return scene
+
+
+def the_day():
+    scene = make_scene()
+    bpy.ops.ed.undo_push(message="before")
+    see("generated", bpy.ops.platebridge.generate() == {"FINISHED"})
+    take = folder / "takes" / "day" / "take_0001"
+    see("every comp is there", [p.name for p in sorted(take.glob("comp.*.exr"))] == ["comp.%d.exr" % f for f in FRAMES])
+    see("every pass was captured", all((folder / "takes" / "day" / n / ("%s.1002.exr" % n)).is_file() for n in ("plate", "depth", "mask")))
+    see("the timeline holds them", held(scene) == FRAMES)
+    strip = [s for s in scene.sequence_editor.strips if s.name.endswith("comp")][-1]
+    see("the strip says what it is", strip["platebridge"]["kind"] == "comp")
+    bpy.ops.ed.undo()
+    see("one undo takes it off", held(bpy.context.scene) == [])
+    bpy.ops.ed.redo()
+    see("redo brings it back", held(bpy.context.scene) == FRAMES)
+    bpy.context.scene.name = "Renamed"
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "day.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "day.blend"))
+    scene = bpy.context.scene
+    see("opened again, it stands there", held(scene) == FRAMES and scene.platebridge.shot == "day")
+    scene.platebridge.dials.seed = 2
+    see("another seed, another take", bpy.ops.platebridge.generate() == {"FINISHED"} and (folder / "takes" / "day" / "take_0002").is_dir())
+    bpy.ops.platebridge.exact_timeline()
+    edit = importlib.import_module(EXTENSION + ".edit")
+    frames = importlib.import_module("platebridge.frames").FrameRange(FRAMES[0], FRAMES[-1])
+    rendered = [path for _, path in edit.render_edit(scene, folder / "edit" / "edit.####.exr", frames)]
+    see("the edit is rendered", all(path.is_file() for path in rendered) and len(rendered) == 3)
+    bpy.ops.preferences.addon_disable(module=EXTENSION)
+    see("gone without a trace", not hasattr(bpy.types.Scene, "platebridge"))
+
+
+the_day()
+print("WHOLE WAY", bpy.app.version_string, flush=True)
+os._exit(0)
