@@ -206,7 +206,7 @@ def scratch_folder(take_id: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in root.iterdir():
-            if old not in (folder, root / "guides") and time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            if old not in (folder, root / "guides", root / "passes") and time.time() - old.stat().st_mtime > KEPT_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, folder) from error

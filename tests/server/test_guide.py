@@ -89,10 +89,10 @@ def test_an_interrupted_run_is_taken_up_and_ends_equal(plain, tmp_path):
     asked = []
     with pytest.raises(Cancelled):
         Guide(shot, shot.request.guide, 24.0, (27, 48), tmp_path).simulate(cancelled=lambda: asked.append(1) or len(asked) > 26)
-    came = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("frame.*")}
+    came = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("views/*/frame.*")}
     assert 0 < len(came) < 16
     whole = simulated(tmp_path)
-    assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in came.items() if not plain.empty(int(name.split(".")[1])))
+    assert all((whole.folder / name).stat().st_mtime_ns == at for name, at in came.items() if not plain.empty(int(name.split(".")[1])))
     assert all(same(plain.frame(f), whole.frame(f)) for f in plain.frames)
 
 
