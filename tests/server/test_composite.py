@@ -2,7 +2,6 @@
 """Effect over plate: bit for bit outside the effect, `rgb + (1 - a) * plate` of the file's own numbers inside."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from platebridge_server import composite
