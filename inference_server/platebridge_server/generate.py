@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Opti
 
 import numpy as np
 import torch
+from platebridge.errors import Cancelled
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
@@ -125,9 +126,11 @@ class _Generation:
         """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new."""
         self.facts.update(earlier)
         for frame in self._wanted():
+            if self.cancelled():
+                raise Cancelled()
             with self._timed("writing"):
-                names = self._layer_names(frame)
-                self._write_frame(frame, self.kept.effect(names["effect"]), lambda f: self.kept.effect(self._layer_names(f)["guide"]))
+                made = self.kept.effect(self._layer_names(frame)["effect"])
+                self._write_frame(frame, made, lambda f: self.kept.effect(self._layer_names(f)["guide"]))
 
     def _check(self) -> None:
         request = self.request
@@ -267,9 +270,10 @@ class _Generation:
         self._say(Progress("writing", done, len(self.request.frames)))
 
     def _layers_ready(self, kind: str, frame: int, part: Part) -> None:
-        """A file with passes goes out, and is kept for another light."""
+        """A file with passes goes out, and is kept for another light if it isn't there."""
         data = images.encode([part], {**self._labels(kind), **layers.labels(self.colours)}, self.scratch)
-        self.kept.put(self._layer_names(frame)[kind], data)
+        if "passes_of" not in self.facts:
+            self.kept.put(self._layer_names(frame)[kind], data)
         self._ready(kind, frame, self._names(frame)[kind], data)
 
     def _comp(self, frame: int, parts: List[Part], made: Effect) -> np.ndarray:

@@ -363,7 +363,7 @@ def _pass(value: Any, name: str) -> Pass:
         item = _table(item, name + ".files")
         _only(item, FrameFile, name + ".files")
         sha, size = item.get("sha256"), item.get("size")
-        if not _is_sha256(sha):
+        if not isinstance(sha, str) or not _is_sha256(sha):
             raise RequestError("A file's sha256 must be 64 hex digits.", "Hash the file's bytes.", input=name)
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise RequestError("A file's size must be a number of bytes.", "Send the file's length.", input=name)
@@ -378,13 +378,13 @@ def _pass(value: Any, name: str) -> Pass:
 
 
 def _simulation(value: Any) -> str:
-    if value != "" and not _is_sha256(value):
+    if not isinstance(value, str) or (value and not _is_sha256(value)):
         raise RequestError("A simulation is named by 64 hex digits.", "Take them from take.json of the take it was made for.")
     return value
 
 
-def _is_sha256(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
+def _is_sha256(value: str) -> bool:
+    return len(value) == 64 and not set(value) - set("0123456789abcdef")
 
 
 def _optional_pass(value: Any, name: str) -> Optional[Pass]:

@@ -385,6 +385,17 @@ def test_another_light_on_the_same_dust_asks_neither_guide_nor_model_and_is_the_
     assert told["passes_of"] == "b" * 32 and told["work_area"] == was["work_area"] and told["light"] == was["light"]
 
 
+def test_cancelled_while_it_is_lit_again_it_ends_there(shot, make, scratch):
+    make(shot, scratch=scratch)
+    stop, came = threading.Event(), []
+    with pytest.raises(Cancelled):
+        for event in generate(shot.request(light=2.0), shot.open_file, "9" * 32, scratch=scratch, device="cpu", cancelled=stop.is_set):
+            came += [event.name] if isinstance(event, FileReady) else []
+            if came:
+                stop.set()
+    assert came == ["comp.1001.exr", "effect.1001.exr", "guide.1001.exr"]
+
+
 @pytest.mark.parametrize("other", [{"seed": 8}, {"density": 2.0}, {"quality": "draft"}, {"sun_azimuth": 10.0}, {"shadow": 0.5}])
 def test_what_is_not_light_alone_is_generated(shot, make, scratch, other):
     make(shot, scratch=scratch)
