@@ -146,10 +146,12 @@ class _Generation:
 
     def _simulated(self) -> Union[Guide, OwnGuide]:
         """The guide, ours or the artist's, seen through once."""
+        settings = self.request.guide
         h, w = self.shot.size
         shrink = min(1.0 / work.COARSER, (GUIDE_PIXELS / (h * w)) ** 0.5)
+        if self.request.inputs.guide is None:  # no finer than the model reads it: dust all over the plate is then rendered once
+            shrink = min(shrink, settings.detail * work.PIXELS_PER_CELL / work.COARSER / max(h, w))
         size = max(4, round(h * shrink)), max(4, round(w * shrink))
-        settings = self.request.guide
         if self.request.inputs.guide is not None:
             guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)
         else:

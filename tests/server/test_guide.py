@@ -11,6 +11,7 @@ from falling_tower import FIRST, FallingTower
 from platebridge.errors import Cancelled, RequestError
 from platebridge_server.guide import domain, frame, guide
 from platebridge_server.guide.guide import Guide
+from platebridge_server.work import CroppedGuide, WorkArea
 
 LAST = FIRST + 15
 
@@ -103,6 +104,14 @@ def test_what_is_kept_of_a_frame_is_exactly_what_was_seen(plain):
     assert all(
         bool((getattr(seen.deep, n) == getattr(again.deep, n)).all()) for n in ("planes", "cumulative_alpha", "cumulative_depth", "front")
     )
+
+
+def test_dust_all_over_the_plate_is_rendered_once(plain, tmp_path, monkeypatch):
+    area = WorkArea(0, 0, 96, 54, (108, 192))
+    again = plain.through(LAST, area.camera(plain.shot.camera.at(LAST), plain.size))
+    monkeypatch.setattr(plain, "through", None)
+    seen = CroppedGuide(plain, area, plain.shot.camera.at, tmp_path, "crop").frame(LAST)
+    assert same(seen, again) and bool((seen.deep.cumulative_alpha == again.deep.cumulative_alpha).all())
 
 
 def test_a_guide_that_is_there_is_not_made_again(plain, monkeypatch):
