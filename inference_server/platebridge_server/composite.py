@@ -43,10 +43,14 @@ class Effect:
 
     def rgba(self, colours: DustLight) -> np.ndarray:
         """(h, w, 4) float16, premultiplied, scene-linear."""
-        light = colours.coloured(self.sun.astype(np.float32), self.ambient.astype(np.float32))
+        there = self.alpha != 0
+        light = colours.coloured(self.sun[there].astype(np.float32), self.ambient[there].astype(np.float32))
         if self.chroma is not None:
-            light *= self.chroma.astype(np.float32)
-        return np.concatenate([np.clip(light, 0.0, HALF_MAX).astype(np.float16), self.alpha[..., None]], axis=-1)
+            light *= self.chroma[there].astype(np.float32)
+        out = np.zeros((*self.alpha.shape, 4), np.float16)
+        out[there, :3] = np.clip(light, 0.0, HALF_MAX)
+        out[..., 3] = self.alpha
+        return out
 
 
 def settle(passes: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Optional[np.ndarray] = None,

@@ -98,7 +98,7 @@ class _Generation:
         self.facts["light"] = layers.light_of(self.colours)
         if self.request.inputs.guide is None:
             self.facts["simulation"] = simulation_of(self.request)
-        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, str(self.card.get("weights_sha256")), self.device)))
+        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.card, self.device)))
         earlier = self.kept.facts({name: None for f in self.request.frames for name in self._layer_names(f).values()})
         if earlier is not None:
             self._light_again(earlier)
@@ -256,17 +256,18 @@ class _Generation:
         """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
         names, shot = self._names(frame), self.shot
         parts = shot.plate_parts(frame)
-        picture = take.display(self._comp(frame, parts, made))
+        rgba = made.rgba(self.colours)
+        picture = take.display(self._comp(frame, parts, rgba, made.shadow))
         self._glance(frame).parent.mkdir(exist_ok=True)
         np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
         if names["comp"] not in self.have:
             self._ready("comp", frame, names["comp"], images.encode(parts, self._labels("comp"), self.scratch))
         if names["effect"] not in self.have:
-            self._layers_ready("effect", frame, layers.part(made, self.colours, shot.window, shot.display))
+            self._layers_ready("effect", frame, layers.part(made, rgba, shot.window, shot.display))
         if "guide" in names and names["guide"] not in self.have:
             small = guide(frame)
             window = Window(0, 0, small.alpha.shape[1], small.alpha.shape[0])
-            self._layers_ready("guide", frame, layers.part(small, self.colours, window, window))
+            self._layers_ready("guide", frame, layers.part(small, small.rgba(self.colours), window, window))
         self._say(Preview(frame, take.png(picture, GLANCE)))
         done = frame - self.request.frames.first + 1
         self._say(Progress("writing", done, len(self.request.frames)))
@@ -278,7 +279,7 @@ class _Generation:
             self.kept.put(self._layer_names(frame)[kind], data)
         self._ready(kind, frame, self._names(frame)[kind], data)
 
-    def _comp(self, frame: int, parts: List[Part], made: Effect) -> np.ndarray:
+    def _comp(self, frame: int, parts: List[Part], rgba: np.ndarray, shadow: np.ndarray) -> np.ndarray:
         """Lays the effect over the plate's own samples, in place; gives the comp on the canvas, (h, w, 3) float32, for the eye."""
         header = Header(Path(), tuple(p.header for p in parts))
         found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
@@ -286,7 +287,7 @@ class _Generation:
         coverage = channels.beside(header, found, "A")
         on_canvas, _ = part.header.data.slices_in(self.shot.window)
         # The canvas holds every frame's data window, so this is the whole of this one.
-        rgba, shadow = made.rgba(self.colours)[on_canvas], made.shadow[on_canvas]
+        rgba, shadow = rgba[on_canvas], shadow[on_canvas]
         plate = {c: part.samples[name] for c, (_, name) in zip("RGB", found)}
         over = composite.over(rgba, plate, part.samples[coverage[1]] if coverage else None, shadow)
         for c, (_, name) in zip("RGB", found):

@@ -30,9 +30,11 @@ RELIT = ("light", "ambient", "tint")
 _NOTE = "passes.json"
 
 
-def part(made: Effect, colours: DustLight, window: Window, display: Window) -> Part:
-    """R G B A half and Z float; ambient.Y, sun.Y and shadow half; chroma.R G B half where an artist's guide has given a colour."""
-    rgba = made.rgba(colours)
+def part(made: Effect, rgba: np.ndarray, window: Window, display: Window) -> Part:
+    """R G B A half and Z float; ambient.Y, sun.Y and shadow half; chroma.R G B half where an artist's guide has given a colour.
+
+    rgba: what `made` gives in its light.
+    """
     samples = {c: rgba[..., i] for i, c in enumerate("RGBA")}
     samples |= {"Z": made.z, "ambient.Y": made.ambient, "shadow": made.shadow, "sun.Y": made.sun}
     if made.chroma is not None:
@@ -57,12 +59,15 @@ def labels(colours: DustLight) -> Dict[str, str]:
     return {"platebridge:" + name: " ".join("%.9g" % v for v in values) for name, values in light_of(colours).items()}
 
 
-def passes_of(request: GenerateRequest, weights: str, device: str) -> str:
-    """Of everything that the passes depend on, so that what another request left is never taken. 64 hex digits."""
+def passes_of(request: GenerateRequest, card: Mapping[str, Any], device: str) -> str:
+    """Of everything that the passes depend on, the model's card among it, so that what another request left is never taken.
+
+    64 hex digits.
+    """
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "model", "simulation")}
     kept["guide"] = {k: v for k, v in tree["guide"].items() if k not in RELIT}
-    kept.update(weights=weights, device=device, version=[VERSION, GUIDE_VERSION])
+    kept.update(card=dict(card), device=device, version=[VERSION, GUIDE_VERSION])
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
