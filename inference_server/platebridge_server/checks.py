@@ -29,8 +29,8 @@ def check_request(request: GenerateRequest) -> None:
     """What the request alone shows: inputs that are absent, frames that are missing. Raises InputError or RequestError."""
     for name in ("plate", "depth", "mask", "vectors", "guide"):
         source = getattr(request.inputs, name)
-        if source is None:
-            continue
+        if source is None or (name == "mask" and request.simulation and not source.files):
+            continue  # a kept simulation has its mask behind it
         there = {f.frame for f in source.files}
         if not there:
             raise InputError("There are no files.", "Give the %s as a sequence of OpenEXR files." % name, input=name)
@@ -43,6 +43,8 @@ def check_request(request: GenerateRequest) -> None:
                 input=name,
                 frame=missing[0],
             )
+    if request.simulation and request.inputs.guide is not None:
+        raise RequestError("Both a guide and a kept simulation were given.", "Leave one of them out.", input="guide")
     if request.camera is not None and not request.camera.frames:
         raise RequestError("The camera has no frames.", "List at least one frame with its camera_to_world.", input="camera")
 
@@ -92,8 +94,8 @@ def check_room(folder: Path, wanted: int, what: str) -> None:
 
 
 def scratch_bytes(request: GenerateRequest, height: int, width: int) -> int:
-    """About how much the scratch folder takes at most while a shot of this size is made: guides, clouds, glances."""
-    return len(request.frames) * (4_000_000 + min(height * width, 600_000) * 5) // 2 + 4 * height * width * 24
+    """About how much the scratch folder takes at most while a shot of this size is made: guides, clouds, glances, passes."""
+    return len(request.frames) * ((4_000_000 + min(height * width, 600_000) * 5) // 2 + height * width * 6) + 4 * height * width * 24
 
 
 def take_bytes(request: GenerateRequest) -> int:
@@ -176,7 +178,7 @@ class _Tally:
                 self.near.append(frame)
 
     def mask_meets_depth(self, shot: Shot, frame: int) -> None:
-        if self.masked_solid:
+        if self.masked_solid or self.request.simulation:
             return
         mask = shot.mask(frame) > 0
         if mask.any():
@@ -193,14 +195,14 @@ class _Tally:
                 input="depth",
                 frame=self.inverse[0],
             )
-        if not self.masked:
+        if not (self.masked or self.request.simulation):
             raise InputError(
                 "The mask is empty in every frame of %s." % frames,
                 "Paint or render what collapses into it.",
                 input="mask",
                 frame=frames.first,
             )
-        if not self.masked_solid:
+        if not (self.masked_solid or self.request.simulation):
             raise InputError(
                 "Wherever the mask is, the depth is sky, in every frame.",
                 "Render the depth with what the mask shows in it.",

@@ -13,7 +13,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import platebridge
 import typer
@@ -155,6 +155,8 @@ def generate(
     model: str = typer.Option("dust", help="`platebridge models` lists them."),
     seed: Optional[int] = typer.Option(None, help="Another seed, another take beside it."),
     set_: List[str] = typer.Option([], "--set", help="Turn a dial: amount=1.4. May be given again and again."),
+    wedge: str = typer.Option("", help="A take for each value of a dial: density=0.5,1,2 (colours: tint='0.6,0.5,0.4;0.3,0.3,0.3')."),
+    simulation_of: Optional[Path] = typer.Option(None, help="A take's folder: the same cloud, seen by this shot's camera. Needs no mask."),
     draft: bool = typer.Option(False, "--draft", help="Fewer steps."),
     no_guide: bool = typer.Option(False, "--no-guide-files", help="Leave guide.####.exr out of the take."),
     no_preview: bool = typer.Option(False, "--no-preview", help="Leave preview.mp4 out of the take."),
@@ -167,12 +169,15 @@ def generate(
     """Generate dust over a shot: OpenEXR sequences in, a take folder out. Needs no server and no Blender."""
     use_server = server or connection is not None
     with _told(as_json), Stop().listening() as stop, Lines() if as_json else Bars() as shown:
+        done = []
         if resume is not None:
             request, by_hash, writer = command.resumed(resume, shown.show)
+            _make(request, by_hash, writer, shown, stop, use_server, connection, device, again=True)
+            done.append(writer.path)
         else:
             typed = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
             for name in ("plate", "depth", "mask"):
-                if not typed[name]:
+                if not typed[name] and not (name == "mask" and simulation_of):
                     raise RequestError("The %s is missing." % name, "Give --%s 'path/%s.####.exr'." % (name, name), input=name)
             if not frames:
                 raise RequestError("The frame range is missing.", "Give --frames 1001-1048.")
@@ -197,23 +202,32 @@ def generate(
                 camera=camera,
                 model=model,
                 dials=dials,
+                simulation_of=simulation_of,
                 output=OutputSettings(not no_guide, not no_preview),
                 show=shown.show,
             )
-            writer = command.begin(request, sources, out_folder)
-        try:
-            if use_server:
-                command.run_there(request, by_hash, writer, shown.show, stop, connection, again=resume is not None)
-            else:
-                command.run_here(request, by_hash, writer, shown.show, stop, device)
-        except BaseException:
-            if not command.forget_if_empty(writer):
-                err.print(
-                    "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, " --server" if use_server else ""),
-                    highlight=False,
-                )
-            raise
-    _say_what_to_open(writer.path, as_json)
+            for one in command.wedge(request, *_values(wedge)) if wedge else [request]:
+                writer = command.begin(one, sources, out_folder)
+                _make(one, by_hash, writer, shown, stop, use_server, connection, device)
+                done.append(writer.path)
+    for path in done:
+        _say_what_to_open(path, as_json)
+
+
+def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connection, device, again: bool = False) -> None:
+    """One take to its end, here or by a server; says how to go on with it if it doesn't come to that."""
+    try:
+        if use_server:
+            command.run_there(request, by_hash, writer, shown.show, stop, connection, again)
+        else:
+            command.run_here(request, by_hash, writer, shown.show, stop, device)
+    except BaseException:
+        if not command.forget_if_empty(writer):
+            err.print(
+                "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, " --server" if use_server else ""),
+                highlight=False,
+            )
+        raise
 
 
 @app.command()
@@ -343,6 +357,15 @@ def _dials(typed: List[str]) -> Dict[str, Any]:
     return values
 
 
+def _values(typed: str) -> Tuple[str, List[str]]:
+    """A wedge as it was typed: the dial's name and each value."""
+    name, equals, values = typed.partition("=")
+    if not equals:
+        raise RequestError("%r is no wedge." % typed, "Write name=value,value, like density=0.5,1,2.")
+    dial = find(name.strip())
+    return dial.name, [value.strip() for value in values.split(";" if dial.kind == "colour" else ",")]
+
+
 def _shot_of(plate: str) -> str:
     """A name for the shot from the plate's: 'sh010_plate.####.exr' is sh010_plate."""
     stem = Path(plate).name.split(".")[0].split("#")[0].split("%")[0].split("@")[0].strip("_- .")
@@ -355,7 +378,7 @@ def _say_what_to_open(path: Path, as_json: bool) -> None:
         return
     out.print("[green]Done.[/] %s" % path, highlight=False, soft_wrap=True)
     out.print("  over the plate:  comp.####.exr", highlight=False)
-    out.print("  as a layer:      effect.####.exr (premultiplied RGBA and Z)", highlight=False)
+    out.print("  as a layer:      effect.####.exr (premultiplied RGBA and Z, its light and shadow as layers)", highlight=False)
     if (path / "preview.mp4").exists():
         out.print("  to look at:      %s" % (path / "preview.mp4"), highlight=False, soft_wrap=True)
 

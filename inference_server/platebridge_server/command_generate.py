@@ -19,17 +19,17 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import platebridge
 import platformdirs
 from platebridge.client import Client, JobHandle
-from platebridge.errors import InputError, StorageError
+from platebridge.errors import InputError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
-from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
+from platebridge.request import Camera, GenerateRequest, GuideSettings, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
 from platebridge.request import from_dict as request_from_dict
-from platebridge.takes import MARKER, TakeWriter, storage_error
+from platebridge.takes import MARKER, TakeWriter, read_take, storage_error
 
 from . import checks, sequences
 
@@ -64,10 +64,14 @@ def build_request(
     camera: Optional[Path] = None,
     model: str = "dust",
     dials: Optional[Dict[str, Any]] = None,
+    simulation_of: Optional[Path] = None,
     output: OutputSettings = OutputSettings(),
     show: Show = lambda event: None,
 ) -> Tuple[GenerateRequest, Dict[str, Path]]:
-    """The request for files on disk, and where each content lies. Raises RequestError and InputError."""
+    """The request for files on disk, and where each content lies. Raises RequestError and InputError.
+
+    simulation_of: an earlier take's folder. Its cloud is taken, and its guide's dials where `dials` has no others.
+    """
     passes, by_hash = _hashed(sources, frames, show)
     request = GenerateRequest(
         shot=shot,
@@ -77,8 +81,24 @@ def build_request(
         settings=settings,
         output=output,
     )
+    if simulation_of is not None:
+        simulation, guide = kept_simulation(simulation_of)
+        request = dataclasses.replace(request, simulation=simulation, guide=guide)
     request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model)).with_dials(dials or {})
     return request_from_dict(request.to_dict()), by_hash  # the checks of a request from outside hold for a typed one too
+
+
+def wedge(request: GenerateRequest, dial: str, values: Sequence[Any]) -> List[GenerateRequest]:
+    """The request once for each value of a dial. Raises RequestError before any of them is made."""
+    return [request_from_dict(request.with_dials({dial: value}).to_dict()) for value in values]
+
+
+def kept_simulation(take: Path) -> Tuple[str, GuideSettings]:
+    """The simulation that a take was made from, by its name, and the take's dials. Raises RequestError where it has none."""
+    document = read_take(take).document
+    if not document.get("simulation"):
+        raise RequestError("%s names no simulation." % take, "Choose a finished take that was made without a guide of your own.")
+    return str(document["simulation"]), request_from_dict(document["request"]).guide
 
 
 def read_camera(path: Path) -> Camera:
@@ -206,7 +226,7 @@ def scratch_folder(take_id: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in root.iterdir():
-            if old not in (folder, root / "guides") and time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            if old not in (folder, root / "guides", root / "passes") and time.time() - old.stat().st_mtime > KEPT_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, folder) from error

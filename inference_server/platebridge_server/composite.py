@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Effect over plate, exactly, and the effect as it is written.
 
-Two laws hold for every pixel: where the effect's alpha is 0 the comp is the plate, bit for bit, in the plate's own type;
-and comp = effect.rgb + (1 - effect.a) * plate, computed from the effect as its file has it, half floats and all. So any
-tool that lays the file over the plate gets the comp. Plain functions on arrays; knows no files and no models.
+Two laws hold for every pixel: where the effect's alpha and its shadow are 0 the comp is the plate, bit for bit, in the plate's
+own type; and comp = effect.rgb + (1 - effect.a) * plate * (1 - shadow), computed from the effect as its file has it, half
+floats and all. So any tool that does this sum with the file gets the comp. Colour comes last and from the passes as they are
+written: rgb = sun colour * sun + sky colour * ambient, so the file can be lit again. Plain functions on arrays; knows no
+files and no models.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from typing import Dict, Optional
 
 import numpy as np
+
+from .light import DustLight
 
 #: An alpha below this is no effect at all: a twentieth of a step of an 8-bit display, and far above half's rounding.
 LEAST_ALPHA = 2e-4
@@ -22,67 +26,73 @@ FARTHEST = 1e9
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect as its file has it.
+    """The effect as its file has it, before light is given a colour.
 
-    rgba: (h, w, 4) float16, premultiplied, scene-linear, all 0 where there is no effect. Its alpha holds the shadow too:
-    a shadow is black laid over the plate. z: (h, w) float32, metres along the camera's axis, never behind the plate's
-    own depth; +inf where alpha is 0. shadow: (h, w) float16 in [0, 1], the part of the plate's light that the dust's
-    shadow takes, or None when there is none.
+    sun, ambient, alpha: (h, w) float16, premultiplied passes, all 0 where there is no dust. z: (h, w) float32, metres along
+    the camera's axis, never behind the plate's own depth; +inf where alpha is 0. shadow: (h, w) float16 in [0, 1], the part of
+    the plate's light that the dust's shadow takes. chroma: (h, w, 3) float16 colour of luminance 1 that an artist's guide
+    gives the light, or None.
     """
 
-    rgba: np.ndarray
+    sun: np.ndarray
+    ambient: np.ndarray
+    alpha: np.ndarray
     z: np.ndarray
-    shadow: Optional[np.ndarray] = None
+    shadow: np.ndarray
+    chroma: Optional[np.ndarray] = None
+
+    def rgba(self, colours: DustLight) -> np.ndarray:
+        """(h, w, 4) float16, premultiplied, scene-linear."""
+        there = self.alpha != 0
+        light = colours.coloured(self.sun[there].astype(np.float32), self.ambient[there].astype(np.float32))
+        if self.chroma is not None:
+            light *= self.chroma[there].astype(np.float32)
+        out = np.zeros((*self.alpha.shape, 4), np.float16)
+        out[there, :3] = np.clip(light, 0.0, HALF_MAX)
+        out[..., 3] = self.alpha
+        return out
 
 
-def settle(
-    rgba: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Optional[np.ndarray] = None, allowed: Optional[np.ndarray] = None
-) -> Effect:
+def settle(passes: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Optional[np.ndarray] = None,
+           chroma: Optional[np.ndarray] = None) -> Effect:
     """The effect as it will be written, held out once more.
 
-    rgba: (h, w, 4) float32 premultiplied; z: (h, w) metres; plate_depth: (h, w) metres, +inf is sky; shadow: (h, w) in
-    [0, 1] or None; allowed: (h, w) bool, pixels where an effect may be (where the plate has pixels), None for all.
+    passes: (h, w, 3) float32 premultiplied sun, ambient, alpha; z: (h, w) metres; plate_depth: (h, w) metres, +inf is sky;
+    shadow: (h, w) in [0, 1], None is none; chroma: (h, w, 3) or None.
     What lies behind the plate, what is not finite and what is too thin to see becomes exactly nothing.
     """
-    good = np.isfinite(rgba).all(axis=-1) & ~(plate_depth < z) & ~np.isnan(z)
-    if allowed is not None:
-        good &= allowed
-    alpha = np.where(good, np.clip(rgba[..., 3], 0.0, 1.0), 0.0).astype(np.float32)
-    alpha[alpha < LEAST_ALPHA] = 0.0
-    colour = np.where(alpha[..., None] > 0, np.clip(rgba[..., :3], 0.0, HALF_MAX), 0.0).astype(np.float32)
-    depth = np.where(alpha > 0, np.minimum(z, FARTHEST), np.inf).astype(np.float32)
-    dark = None
+    good = np.isfinite(passes).all(axis=-1) & ~(plate_depth < z) & ~np.isnan(z)
+    alpha = np.where(good, np.clip(passes[..., 2], 0.0, 1.0), 0.0).astype(np.float32)
+    there = alpha >= LEAST_ALPHA
+    sun, ambient = (np.where(there, np.clip(passes[..., i], 0.0, HALF_MAX), 0.0).astype(np.float16) for i in (0, 1))
+    depth = np.where(there, np.minimum(z, FARTHEST), np.inf).astype(np.float32)
+    dark = np.zeros(alpha.shape, np.float16)
     if shadow is not None:
-        dark = np.where(np.isfinite(shadow) & np.isfinite(plate_depth), np.clip(shadow, 0.0, 1.0), 0.0).astype(np.float32)
-        if allowed is not None:
-            dark *= allowed
-        dark[dark < LEAST_ALPHA] = 0.0
-        depth = np.where((alpha == 0) & (dark > 0), plate_depth, depth).astype(np.float32)  # a shadow lies on the plate itself
-        alpha = 1.0 - (1.0 - alpha) * (1.0 - dark)
-    out = np.concatenate([colour, alpha[..., None]], axis=-1).astype(np.float16)
-    none = out[..., 3] == 0
-    out[none] = 0
-    depth[none] = np.inf
-    return Effect(out, depth, None if dark is None else dark.astype(np.float16))
+        falls = np.isfinite(shadow) & np.isfinite(plate_depth) & (shadow >= LEAST_ALPHA)
+        dark = np.where(falls, np.clip(shadow, 0.0, 1.0), 0.0).astype(np.float16)
+    hue = None if chroma is None else np.where(there[..., None], np.clip(chroma, 0.0, HALF_MAX), 0.0).astype(np.float16)
+    return Effect(sun, ambient, np.where(there, alpha, 0.0).astype(np.float16), depth, dark, hue)
 
 
-def nothing(height: int, width: int, shadow: bool = False) -> Effect:
+def nothing(height: int, width: int) -> Effect:
     """No effect at all."""
-    return Effect(
-        np.zeros((height, width, 4), np.float16),
-        np.full((height, width), np.inf, np.float32),
-        np.zeros((height, width), np.float16) if shadow else None,
-    )
+    none = np.zeros((height, width), np.float16)
+    return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none)
 
 
-def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
-    """Effect over plate. rgba: (h, w, 4) float16; plate: {"R", "G", "B"} -> (h, w) float16 or float32; coverage: the plate's
-    own alpha, (h, w), or None. Returns the same channels, and "A" if there is coverage, in the plate's own types.
+def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.ndarray] = None,
+         shadow: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
+    """Effect over plate * (1 - shadow). rgba: (h, w, 4) float16; plate: {"R", "G", "B"} -> (h, w) float16 or float32; coverage:
+    the plate's own alpha, (h, w), or None: no shadow falls on it. shadow: (h, w) float16, None is none. Returns the same
+    channels, and "A" if there is coverage, in the plate's own types.
 
-    Outside the effect every bit is the plate's, NaN and all; under it, NaN and inf count as 0.
+    Where alpha and shadow are 0 every bit is the plate's, NaN and all; elsewhere NaN and inf count as 0.
     """
     there = rgba[..., 3] != 0
+    if shadow is not None:
+        there |= shadow != 0
     through = np.float32(1) - rgba[there][:, 3].astype(np.float32)
+    lit = np.float32(1) if shadow is None else np.float32(1) - shadow[there].astype(np.float32)
     layers = dict(zip("RGB", (rgba[..., i] for i in range(3))))
     below = dict(plate)
     if coverage is not None:
@@ -91,7 +101,8 @@ def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.n
     for name, layer in layers.items():
         own = below[name]
         value = own[there].astype(np.float32)
-        value = layer[there].astype(np.float32) + through * np.where(np.isfinite(value), value, np.float32(0))
+        value = np.where(np.isfinite(value), value, np.float32(0))
+        value = layer[there].astype(np.float32) + through * (value if name == "A" else value * lit)
         most = HALF_MAX if own.dtype == np.float16 else np.finfo(np.float32).max
         out[name] = own.copy()
         out[name][there] = np.clip(value, -most, most)

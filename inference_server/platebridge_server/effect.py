@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The effect of one frame: the model's passes cut at the plate, debris set into the dust by depth, light given colour.
+"""The effect of one frame: the model's passes cut at the plate, debris set into the dust by depth.
 
-Plain functions on arrays of one size: a plate, or the part of one that the dust takes. It knows the guide's depth and
-colours of light. It must not know models, files or how the comp is made.
+Plain functions on arrays of one size: a plate, or the part of one that the dust takes. It knows the guide's depth. It must not
+know models, files, colours of light or how the comp is made.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import torch
 from .guide import volume
 from .guide.chunk_layer import Layer
 from .guide.frame import GuideFrame
-from .light import DustLight
 
 #: Alpha under this is nothing: less than what an eight-bit display can show, and less than a model's haze.
 LEAST_ALPHA = 1.0 / 1024
+#: Alpha beyond which dust is as thick as can be told from a picture of it.
+THICKEST = 0.98
 #: Pixels that are cut at once. The deep planes of each are two dozen floats.
 _AT_ONCE = 200_000
 
 
 def assemble(
-    sun, ambient, alpha, seen: GuideFrame, colours: DustLight, plate_depth, debris: Optional[Layer] = None
+    sun, ambient, alpha, seen: GuideFrame, plate_depth, debris: Optional[Layer] = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Premultiplied scene-linear colour and depth: rgba (h, w, 4) float32, unclamped; z (h, w) float32 metres, inf where alpha is 0.
+    """Passes and depth: (h, w, 3) float32 premultiplied sun, ambient, alpha; z (h, w) float32 metres, inf where alpha is 0.
 
     sun, ambient, alpha: (h, w), the model's passes, not held out. seen: the guide through the same window, at any size.
     plate_depth: (h, w) metres, inf is sky. debris: drawn for this very window. Two laws hold for every pixel: where the
@@ -38,12 +39,24 @@ def assemble(
         _set_into(dust, debris, (sun, ambient, alpha), cut)
     sun, ambient, alpha, z = dust
     nothing = alpha < LEAST_ALPHA
-    light = colours.coloured(sun, ambient)
-    if seen.chroma is not None:
-        light *= _across(seen.chroma.transpose(2, 0, 1), alpha.shape).transpose(1, 2, 0)
-    rgba = np.concatenate([light, alpha[..., None]], axis=-1)
-    rgba[nothing] = 0.0
-    return rgba, np.where(nothing, np.float32(np.inf), z).astype(np.float32)
+    passes = np.stack([sun, ambient, alpha], axis=-1)
+    passes[nothing] = 0.0
+    return passes, np.where(nothing, np.float32(np.inf), z).astype(np.float32)
+
+
+def hue(seen: GuideFrame, size: tuple[int, int]) -> Optional[np.ndarray]:
+    """The colour that an artist's guide gives the light, (h, w, 3) float32 of luminance 1 at `size`, or None."""
+    return None if seen.chroma is None else _across(seen.chroma.transpose(2, 0, 1), size).transpose(1, 2, 0)
+
+
+def thickening(alpha: np.ndarray, seen: GuideFrame) -> np.ndarray:
+    """How many times thicker than the guide the finished dust is, (h, w) float32 in [0, 4]; 1 where the guide has none.
+
+    alpha: (h, w), the model's, not held out. By it the shadow of the guide's cloud takes the finished dust's silhouette.
+    """
+    guide = _across(seen.alpha[None], alpha.shape)[0]
+    thick, was = (-np.log1p(-np.clip(a, 0.0, THICKEST)) for a in (alpha, guide))
+    return np.where(was > LEAST_ALPHA, np.clip(thick / np.maximum(was, LEAST_ALPHA), 0.0, 4.0), 1.0).astype(np.float32)
 
 
 def _held_out(sun, ambient, alpha, cut, plate_depth) -> list[np.ndarray]:

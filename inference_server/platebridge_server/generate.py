@@ -18,15 +18,16 @@ from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Opti
 
 import numpy as np
 import torch
+from platebridge.errors import Cancelled
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
 
-from . import channels, checks, composite, effect, images, light, take, work
+from . import channels, checks, composite, effect, images, layers, light, take, work
 from .composite import Effect
 from .guide import shelf
 from .guide.frame import GuideFrame
-from .guide.guide import Guide, fingerprint
+from .guide.guide import Guide, simulation_of
 from .guide.own import OwnGuide
 from .images import Header, Part, Where, Window
 from .live import streamed
@@ -55,7 +56,8 @@ def generate(
     """Generates a take. `open_file(sha256)`: where an input file lies. `take_id`: 32 hex digits.
 
     scratch: a folder of this take's own, which stays when the work is interrupted and begun again; beside it, in `guides`,
-    simulations are kept for the next takes, so that another seed pays for the model alone. device: "cpu", "cuda:0" …;
+    simulations are kept for the next takes, so that another seed pays for the model alone, and in `passes` what the model gave,
+    so that another light or tint pays for neither. device: "cpu", "cuda:0" …;
     None takes the best there is. origin: what the client says of itself, for take.json. have: files that had come,
     {name: SHA-256}; they are not made again. cancelled: asked before each step of each stage.
 
@@ -92,11 +94,16 @@ class _Generation:
         _deterministic(self.device)
         with self._timed("reading"):
             self._check()
-        with self._timed("guide"):
-            self.guide = self._simulated()
-        for frame, made in self._effects():
-            with self._timed("writing"):
-                self._write_frame(frame, made)
+            self.colours = light.of_shot(self.shot).dust(self.request.guide)
+        self.facts["light"] = layers.light_of(self.colours)
+        if self.request.inputs.guide is None:
+            self.facts["simulation"] = simulation_of(self.request)
+        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.card, self.device)))
+        earlier = self.kept.facts({name: None for f in self.request.frames for name in self._layer_names(f).values()})
+        if earlier is not None:
+            self._light_again(earlier)
+        else:
+            self._make()
         with self._timed("preview"):
             self._write_preview()
         self.seconds["total"] = time.monotonic() - began
@@ -104,6 +111,26 @@ class _Generation:
         self._say(Done({name: round(value, 3) for name, value in self.seconds.items()}))
 
     # --- stages ------------------------------------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        """Every frame from guide and model; what they gave is kept for another light."""
+        with self._timed("guide"):
+            self.guide = self._simulated()
+        for frame, made in self._effects():
+            with self._timed("writing"):
+                self._write_frame(frame, made, self._guide_picture)
+        if self.guide.bbox:
+            self.kept.finish({"passes_of": self.take_id, "work_area": self.facts.get("work_area")})
+
+    def _light_again(self, earlier: Dict[str, Any]) -> None:
+        """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new."""
+        self.facts.update(earlier)
+        for frame in self._wanted():
+            if self.cancelled():
+                raise Cancelled()
+            with self._timed("writing"):
+                made = self.kept.effect(self._layer_names(frame)["effect"])
+                self._write_frame(frame, made, lambda f: self.kept.effect(self._layer_names(f)["guide"]))
 
     def _check(self) -> None:
         request = self.request
@@ -119,26 +146,32 @@ class _Generation:
 
     def _simulated(self) -> Union[Guide, OwnGuide]:
         """The guide, ours or the artist's, seen through once."""
+        settings = self.request.guide
         h, w = self.shot.size
         shrink = min(1.0 / work.COARSER, (GUIDE_PIXELS / (h * w)) ** 0.5)
+        if self.request.inputs.guide is None:  # no finer than the model reads it: dust all over the plate is then rendered once
+            shrink = min(shrink, settings.detail * work.PIXELS_PER_CELL / work.COARSER / max(h, w))
         size = max(4, round(h * shrink)), max(4, round(w * shrink))
-        settings = self.request.guide
         if self.request.inputs.guide is not None:
             guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)
         else:
-            guide = Guide(self.shot, settings, self.request.settings.fps, size, self._guide_folder(size), self.device)
+            folder = self._shelf("guides", simulation_of(self.request))
+            guide = Guide(self.shot, settings, self.request.settings.fps, size, folder, self.device)
         guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)
-        self.colours = light.of_shot(self.shot).dust(settings)
         return guide
 
-    def _guide_folder(self, size: Tuple[int, int]) -> Path:
-        """Where the guide lies, for this take and the next ones of the same shot and dials."""
-        return shelf.place(self.scratch.parent / "guides", fingerprint(self.request, size))
+    def _shelf(self, kind: str, fingerprint: str) -> Path:
+        """Where what was made lies, for this take and the next ones of the same shot and dials."""
+        return shelf.place(self.scratch.parent / kind, fingerprint)
+
+    def _wanted(self) -> List[int]:
+        """Frames that are still to be made."""
+        return [f for f in self.request.frames if not all(name in self.have for name in self._names(f).values())]
 
     def _effects(self) -> Iterator[Tuple[int, Effect]]:
         """Every frame that is still to be made with its effect, in order."""
         frames = list(self.request.frames)
-        wanted = [f for f in frames if not all(name in self.have for name in self._names(f).values())]
+        wanted = self._wanted()
         if not wanted:
             return
         box = self.guide.bbox
@@ -146,10 +179,10 @@ class _Generation:
         if box is None or not dusty:
             self._warn(self._nothing_to_do())
             for frame in wanted:
-                yield frame, self._no_effect()
+                yield frame, composite.nothing(*self.shot.size)
             return
         for frame in (f for f in wanted if f < dusty[0]):
-            yield frame, self._no_effect()
+            yield frame, composite.nothing(*self.shot.size)
         during = {f for f in wanted if dusty[0] <= f <= dusty[-1]}
         if during:
             with contextlib.closing(self._generated(box, range(dusty[0], dusty[-1] + 1), min(during))) as made:
@@ -159,7 +192,7 @@ class _Generation:
                     if frame == max(during):
                         break
         for frame in (f for f in wanted if f > dusty[-1]):
-            yield frame, self._no_effect()
+            yield frame, composite.nothing(*self.shot.size)
 
     def _nothing_to_do(self) -> Warned:
         if self.request.inputs.guide is not None:
@@ -173,7 +206,8 @@ class _Generation:
         shot = self.shot
         area = work.choose(shot.size, box, None if self.request.inputs.guide is not None else self.request.guide.detail)
         self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
-        cropped = work.CroppedGuide(self.guide, area, shot.camera.at, self._guide_folder(self.guide.size) / "crop", "crop")
+        own = self.scratch if isinstance(self.guide, OwnGuide) else self.guide.folder
+        cropped = work.CroppedGuide(self.guide, area, shot.camera.at, own / "crop", "crop")
         with self._timed("loading"):
             self.model.load(self.device)
         made = self.model.generate(
@@ -192,54 +226,70 @@ class _Generation:
                 return
             frame, passes = got
             with self._timed("writing"):
-                settled = self._settled(frame, area.at_full_size(passes), cropped.frame(frame), area)
+                settled = self._settled(frame, passes, cropped.frame(frame), area)
             yield frame, settled
 
     def _settled(self, frame: int, passes: Passes, seen: GuideFrame, area: WorkArea) -> Effect:
-        """The model's passes as the effect that is written: lit, with debris, held out at the plate's own resolution."""
-        shot = self.shot
+        """The model's passes as the effect that is written: with debris, held out at the plate's own resolution, and its shadow."""
+        shot, camera = self.shot, self.shot.camera.at(frame)
         plate_depth = shot.depth(frame)
         limit = work.padded(plate_depth, area, np.inf)
-        debris = self.guide.debris(frame, area.camera(shot.camera.at(frame), (area.height, area.width)), limit)
-        rgba, z = effect.assemble(passes.sun, passes.ambient, passes.alpha, seen, self.colours, limit, debris)
-        shadow = self.guide.shadow(frame, plate_depth)
-        if shadow is None and self.request.guide.shadow > 0:
-            shadow = np.zeros(shot.size, np.float32)
-        return composite.settle(work.pasted(rgba, area, shot.size, 0.0), work.pasted(z, area, shot.size, np.inf), plate_depth, shadow)
+        debris = self.guide.debris(frame, area.camera(camera, (area.height, area.width)), limit)
+        full = area.at_full_size(passes)
+        cut, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, limit, debris)
+        chroma = effect.hue(seen, z.shape)
+        shadow = None
+        if self.request.guide.shadow > 0:
+            finer = area.camera(camera, area.size), effect.thickening(passes.alpha, seen)
+            shadow = self.guide.shadow(frame, plate_depth, finer)
+        return composite.settle(
+            work.pasted(cut, area, shot.size, 0.0),
+            work.pasted(z, area, shot.size, np.inf),
+            plate_depth,
+            shadow,
+            None if chroma is None else work.pasted(chroma, area, shot.size, 0.0),
+        )
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
-    def _write_frame(self, frame: int, made: Effect) -> None:
+    def _write_frame(self, frame: int, made: Effect, guide: Callable[[int], Effect]) -> None:
         """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
         names, shot = self._names(frame), self.shot
         parts = shot.plate_parts(frame)
-        picture = take.display(self._comp(frame, parts, made))
+        rgba = made.rgba(self.colours)
+        picture = take.display(self._comp(frame, parts, rgba, made.shadow))
         self._glance(frame).parent.mkdir(exist_ok=True)
         np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
         if names["comp"] not in self.have:
             self._ready("comp", frame, names["comp"], images.encode(parts, self._labels("comp"), self.scratch))
         if names["effect"] not in self.have:
-            samples = {c: made.rgba[..., i] for i, c in enumerate("RGBA")} | {"Z": made.z}
-            if made.shadow is not None:
-                samples["shadow.Y"] = made.shadow
-            part = images.new_part(samples, shot.window, shot.display)
-            self._ready("effect", frame, names["effect"], images.encode([part], self._labels("effect"), self.scratch))
+            self._layers_ready("effect", frame, layers.part(made, rgba, shot.window, shot.display))
         if "guide" in names and names["guide"] not in self.have:
-            self._ready("guide", frame, names["guide"], self._guide_file(frame))
+            small = guide(frame)
+            window = Window(0, 0, small.alpha.shape[1], small.alpha.shape[0])
+            self._layers_ready("guide", frame, layers.part(small, small.rgba(self.colours), window, window))
         self._say(Preview(frame, take.png(picture, GLANCE)))
         done = frame - self.request.frames.first + 1
         self._say(Progress("writing", done, len(self.request.frames)))
 
-    def _comp(self, frame: int, parts: List[Part], made: Effect) -> np.ndarray:
+    def _layers_ready(self, kind: str, frame: int, part: Part) -> None:
+        """A file with passes goes out, and is kept for another light if it isn't there."""
+        data = images.encode([part], {**self._labels(kind), **layers.labels(self.colours)}, self.scratch)
+        if "passes_of" not in self.facts:
+            self.kept.put(self._layer_names(frame)[kind], data)
+        self._ready(kind, frame, self._names(frame)[kind], data)
+
+    def _comp(self, frame: int, parts: List[Part], rgba: np.ndarray, shadow: np.ndarray) -> np.ndarray:
         """Lays the effect over the plate's own samples, in place; gives the comp on the canvas, (h, w, 3) float32, for the eye."""
         header = Header(Path(), tuple(p.header for p in parts))
         found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
         part = parts[found[0][0]]
         coverage = channels.beside(header, found, "A")
         on_canvas, _ = part.header.data.slices_in(self.shot.window)
-        rgba = made.rgba[on_canvas]  # the canvas holds every frame's data window, so this is the whole of this one
+        # The canvas holds every frame's data window, so this is the whole of this one.
+        rgba, shadow = rgba[on_canvas], shadow[on_canvas]
         plate = {c: part.samples[name] for c, (_, name) in zip("RGB", found)}
-        over = composite.over(rgba, plate, part.samples[coverage[1]] if coverage else None)
+        over = composite.over(rgba, plate, part.samples[coverage[1]] if coverage else None, shadow)
         for c, (_, name) in zip("RGB", found):
             part.samples[name] = over[c]
         if coverage:
@@ -256,17 +306,14 @@ class _Generation:
         seen[on_canvas] = np.stack([over[c] for c in "RGB"], -1).astype(np.float32)
         return seen
 
-    def _guide_file(self, frame: int) -> bytes:
-        """The guide as it is looked at: premultiplied RGBA and Z over the whole canvas, small, in the same light as the effect."""
+    def _guide_picture(self, frame: int) -> Effect:
+        """The guide as it is looked at: over the whole canvas, small, in the same light as the effect."""
         seen = self.guide.frame(frame)
-        h, w = seen.alpha.shape
-        plate_depth = work.thinned(self.shot.depth(frame), (h, w))
-        debris = self.guide.debris(frame, self.shot.camera.at(frame).resized((h, w)), plate_depth)
-        rgba, z = effect.assemble(seen.sun, seen.ambient, seen.alpha, seen, self.colours, plate_depth, debris)
-        made = composite.settle(rgba, z, plate_depth)
-        window = Window(0, 0, w, h)
-        part = images.new_part({c: made.rgba[..., i] for i, c in enumerate("RGBA")} | {"Z": made.z}, window, window)
-        return images.encode([part], self._labels("guide"), self.scratch)
+        size = seen.alpha.shape
+        plate_depth = work.thinned(self.shot.depth(frame), size)
+        debris = self.guide.debris(frame, self.shot.camera.at(frame).resized(size), plate_depth)
+        passes, z = effect.assemble(seen.sun, seen.ambient, seen.alpha, seen, plate_depth, debris)
+        return composite.settle(passes, z, plate_depth, chroma=effect.hue(seen, size))
 
     def _glance(self, frame: int) -> Path:
         return self.scratch / "glances" / ("%d.npy" % frame)
@@ -302,8 +349,9 @@ class _Generation:
         kinds = ("comp", "effect", "guide") if self.request.output.guide else ("comp", "effect")
         return {kind: name_at(kind + ".####.exr", frame) for kind in kinds}
 
-    def _no_effect(self) -> Effect:
-        return composite.nothing(*self.shot.size, shadow=self.request.guide.shadow > 0)
+    def _layer_names(self, frame: int) -> Dict[str, str]:
+        """Of a frame's files, those with passes."""
+        return {kind: name for kind, name in self._names(frame).items() if kind != "comp"}
 
     def _labels(self, kind: str) -> Dict[str, str]:
         return take.labels(kind, self.request, self.take_id, self.card)

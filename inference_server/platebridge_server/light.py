@@ -52,7 +52,7 @@ class DustLight:
     sky: np.ndarray
 
     def coloured(self, sun: np.ndarray, ambient: np.ndarray) -> np.ndarray:
-        """Passes (h, w) to premultiplied scene-linear colour (h, w, 3) float32."""
+        """Passes of any shape to premultiplied scene-linear colour, (…, 3) float32."""
         return (sun[..., None] * self.sun.astype(np.float32) + ambient[..., None] * self.sky.astype(np.float32)).astype(np.float32)
 
 

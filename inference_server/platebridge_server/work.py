@@ -8,7 +8,7 @@ way back (bicubic, antialiased when shrunk); plate, depth and holdout stay at fu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
@@ -93,7 +93,7 @@ def choose(canvas: Tuple[int, int], bbox: Box, cells: Optional[int] = None, most
 class CroppedGuide:
     """The guide as seen through a work area; each frame of a simulation is rendered once and kept in `scratch`.
 
-    guide: has `frame(f)` and `through(f, camera)` as guide.Guide. camera(f): the canvas's camera.
+    guide: has `size`, `frame(f)` and `through(f, camera)` as guide.Guide. camera(f): the canvas's camera.
     """
 
     def __init__(self, guide, area: WorkArea, camera, scratch: Path, fingerprint: str) -> None:
@@ -102,10 +102,13 @@ class CroppedGuide:
 
     def frame(self, frame: int) -> GuideFrame:
         """The guide at a frame, at the area's guide size; no debris."""
+        area = self._area
+        if (area.x, area.y, (area.height, area.width), area.guide_size) == (0, 0, self._camera(frame).size, self._guide.size):
+            return replace(self._guide.frame(frame), chunks=None)  # the guide's own picture is that very one
         if self._store.has("frame", frame):
             arrays, facts = self._store.get("frame", frame)
-            return unpacked(arrays, self._area.guide_size, np.asarray(facts["light_view"], np.float32))
-        seen = self._guide.through(frame, self._area.camera(self._camera(frame), self._area.guide_size))
+            return unpacked(arrays, area.guide_size, np.asarray(facts["light_view"], np.float32))
+        seen = self._guide.through(frame, area.camera(self._camera(frame), area.guide_size))
         if seen.deep is not None or seen.empty:  # an artist's picture is read again as quickly as kept
             self._store.put("frame", frame, packed(seen), {"light_view": [float(v) for v in seen.light_view]})
         return seen

@@ -146,7 +146,11 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One generation. `shot`: its name, which names the take's folder."""
+    """One generation. `shot`: its name, which names the take's folder.
+
+    `simulation`: 64 hex digits that an earlier take's take.json names, or "". Then the cloud is that take's, seen through this
+    request's camera, and no mask is needed; the dials that the simulation depends on must be that take's too.
+    """
 
     shot: str
     frames: FrameRange
@@ -156,6 +160,7 @@ class GenerateRequest:
     guide: GuideSettings = GuideSettings()
     model: ModelSettings = ModelSettings()
     output: OutputSettings = OutputSettings()
+    simulation: str = ""
     version: int = field(default=REQUEST_VERSION)
 
     def to_dict(self) -> Dict[str, Any]:
@@ -233,6 +238,7 @@ def from_dict(tree: Any) -> GenerateRequest:
         camera=camera_from_dict(tree["camera"]) if tree.get("camera") is not None else None,
         settings=_settings(tree.get("settings", {})),
         output=_output(tree.get("output", {})),
+        simulation=_simulation(tree.get("simulation", "")),
     )
     model = _table(tree.get("model", {}), "model")
     _only(model, ModelSettings, "model")
@@ -357,7 +363,7 @@ def _pass(value: Any, name: str) -> Pass:
         item = _table(item, name + ".files")
         _only(item, FrameFile, name + ".files")
         sha, size = item.get("sha256"), item.get("size")
-        if not isinstance(sha, str) or len(sha) != 64 or set(sha) - set("0123456789abcdef"):
+        if not isinstance(sha, str) or not _is_sha256(sha):
             raise RequestError("A file's sha256 must be 64 hex digits.", "Hash the file's bytes.", input=name)
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise RequestError("A file's size must be a number of bytes.", "Send the file's length.", input=name)
@@ -369,6 +375,16 @@ def _pass(value: Any, name: str) -> Pass:
     if not isinstance(label, str) or len(label) > MAX_NAME or any(not isinstance(c, str) or len(c) > 255 for c in channels):
         raise RequestError("Names must be text of at most %d characters." % MAX_NAME, "Shorten them.", input=name)
     return Pass(label, tuple(channels), tuple(sorted(files, key=lambda f: f.frame)))
+
+
+def _simulation(value: Any) -> str:
+    if not isinstance(value, str) or (value and not _is_sha256(value)):
+        raise RequestError("A simulation is named by 64 hex digits.", "Take them from take.json of the take it was made for.")
+    return value
+
+
+def _is_sha256(value: str) -> bool:
+    return len(value) == 64 and not set(value) - set("0123456789abcdef")
 
 
 def _optional_pass(value: Any, name: str) -> Optional[Pass]:

@@ -79,14 +79,15 @@ def test_alpha_of_a_comp_survives(scene, edit, tmp_path, read_exr, write_exr):
         assert all(np.array_equal(edited[name], comped[name]) for name in "RGBA")
 
 
-def test_effect_goes_premultiplied_over_the_untouched_plate(scene, edit, tmp_path, read_exr, write_exr):
+def test_effect_goes_premultiplied_over_the_untouched_plate_and_its_layers_are_passed_over(scene, edit, tmp_path, read_exr, write_exr):
     from blender_addon import timeline
 
     _, comp, effect, files = edit
     pixels = np.zeros((36, 64, 4), np.float32)
     pixels[10:20, 10:20] = 0.5, 0.25, 2.0, 0.5
+    layers = np.random.default_rng(3).uniform(0, 1, (36, 64, 3)).astype(np.float32)
     for path in files["effect"].values():
-        write_exr(path, pixels, "RGBA", True)
+        write_exr(path, np.concatenate([pixels, layers], -1), [*"RGBA", "ambient.Y", "shadow", "sun.Y"], True)
     comp.mute, effect.mute = True, False
     timeline.make_exact(scene)
     for frame, path in rendered(scene, tmp_path, bits=32).items():

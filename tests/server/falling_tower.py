@@ -28,17 +28,17 @@ def looking(eye, target):
 class FallingTower:
     """begin: frames that it stands still; None for ever. travel: metres that the camera goes to the right per frame.
 
-    velocity: (x, y, z) metres per second that every block has once it moves, or None: each falls in its own way.
+    velocity: (x, y, z) metres per second that every block has once it moves, or None: each falls in its own way. eye: where the
+    camera is half way. simulation: named in the request.
     """
 
-    def __init__(self, size=(54, 96), frames=16, begin=3, travel=0.4, velocity=None, vectors=True, **dials):
+    def __init__(self, size=(54, 96), frames=16, begin=3, travel=0.4, velocity=None, vectors=True, eye=(0, -60, 6), simulation="", **dials):
         self.size, self.begin, self.velocity, self.has_vectors = size, begin, velocity, vectors
         span = FrameRange(FIRST, FIRST + frames - 1)
         middle = frames // 2
-        cameras = tuple(CameraFrame(f, looking(((f - FIRST - middle) * travel, -60, 6), (0, 0, 11))) for f in span)
-        self.request = GenerateRequest("falling", span, Inputs(), Camera(35, 36, (0, 0, 1), cameras)).with_dials(
-            {"detail": 32, "debris": 20, **dials}
-        )
+        cameras = tuple(CameraFrame(f, looking((eye[0] + (f - FIRST - middle) * travel, *eye[1:]), (0, 0, 11))) for f in span)
+        request = GenerateRequest("falling", span, Inputs(), Camera(35, 36, (0, 0, 1), cameras), simulation=simulation)
+        self.request = request.with_dials({"detail": 32, "debris": 20, **dials})
         self.camera = CameraPath.from_request(self.request.camera, span, size[1], size[0])
         random = np.random.default_rng(3)
         self.blocks = [

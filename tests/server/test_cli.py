@@ -14,6 +14,7 @@ import torch
 from platebridge.errors import Cancelled
 from platebridge.takes import list_takes, verify_take
 from platebridge_server import cli, sequences
+from platebridge_server.guide import solver
 from platebridge_server.models import registry
 from platebridge_server.models.base import Passes
 from typer.testing import CliRunner
@@ -105,6 +106,46 @@ def test_a_shot_becomes_a_take_and_another_a_take_beside_it(run, small, tmp_path
     assert verify_take(tmp_path / "out/take_0001") == [] == verify_take(tmp_path / "out/take_0002")
     assert (tmp_path / "out/take_0001/comp.1006.exr").read_bytes() == first
     assert not list((tmp_path / "XDG_CACHE_HOME").rglob("*.npy"))  # work under way is cleared away
+
+
+def test_a_wedge_is_a_take_for_each_value_from_one_simulation(run, small, tmp_path, monkeypatch):
+    steps = []
+    step = solver.Smoke.step
+    monkeypatch.setattr(solver.Smoke, "step", lambda self, *a: steps.append(1) or step(self, *a))
+    assert run(*asking(small, tmp_path / "one", "--draft"))[0] == 0
+    alone = len(steps)
+    assert alone
+    code, said, _ = run(*asking(small, tmp_path / "out", "--draft", "--seed", "3", "--wedge", "density=0.5,1,2,4"))
+    assert code == 0 and len(steps) == alone  # that of the first take serves all four
+    rows = json.loads(run("takes", tmp_path / "out", "--json")[1])
+    assert [(r["take"], r["density"]) for r in rows] == [("take_000%d" % n, d) for n, d in enumerate((0.5, 1.0, 2.0, 4.0), 1)]
+    assert all("take_000%d" % n in said for n in range(1, 5))
+    colours = run(*asking(small, tmp_path / "tint", "--draft", "--wedge", "tint=0.6,0.5,0.4; 0.2,0.2,0.2"))
+    assert colours[0] == 0 and len(list_takes(tmp_path / "tint")) == 2 and len(steps) == alone
+
+
+@pytest.mark.parametrize("wedge", ["density", "density=0.5,thick", "thickness=1,2", "density=1,900"])
+def test_a_wedge_that_can_t_be_is_refused_before_any_take_is_begun(run, small, tmp_path, wedge):
+    assert run(*asking(small, tmp_path / "out", "--wedge", wedge))[0] == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_camera_sees_the_cloud_of_an_earlier_take_and_needs_no_mask(run, small, tmp_path, monkeypatch):
+    assert run(*asking(small, tmp_path / "out", "--set", "amount=2"))[0] == 0
+    monkeypatch.setattr(solver.Smoke, "step", None)
+    aside = json.loads(json.dumps(CAMERA))
+    aside["frames"][0]["camera_to_world"] = [[1, 0, 0, 3], [0, 0, -1, 0], [0, 1, 0, 1.7], [0, 0, 0, 1]]
+    (tmp_path / "aside.json").write_text(json.dumps(aside))
+    asked = ["generate", "--plate", small.patterns["plate"], "--depth", small.patterns["depth"], "--frames", "1001-1006",
+             "--out", tmp_path / "out", "--camera", tmp_path / "aside.json", "--simulation-of", tmp_path / "out/take_0001"]
+    assert run(*asked)[0] == 0
+    first, second = (json.loads((tmp_path / "out" / t / "take.json").read_text()) for t in ("take_0001", "take_0002"))
+    assert second["simulation"] == second["request"]["simulation"] == first["simulation"]
+    assert second["request"]["guide"] == first["request"]["guide"]
+    code, _, said = run(*asked, "--set", "amount=1")
+    assert code == 2 and "amount is 1.0" in said
+    (tmp_path / "elsewhere").mkdir()
+    assert run(*asked[:-1], tmp_path / "elsewhere")[0] == 2
 
 
 def test_takes_shows_what_differs(run, small, tmp_path):
@@ -242,6 +283,7 @@ def test_a_cancelled_take_keeps_its_frames_and_says_how_to_go_on(run, small, tmp
     assert run("generate", "--resume", take)[0] == 0
     assert verify_take(take) == [] and len(list(take.glob("comp.*.exr"))) == 6
     assert all((take / name).stat().st_mtime_ns == then for name, then in before.items())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "fresh"))  # or the passes of the first would be taken
     run(*asking(small, tmp_path / "again"))
     for name in ("comp.1006.exr", "effect.1006.exr"):
         ours, theirs = (pixels(folder / name) for folder in (take, tmp_path / "again/take_0001"))

@@ -2,12 +2,15 @@
 """Effect over plate: bit for bit outside the effect, `rgb + (1 - a) * plate` of the file's own numbers inside."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from platebridge_server import composite
+from platebridge_server.light import DustLight
 
 SIZE = (5, 6)
+SKY = np.full(SIZE, np.inf, np.float32)
+NEAR = np.full(SIZE, 5.0, np.float32)
+LIGHT = DustLight(np.array([1.3, 1.1, 0.9]), np.array([0.2, 0.3, 0.5]))
 
 
 def bits(array):
@@ -26,18 +29,20 @@ def plates(draw):
 
 @st.composite
 def effects(draw):
-    """rgba float32 (h, w, 4) premultiplied, some of it empty."""
+    """Passes float32 (h, w, 3), premultiplied, some of them empty, and a shadow (h, w), some of it none."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     alpha = random.uniform(-0.2, 1.1, SIZE) * (random.uniform(size=SIZE) < 0.6)
-    return np.concatenate([alpha[..., None] * random.uniform(0, 8, (*SIZE, 3)), alpha[..., None]], -1).astype(np.float32)
+    shadow = random.uniform(-0.2, 1.1, SIZE) * (random.uniform(size=SIZE) < 0.5)
+    return np.stack([alpha * random.uniform(0, 8, SIZE), alpha * random.uniform(0, 8, SIZE), alpha], -1).astype(np.float32), shadow
 
 
 @given(plates(), effects())
 @settings(max_examples=150, deadline=None)
-def test_outside_the_effect_every_bit_is_the_plates(plate, rgba):
-    made = composite.settle(rgba, np.full(SIZE, 5.0, np.float32), np.full(SIZE, np.inf, np.float32))
-    comp = composite.over(made.rgba, plate)
-    clear = made.rgba[..., 3] == 0
+def test_outside_effect_and_shadow_every_bit_is_the_plates(plate, given):
+    passes, shadow = given
+    made = composite.settle(passes, NEAR, np.full(SIZE, 9.0, np.float32), shadow)
+    comp = composite.over(made.rgba(LIGHT), plate, shadow=made.shadow)
+    clear = (made.alpha == 0) & (made.shadow == 0)
     for c in "RGB":
         assert comp[c].dtype == plate[c].dtype
         assert (bits(comp[c])[clear] == bits(plate[c])[clear]).all()
@@ -45,65 +50,83 @@ def test_outside_the_effect_every_bit_is_the_plates(plate, rgba):
 
 @given(effects(), st.sampled_from([np.float16, np.float32]), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
-def test_effect_over_plate_is_comp_to_the_plates_own_rounding(rgba, kind, seed):
+def test_effect_over_the_shadowed_plate_is_comp_to_the_plates_own_rounding(given, kind, seed):
+    passes, shadow = given
     plate = {c: a.astype(kind) for c, a in zip("RGB", np.random.default_rng(seed).normal(1, 3, (3, *SIZE)))}
-    made = composite.settle(rgba, np.full(SIZE, 5.0, np.float32), np.full(SIZE, np.inf, np.float32))
-    comp = composite.over(made.rgba, plate)
-    e = made.rgba.astype(np.float64)
+    made = composite.settle(passes, NEAR, np.full(SIZE, 9.0, np.float32), shadow)
+    comp = composite.over(made.rgba(LIGHT), plate, shadow=made.shadow)
+    e, lit = made.rgba(LIGHT).astype(np.float64), 1 - made.shadow.astype(np.float64)
     for i, c in enumerate("RGB"):
-        exact = e[..., i] + (1 - e[..., 3]) * plate[c].astype(np.float64)
+        exact = e[..., i] + (1 - e[..., 3]) * plate[c].astype(np.float64) * lit
         size = np.abs(e[..., i]) + np.abs(plate[c].astype(np.float64))
         assert (np.abs(comp[c] - exact) <= 2 * np.finfo(kind).eps * size + 2 * float(np.finfo(kind).smallest_subnormal)).all()
 
 
 @given(effects(), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
-def test_what_is_nearer_holds_the_effect_out(rgba, seed):
+def test_what_is_nearer_holds_the_effect_out(given, seed):
     random = np.random.default_rng(seed)
     plate_depth, z = random.uniform(1, 10, (2, *SIZE)).astype(np.float32)
-    made = composite.settle(rgba, z, plate_depth)
-    there = made.rgba[..., 3] > 0
+    made = composite.settle(given[0], z, plate_depth)
+    there = made.alpha > 0
     assert not (there & (plate_depth < made.z)).any()
-    assert not made.rgba[plate_depth < z].any()
+    assert not made.rgba(LIGHT)[plate_depth < z].any()
     assert np.isinf(made.z[~there]).all()
 
 
+@given(effects())
+@settings(max_examples=50, deadline=None)
+def test_colour_follows_from_the_passes_as_they_are_written(given):
+    made = composite.settle(given[0], NEAR, SKY)
+    rgb = [s * made.sun.astype(np.float64) + k * made.ambient.astype(np.float64) for s, k in zip(LIGHT.sun, LIGHT.sky)]
+    half = made.rgba(LIGHT)[..., :3].astype(np.float64)
+    assert np.abs(np.stack(rgb, -1) - half).max() <= 2.0**-11 * max(1e-6, half.max())
+    assert not made.sun[made.alpha == 0].any() and not made.ambient[made.alpha == 0].any()
+
+
+def test_light_above_one_is_not_clamped_and_never_infinite():
+    made = composite.settle(np.ones((*SIZE, 3), np.float32), NEAR, SKY)
+    assert (made.rgba(DustLight(np.full(3, 50.0), np.zeros(3)))[..., 0] == 50).all()
+    assert (made.rgba(DustLight(np.full(3, 1e6), np.zeros(3)))[..., 0] == 65504).all()
+
+
+def test_an_artists_colour_is_laid_over_the_light():
+    made = composite.settle(np.ones((*SIZE, 3), np.float32), NEAR, SKY, chroma=np.full((*SIZE, 3), (1.5, 1.0, 0.5), np.float32))
+    assert made.rgba(DustLight(np.full(3, 2.0), np.zeros(3)))[0, 0].tolist() == [3.0, 2.0, 1.0, 1.0]
+
+
 def test_dust_before_the_sky_is_never_behind_a_sky_of_1e10():
-    made = composite.settle(np.ones((*SIZE, 4), np.float32), np.full(SIZE, np.inf, np.float32), np.full(SIZE, np.inf, np.float32))
-    assert (made.rgba[..., 3] == 1).all() and (made.z < 1e10).all()
+    made = composite.settle(np.ones((*SIZE, 3), np.float32), SKY, SKY)
+    assert (made.alpha == 1).all() and (made.z < 1e10).all()
 
 
 def test_too_thin_to_see_is_exactly_nothing():
-    rgba = np.full((*SIZE, 4), composite.LEAST_ALPHA * 0.9, np.float32)
-    made = composite.settle(rgba, np.ones(SIZE, np.float32), np.full(SIZE, np.inf, np.float32))
-    assert not made.rgba.any() and np.isinf(made.z).all()
+    made = composite.settle(np.full((*SIZE, 3), composite.LEAST_ALPHA * 0.9, np.float32), np.ones(SIZE, np.float32), SKY)
+    assert not made.rgba(LIGHT).any() and np.isinf(made.z).all()
 
 
 def test_what_is_not_finite_in_the_effect_is_nothing():
-    rgba = np.ones((*SIZE, 4), np.float32)
-    rgba[0, 0, 1], rgba[0, 1, 3] = np.nan, np.inf
-    made = composite.settle(rgba, np.ones(SIZE, np.float32), np.full(SIZE, np.inf, np.float32))
-    assert not made.rgba[0, :2].any() and made.rgba[1:].all()
+    passes = np.ones((*SIZE, 3), np.float32)
+    passes[0, 0, 1], passes[0, 1, 2] = np.nan, np.inf
+    made = composite.settle(passes, np.ones(SIZE, np.float32), SKY).rgba(LIGHT)
+    assert not made[0, :2].any() and made[1:].all()
 
 
-def test_a_shadow_is_black_over_the_plate_and_can_be_taken_out_again():
-    rgba = np.zeros((*SIZE, 4), np.float32)
-    rgba[..., 3], rgba[..., 0] = 0.25, 0.5
-    shadow = np.full(SIZE, 0.5, np.float32)
-    made = composite.settle(rgba, np.ones(SIZE, np.float32), np.full(SIZE, 9.0, np.float32), shadow)
-    comp = composite.over(made.rgba, {c: np.full(SIZE, 2.0, np.float32) for c in "RGB"})
-    assert comp["R"] == pytest.approx(0.5 + 0.75 * 2.0 * 0.5, abs=2e-3)
-    assert comp["G"] == pytest.approx(0.75 * 2.0 * 0.5, abs=2e-3)
-    dust = 1 - (1 - made.rgba[..., 3].astype(float)) / (1 - made.shadow.astype(float))
-    assert dust == pytest.approx(0.25, abs=2e-3)
+def test_a_shadow_darkens_the_plate_under_the_effect_and_is_none_of_it():
+    passes = np.full((*SIZE, 3), (0.5, 0.0, 0.25), np.float32)
+    made = composite.settle(passes, np.ones(SIZE, np.float32), np.full(SIZE, 9.0, np.float32), np.full(SIZE, 0.5, np.float32))
+    comp = composite.over(made.rgba(DustLight(np.array([1.0, 0, 0]), np.zeros(3))), {c: np.full(SIZE, 2.0, np.float32) for c in "RGB"},
+                          shadow=made.shadow)
+    assert (comp["R"] == 0.5 + 0.75 * 2.0 * 0.5).all() and (comp["G"] == 0.75 * 2.0 * 0.5).all()
+    assert (made.alpha == 0.25).all()
 
 
-def test_a_shadow_alone_lies_on_the_plate_and_never_on_the_sky():
+def test_a_shadow_never_falls_on_the_sky_and_has_no_depth():
     depth = np.full(SIZE, 9.0, np.float32)
     depth[0] = np.inf
-    made = composite.settle(np.zeros((*SIZE, 4), np.float32), np.full(SIZE, np.inf, np.float32), depth, np.full(SIZE, 0.5, np.float32))
-    assert (made.rgba[1:, :, 3] == 0.5).all() and (made.z[1:] == 9.0).all()
-    assert not made.rgba[0].any()
+    made = composite.settle(np.zeros((*SIZE, 3), np.float32), SKY, depth, np.full(SIZE, 0.5, np.float32))
+    assert (made.shadow[1:] == 0.5).all() and not made.shadow[0].any()
+    assert not made.alpha.any() and np.isinf(made.z).all()
 
 
 def test_over_half_the_comp_never_becomes_infinite():

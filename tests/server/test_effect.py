@@ -12,9 +12,7 @@ from platebridge_server import effect
 from platebridge_server.guide import volume
 from platebridge_server.guide.chunk_layer import Layer
 from platebridge_server.guide.frame import GuideFrame
-from platebridge_server.light import DustLight
 
-WHITE = DustLight(np.ones(3), np.zeros(3))
 SIZE, GUIDE = (24, 32), (6, 8)
 
 
@@ -64,12 +62,12 @@ def test_no_effect_where_the_plate_is_nearer_and_never_behind_it(seed):
     layer.alpha[plate[layer.where] <= 13.0] = 0  # as it is drawn: held out already
     for part in (layer.sun, layer.ambient):
         part[layer.alpha == 0] = 0
-    rgba, z = effect.assemble(*passes(random), dust(random), WHITE, plate, layer)
-    there = rgba[..., 3] > 0
-    assert np.all(rgba[plate <= 10.0] == 0)
+    out, z = effect.assemble(*passes(random), dust(random), plate, layer)
+    there = out[..., 2] > 0
+    assert np.all(out[plate <= 10.0] == 0)
     assert np.all(z[there] <= plate[there]) and np.all(z[there] >= 10.0)
-    assert np.all(np.isinf(z[~there])) and np.all(rgba[~there] == 0)
-    assert rgba[..., 3].max() <= 1 + 1e-6 and rgba.min() >= 0
+    assert np.all(np.isinf(z[~there])) and np.all(out[~there] == 0)
+    assert out[..., 2].max() <= 1 + 1e-6 and out.min() >= 0
 
 
 @seeds
@@ -79,38 +77,31 @@ def test_a_plate_farther_away_never_shows_less_dust(seed):
     seen, made = dust(random), passes(random)
     nearer = random.uniform(5, 25, SIZE).astype(np.float32)
     farther = nearer + random.uniform(0, 5, SIZE).astype(np.float32)
-    a, b = (effect.assemble(*made, seen, WHITE, plate)[0][..., 3] for plate in (nearer, farther))
+    a, b = (effect.assemble(*made, seen, plate)[0][..., 2] for plate in (nearer, farther))
     assert np.all(b >= a - 1e-5)
 
 
 def test_before_an_empty_plate_the_passes_come_through_whole():
     sun, ambient, alpha = passes()
-    colours = DustLight(np.array([2.0, 1, 0.5]), np.array([0.1, 0.2, 0.4]))
-    rgba, z = effect.assemble(sun, ambient, alpha, dust(), colours, np.full(SIZE, np.inf, np.float32))
-    assert np.allclose(rgba[..., 3], alpha)
-    assert np.allclose(rgba[..., :3], colours.coloured(sun, ambient))
+    out, z = effect.assemble(sun, ambient, alpha, dust(), np.full(SIZE, np.inf, np.float32))
+    assert all(np.allclose(out[..., i], given) for i, given in enumerate((sun, ambient, alpha)))
     assert np.allclose(z, 15.0, atol=0.5)
 
 
 def test_half_way_through_even_dust_half_of_it_is_left():
-    rgba, _ = effect.assemble(*passes(), dust(), WHITE, np.full(SIZE, 15.0, np.float32))
-    assert np.allclose(rgba[..., 3], 0.4, atol=0.01)
-
-
-def test_light_above_one_is_not_clamped():
-    rgba, _ = effect.assemble(*passes(), dust(), DustLight(np.full(3, 50.0), np.zeros(3)), np.full(SIZE, np.inf, np.float32))
-    assert rgba[..., :3].min() > 20
+    out, _ = effect.assemble(*passes(), dust(), np.full(SIZE, 15.0, np.float32))
+    assert np.allclose(out[..., 2], 0.4, atol=0.01)
 
 
 def test_what_is_too_thin_to_see_is_exactly_nothing():
-    rgba, z = effect.assemble(*passes(alpha=effect.LEAST_ALPHA * 0.9), dust(), WHITE, np.full(SIZE, np.inf, np.float32))
-    assert not rgba.any() and np.all(np.isinf(z))
+    out, z = effect.assemble(*passes(alpha=effect.LEAST_ALPHA * 0.9), dust(), np.full(SIZE, np.inf, np.float32))
+    assert not out.any() and np.all(np.isinf(z))
 
 
 def test_the_edge_of_what_stands_before_is_as_sharp_as_the_plate_s():
     plate = np.full(SIZE, 40.0, np.float32)
     plate[:, 13:16] = 4.0
-    alpha = effect.assemble(*passes(), dust(), WHITE, plate)[0][..., 3]
+    alpha = effect.assemble(*passes(), dust(), plate)[0][..., 2]
     assert np.all(alpha[:, 13:16] == 0) and np.allclose(alpha[:, :13], 0.8) and np.allclose(alpha[:, 16:], 0.8)
 
 
@@ -118,57 +109,57 @@ FAR = np.full(SIZE, 100.0, np.float32)
 
 
 def test_a_stone_before_the_dust_hides_it():
-    rgba, z = effect.assemble(*passes(), dust(), WHITE, FAR, stone(4, 5, (3, 3), 8.0))
-    assert np.allclose(rgba[4:7, 5:8, 0], 0.3) and np.allclose(rgba[4:7, 5:8, 3], 1)
+    out, z = effect.assemble(*passes(), dust(), FAR, stone(4, 5, (3, 3), 8.0))
+    assert np.allclose(out[4:7, 5:8, 0], 0.3) and np.allclose(out[4:7, 5:8, 2], 1)
     assert np.all(z[4:7, 5:8] == 8.0)
 
 
 def test_a_stone_behind_the_dust_shows_through_it():
-    rgba, _ = effect.assemble(*passes(), dust(), WHITE, FAR, stone(4, 5, (3, 3), 30.0))
-    assert np.allclose(rgba[4:7, 5:8, 0], 0.7 * 0.8 + 0.2 * 0.3, atol=1e-4)
-    assert np.allclose(rgba[4:7, 5:8, 3], 1, atol=1e-4)
+    out, _ = effect.assemble(*passes(), dust(), FAR, stone(4, 5, (3, 3), 30.0))
+    assert np.allclose(out[4:7, 5:8, 0], 0.7 * 0.8 + 0.2 * 0.3, atol=1e-4)
+    assert np.allclose(out[4:7, 5:8, 2], 1, atol=1e-4)
 
 
 def test_a_stone_within_the_dust_has_some_before_it_and_some_behind():
     front = 0.4  # even dust, alpha 0.8, cut half way
-    rgba, _ = effect.assemble(*passes(), dust(), WHITE, FAR, stone(4, 5, (3, 3), 15.0, 0.5))
+    out, _ = effect.assemble(*passes(), dust(), FAR, stone(4, 5, (3, 3), 15.0, 0.5))
     expected = front + (1 - front) * 0.5 + (1 - 0.5) * (0.8 - front)
-    assert np.allclose(rgba[4:7, 5:8, 3], expected, atol=0.01)
+    assert np.allclose(out[4:7, 5:8, 2], expected, atol=0.01)
 
 
 def test_beside_the_stones_the_dust_is_untouched():
-    without, _ = effect.assemble(*passes(), dust(), WHITE, FAR)
-    with_stones, _ = effect.assemble(*passes(), dust(), WHITE, FAR, stone(4, 5, (3, 3), 15.0))
+    without, _ = effect.assemble(*passes(), dust(), FAR)
+    with_stones, _ = effect.assemble(*passes(), dust(), FAR, stone(4, 5, (3, 3), 15.0))
     beside = np.ones(SIZE, bool)
     beside[4:7, 5:8] = False
     assert np.array_equal(without[beside], with_stones[beside])
 
 
 def test_a_stone_without_dust_is_itself():
-    rgba, z = effect.assemble(*passes(alpha=0.0), dust(), WHITE, FAR, stone(4, 5, (3, 3), 15.0, 0.5))
-    assert np.allclose(rgba[4:7, 5:8], [0.15, 0.15, 0.15, 0.5]) and rgba.astype(bool).sum() == 9 * 4
+    out, z = effect.assemble(*passes(alpha=0.0), dust(), FAR, stone(4, 5, (3, 3), 15.0, 0.5))
+    assert np.allclose(out[4:7, 5:8], [0.15, 0.05, 0.5]) and out.astype(bool).sum() == 9 * 3
     assert np.all(z[4:7, 5:8] == 15.0)
 
 
 def test_debris_alone_needs_no_deep_dust():
     blank = GuideFrame(*(np.zeros(GUIDE, np.float32),) * 3, np.full(GUIDE, np.inf, np.float32), np.array([0, 0, 1.0]))
-    rgba, _ = effect.assemble(*passes(alpha=0.0), blank, WHITE, FAR, stone(4, 5, (3, 3), 15.0))
-    assert np.allclose(rgba[5, 6, 3], 1)
+    out, _ = effect.assemble(*passes(alpha=0.0), blank, FAR, stone(4, 5, (3, 3), 15.0))
+    assert np.allclose(out[5, 6, 2], 1)
 
 
 def test_the_same_passes_give_the_same_bits():
     random = np.random.default_rng(5)
     seen, made, plate = dust(random), passes(random), random.uniform(5, 25, SIZE).astype(np.float32)
-    one, two = (effect.assemble(*made, seen, WHITE, plate) for _ in range(2))
+    one, two = (effect.assemble(*made, seen, plate) for _ in range(2))
     assert np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1])
 
 
 def test_a_large_plate_is_cut_in_parts_that_meet(monkeypatch):
     random = np.random.default_rng(6)
     seen, made, plate = dust(random), passes(random), random.uniform(5, 25, SIZE).astype(np.float32)
-    whole = effect.assemble(*made, seen, WHITE, plate)
+    whole = effect.assemble(*made, seen, plate)
     monkeypatch.setattr(effect, "_AT_ONCE", 7)
-    parts = effect.assemble(*made, seen, WHITE, plate)
+    parts = effect.assemble(*made, seen, plate)
     assert all(np.allclose(a, b, atol=1e-6, equal_nan=True) for a, b in zip(whole, parts))
 
 
@@ -178,8 +169,17 @@ def test_an_artist_s_guide_is_cut_at_its_own_depth_or_not_at_all(z, kept):
     seen = GuideFrame(
         flat, flat, flat, np.full(GUIDE, z, np.float32), np.array([0, 0, 1.0]), chroma=np.full((*GUIDE, 3), (1.5, 1.0, 0.5), np.float32)
     )
-    rgba, depth = effect.assemble(*passes(), seen, WHITE, FAR)
-    assert bool(rgba.any()) == kept
+    out, depth = effect.assemble(*passes(), seen, FAR)
+    assert bool(out.any()) == kept
+    assert np.allclose(effect.hue(seen, SIZE), (1.5, 1.0, 0.5)) and effect.hue(dust(), SIZE) is None
     if kept:
-        assert np.allclose(rgba[..., 0] / rgba[..., 1], 1.5, atol=1e-4)
         assert np.all(depth <= FAR)
+
+
+def test_the_finished_dust_is_so_many_times_thicker_than_the_guide():
+    seen = dust(alpha=0.5)
+    alpha = np.full(SIZE, 0.75, np.float32)
+    alpha[:, :8] = 0.0
+    times = effect.thickening(alpha, seen)
+    assert np.allclose(times[:, 8:], 2.0) and not times[:, :8].any()  # 0.75 is 0.5 twice over
+    assert np.all(effect.thickening(alpha, dust(alpha=0.0)) == 1.0)

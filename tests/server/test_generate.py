@@ -142,7 +142,7 @@ def test_a_frame_goes_out_before_the_next_is_generated(shot, scratch):
 
 def test_nothing_is_generated_before_the_collapse_begins(whole):
     effect, _ = pixels(whole[2] / "effect.1001.exr")
-    assert not any(effect[c].any() for c in "RGBA") and np.isinf(effect["Z"]).all()
+    assert not any(effect[c].any() for c in set(effect) - {"Z"}) and np.isinf(effect["Z"]).all()
     assert pixels(whole[2] / "effect.1008.exr")[0]["A"].max() > 0.1
 
 
@@ -187,6 +187,9 @@ def test_effect_is_premultiplied_half_with_a_float_depth(whole):
         "B": "half",
         "A": "half",
         "Z": "float",
+        "ambient.Y": "half",
+        "shadow": "half",
+        "sun.Y": "half",
     }
     there = effect["A"] > 0
     assert not any(effect[c][~there].any() for c in "RGB") and np.isfinite(effect["Z"][there]).all()
@@ -351,8 +354,83 @@ def test_another_seed_and_another_light_find_the_simulation_done(shot, scratch):
 
     assert len(guide_steps(shot.request(seed=1))) == 16
     assert guide_steps(shot.request(seed=2)) == [16]
-    assert guide_steps(shot.request(seed=2, light=2.0, tint=(0.5, 0.4, 0.3))) == [16]
+    assert len(guide_steps(shot.request(seed=2, density=2.0))) == 8  # looked at anew, not simulated
+    assert guide_steps(shot.request(seed=2, light=2.0, tint=(0.5, 0.4, 0.3))) == []
     assert len(guide_steps(shot.request(seed=2, rise=1.0))) == 16
+
+
+def test_colour_can_be_made_again_from_the_passes_in_the_file(whole):
+    for kind in ("effect", "guide"):
+        layer, spec = pixels(whole[2] / ("%s.1008.exr" % kind))
+        sun, sky = (np.array(spec.get_string_attribute("platebridge:" + n).split(), np.float64) for n in ("sun", "sky"))
+        assert json.loads(whole[1]["take.json"])["light"] == {"sun": sun.tolist(), "sky": sky.tolist()}
+        assert (layer["sun.Y"] > 0.05).any() and (layer["ambient.Y"] > 0.05).any()
+        for i, c in enumerate("RGB"):
+            again = sun[i] * layer["sun.Y"].astype(np.float64) + sky[i] * layer["ambient.Y"].astype(np.float64)
+            assert (np.abs(again - layer[c]) <= np.spacing(layer[c]).astype(np.float64) / 2 * 1.001).all()
+
+
+def test_another_light_on_the_same_dust_asks_neither_guide_nor_model_and_is_the_same(shot, make, tmp_path, monkeypatch):
+    request = shot.request(light=2.5, ambient=0.3, tint=(0.7, 0.4, 0.2), shadow=0.6)
+    _, full = make(shot, request, take_id="a" * 32)
+    scratch = tmp_path / "again" / "scratch"
+    make(shot, shot.request(shadow=0.6), scratch=scratch, take_id="b" * 32)
+    StandIn.asked = []
+    monkeypatch.setattr("platebridge_server.generate.Guide", None)
+    events, relit = make(shot, request, scratch=scratch.parent / "other", take_id="a" * 32)
+    assert not StandIn.asked and {p.phase for p in events if isinstance(p, Progress)} == {"reading", "writing"}
+    assert set(relit) == set(full)
+    assert all(relit[name] == full[name] for name in full if name != "take.json")
+    told, was = json.loads(relit["take.json"]), json.loads(full["take.json"])
+    assert told["passes_of"] == "b" * 32 and told["work_area"] == was["work_area"] and told["light"] == was["light"]
+
+
+def test_cancelled_while_it_is_lit_again_it_ends_there(shot, make, scratch):
+    make(shot, scratch=scratch)
+    stop, came = threading.Event(), []
+    with pytest.raises(Cancelled):
+        for event in generate(shot.request(light=2.0), shot.open_file, "9" * 32, scratch=scratch, device="cpu", cancelled=stop.is_set):
+            came += [event.name] if isinstance(event, FileReady) else []
+            if came:
+                stop.set()
+    assert came == ["comp.1001.exr", "effect.1001.exr", "guide.1001.exr"]
+
+
+@pytest.mark.parametrize("other", [{"seed": 8}, {"density": 2.0}, {"quality": "draft"}, {"sun_azimuth": 10.0}, {"shadow": 0.5}])
+def test_what_is_not_light_alone_is_generated(shot, make, scratch, other):
+    make(shot, scratch=scratch)
+    StandIn.asked = []
+    make(shot, shot.request(**other), scratch=scratch)
+    assert StandIn.asked
+
+
+def test_passes_of_a_take_that_was_cut_off_are_not_taken(shot, make, scratch):
+    for event in (events := generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu")):
+        if isinstance(event, FileReady) and event.name == "comp.1007.exr":
+            events.close()
+            break
+    StandIn.asked = []
+    make(shot, shot.request(light=2.0), scratch=scratch)
+    assert StandIn.asked
+
+
+def test_the_shadow_has_the_finished_dusts_holes(make, make_shot, monkeypatch):
+    files = make_shot(frames=8)
+    plain = make(files, files.request(shadow=1.0, density=4.0))[1]
+    bored = StandIn.generate
+
+    def with_no_left_half(self, guide, frames, size, *more):
+        for frame, passes in bored(self, guide, frames, size, *more):
+            there = (np.arange(size[1]) > size[1] // 2).astype(np.float32)
+            yield frame, Passes(passes.sun * there, passes.ambient * there, passes.alpha * there)
+
+    monkeypatch.setattr(StandIn, "generate", with_no_left_half)
+    half = make(files, files.request(shadow=1.0, density=4.0))[1]
+    whole_shadow, cut_shadow = (
+        pixels(on_disk(out, files.folder / name) / "effect.1008.exr")[0]["shadow"].astype(float)
+        for out, name in ((plain, "plain"), (half, "half"))
+    )
+    assert whole_shadow.sum() > 1 and cut_shadow.sum() < 0.8 * whole_shadow.sum() and (cut_shadow > 0).any()
 
 
 def test_one_frame_has_nothing_that_moves_and_says_so(make, make_shot):
@@ -372,9 +450,14 @@ def test_a_shadow_darkens_the_plate_and_has_a_channel_of_its_own(make, make_shot
     folder = on_disk(out, files.folder / "take")
     effect, _ = pixels(folder / "effect.1007.exr")
     comp, plate = pixels(folder / "comp.1007.exr")[0], pixels(files.paths["plate"][1007])[0]
-    alone = (effect["shadow.Y"] > 0.05) & (effect["R"] == 0)
-    assert alone.any()
+    alone = (effect["shadow"] > 0.05) & (effect["A"] == 0)
+    assert alone.any() and not effect["R"][alone].any()
     assert (comp["R"][alone] < plate["R"][alone])[plate["R"][alone] > 0.05].all()
+    a, lit = effect["A"].astype(np.float32), 1 - effect["shadow"].astype(np.float32)
+    for c in "RGB":
+        assert (comp[c] == (effect[c].astype(np.float32) + (1 - a) * (plate[c].astype(np.float32) * lit)).astype(np.float16)).all()
+    clear = (effect["A"] == 0) & (effect["shadow"] == 0)
+    assert clear.any() and all((comp[c].view(np.uint16)[clear] == plate[c].view(np.uint16)[clear]).all() for c in "RGB")
     depth = pixels(files.paths["depth"][1007])[0]["Z"]
     assert not (effect["A"][depth < effect["Z"]] > 0).any()
 

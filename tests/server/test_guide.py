@@ -8,9 +8,10 @@ import dataclasses
 import numpy as np
 import pytest
 from falling_tower import FIRST, FallingTower
-from platebridge.errors import Cancelled
+from platebridge.errors import Cancelled, RequestError
 from platebridge_server.guide import domain, frame, guide
 from platebridge_server.guide.guide import Guide
+from platebridge_server.work import CroppedGuide, WorkArea
 
 LAST = FIRST + 15
 
@@ -89,10 +90,10 @@ def test_an_interrupted_run_is_taken_up_and_ends_equal(plain, tmp_path):
     asked = []
     with pytest.raises(Cancelled):
         Guide(shot, shot.request.guide, 24.0, (27, 48), tmp_path).simulate(cancelled=lambda: asked.append(1) or len(asked) > 26)
-    came = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("frame.*")}
+    came = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("views/*/frame.*")}
     assert 0 < len(came) < 16
     whole = simulated(tmp_path)
-    assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in came.items() if not plain.empty(int(name.split(".")[1])))
+    assert all((whole.folder / name).stat().st_mtime_ns == at for name, at in came.items() if not plain.empty(int(name.split(".")[1])))
     assert all(same(plain.frame(f), whole.frame(f)) for f in plain.frames)
 
 
@@ -103,6 +104,14 @@ def test_what_is_kept_of_a_frame_is_exactly_what_was_seen(plain):
     assert all(
         bool((getattr(seen.deep, n) == getattr(again.deep, n)).all()) for n in ("planes", "cumulative_alpha", "cumulative_depth", "front")
     )
+
+
+def test_dust_all_over_the_plate_is_rendered_once(plain, tmp_path, monkeypatch):
+    area = WorkArea(0, 0, 96, 54, (108, 192))
+    again = plain.through(LAST, area.camera(plain.shot.camera.at(LAST), plain.size))
+    monkeypatch.setattr(plain, "through", None)
+    seen = CroppedGuide(plain, area, plain.shot.camera.at, tmp_path, "crop").frame(LAST)
+    assert same(seen, again) and bool((seen.deep.cumulative_alpha == again.deep.cumulative_alpha).all())
 
 
 def test_a_guide_that_is_there_is_not_made_again(plain, monkeypatch):
@@ -239,6 +248,67 @@ def test_another_camera_sees_the_same_cloud(plain):
     assert np.array_equal(whole.alpha, plain.frame(LAST).alpha)
     window = plain.through(LAST, camera.resized(plain.size, (0.25, 0.25, 0.75, 0.75)))
     assert window.alpha[::2, ::2].mean() == pytest.approx(plain.frame(LAST).alpha[7:21, 12:36].mean(), rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def aside(plain):
+    """`aside(**dials)`: the simulation of `plain` through a camera that stands at its right, with a camera path of its own."""
+
+    def see(**how):
+        shot = FallingTower(eye=(45, -38, 9), travel=-0.3, simulation=guide.simulation_of(plain.shot.request), **how)
+        shot.mask = shot.vectors = None  # never asked for
+        return Guide(shot, shot.request.guide, 24.0, plain.size, plain._store.folder)
+
+    return see
+
+
+def test_a_second_camera_sees_the_very_same_density_without_a_simulation(plain, aside, monkeypatch):
+    monkeypatch.setattr(guide.solver.Smoke, "step", None)
+    other, steps = aside(), []
+    other.simulate(lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (16, 16) and np.array_equal(other.level, plain.level)
+    for f in (FIRST + 8, LAST):
+        assert np.array_equal(other._cloud(f)[0], plain._cloud(f)[0])
+        assert np.array_equal(other._chunks(f).position, plain._chunks(f).position)
+    assert other.folder != plain.folder and not same(other.frame(LAST), plain.frame(LAST))
+
+
+def test_what_the_first_camera_sees_lies_in_the_second_s_picture_where_its_lens_puts_it(plain, aside):
+    other = aside()
+    other.simulate()
+    for f in (FIRST + 12, LAST):
+        for mine, its in ((plain, other), (other, plain)):
+            seen, camera = mine.frame(f), mine.shot.camera.at(f).resized(mine.size)
+            thick = seen.alpha > 0.5
+            rows, columns = np.nonzero(thick)
+            points = camera.unproject_at(columns + 0.5, rows + 0.5, seen.depth[thick])
+            x, y, depth = its.shot.camera.at(f).resized(its.size).project(points)
+            inside = (x >= 0) & (x < its.size[1]) & (y >= 0) & (y < its.size[0])
+            there = its.frame(f)
+            at = y[inside].astype(int), x[inside].astype(int)
+            assert inside.mean() > 0.5 and (there.alpha[at] > 0.1).mean() > 0.95
+            # Nothing that one sees lies before what the other sees first there, but for what is thin.
+            assert (depth[inside] > there.deep.front[at].numpy() - 2.0).mean() > 0.95
+
+
+def test_a_second_camera_may_look_through_another_density_and_sun(plain, aside):
+    thick = aside(density=4.0, sun_azimuth=-60)
+    thick.simulate()
+    usual = aside()
+    usual.simulate()
+    assert cover(thick) > 1.1 * cover(usual) and np.array_equal(thick._cloud(LAST)[0], plain._cloud(LAST)[0])
+
+
+@pytest.mark.parametrize(("how", "said"), [({"rise": 1.0}, "rise is 1.0"), ({"frames": 17}, "frames 1001-1016")])
+def test_a_kept_simulation_keeps_its_dials_and_frames(aside, how, said):
+    with pytest.raises(RequestError, match=said):
+        aside(**how)
+
+
+def test_a_simulation_that_is_gone_is_said_to_be(tmp_path):
+    shot = FallingTower(simulation="5" * 64)
+    with pytest.raises(RequestError, match="not kept"):
+        Guide(shot, shot.request.guide, 24.0, (27, 48), tmp_path)
 
 
 def test_a_world_far_from_its_origin_gives_the_same_cloud(plain, tmp_path):

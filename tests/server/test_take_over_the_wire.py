@@ -66,3 +66,20 @@ def test_killed_at_two_places_it_gives_the_same_frames(here, houses, tmp_path):
         assert isinstance(event, Done) and worker is not None
     assert frames_only(folder_hashes(writer.path)) == frames_only(hashes) and verify_take(writer.path) == []
     assert len(came) == len(set(came))
+
+
+def test_takes_submitted_together_share_one_simulation_and_another_light_needs_no_model(here, houses, tmp_path):
+    shot, request, _ = here
+    house = houses(generator="platebridge_server.generate:generate").start()
+    asked = [request.with_dials(dials) for dials in ({}, {"density": 2.0}, {"light": 2.0, "tint": (0.3, 0.3, 0.3)})]
+    steps = []
+    with Client(house.connection) as client:
+        takes = [str(n) * 32 for n in range(1, 4)]
+        jobs = [client.upload_and_submit(one, shot.open_file, take) for one, take in zip(asked, takes)]
+        for job, take in zip(jobs, takes):
+            writer, seen = TakeWriter.create(tmp_path / "takes", take), []
+            client.finish(job, writer, seen.append)
+            assert verify_take(writer.path) == []
+            steps.append({phase: sum(1 for e in seen if getattr(e, "phase", "") == phase) for phase in ("guide", "generating")})
+    assert steps[0]["guide"] == 2 * steps[1]["guide"] and steps[0]["generating"] == steps[1]["generating"] > 0
+    assert steps[2] == {"guide": 0, "generating": 0}

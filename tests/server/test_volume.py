@@ -90,11 +90,11 @@ def test_optical_depth_of_a_uniform_box_is_its_path(sun):
 def test_a_shadow_falls_where_the_sun_is_behind_the_dust():
     density = box(1.0)
     sun = (0.0, 0.0, 1.0)
-    lit = volume.light(density, CELL, 0.6, sun)
     points = torch.tensor([[0.0, 0.0, -3.0], [3.5, 0.0, -3.0], [0.0, 0.0, 3.0]])
-    got = volume.sun_transmittance(points, lit, (-2.0, -2.0, -2.0), CELL, sun)
-    assert float(got[0]) == pytest.approx(math.exp(-0.6 * 14 * CELL), abs=0.02)
-    assert float(got[1]) == 1.0 and float(got[2]) == 1.0
+    thick, dust = volume.sun_thickness(points, volume.towards_sun(density, CELL, 0.6, sun), (-2.0, -2.0, -2.0), CELL, sun)
+    assert float(thick[0]) == pytest.approx(0.6 * 14 * CELL, rel=0.02)
+    assert float(thick[1]) == 0.0 and float(thick[2]) == 0.0
+    assert dust[0].numpy() == pytest.approx([0, 0, 0], abs=0.6 * CELL)  # the middle of the box throws it
 
 
 def test_no_dust_gives_empty_passes():

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guide of a shot: what moves, what it throws out, where that goes, how the shot's own camera sees it.
 
-Two ways through the shot, each a frame at a time: a survey of what moves, then the simulation; results lie on disk. It
-knows the shot's arrays and the guide's dials. It must not know files of the shot, models or colours.
+Two ways through the shot, each a frame at a time: a survey of what moves, then the simulation. Two things lie on disk, one
+within the other: the simulation, and what a camera sees of it (a view), so that another density, another sun or another
+camera finds the simulation done. It knows the shot's arrays and the guide's dials. It must not know files of the shot,
+models or colours.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from typing import Callable, Iterator, Optional
 
 import numpy as np
 import torch
-from platebridge.errors import Cancelled
+import torch.nn.functional as F
+from platebridge.errors import Cancelled, RequestError
 from platebridge.request import GenerateRequest, GuideSettings
 
 from ..camera import Pinhole
-from . import chunk_layer, domain, solver, volume
+from . import chunk_layer, domain, shelf, solver, volume
 from .debris import Chunks, Debris
 from .emitters import MOST_POINTS, PACE, Emitters, joined
 from .frame import GuideFrame, coarse, nothing, packed, unpacked
@@ -28,7 +31,7 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 2
+VERSION = 3
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 44.0
 MARCH_STEPS, PLANES = 70, 10
@@ -43,36 +46,78 @@ LEAST_SEEN = 1.0 / 2048
 #: Rows of a plate whose shadow is found at once.
 _ROWS = 64
 #: Dials that colour the result and don't change the guide.
-_COLOURS = ("light", "ambient", "tint", "shadow")
+COLOURS = ("light", "ambient", "tint", "shadow")
+#: Dials that change what is seen of the simulation, not the simulation.
+VIEW = ("density", "sun_azimuth", "sun_elevation")
 
 
-def fingerprint(request: GenerateRequest, size: tuple[int, int]) -> str:
-    """Of everything that the guide depends on, so that what another request left is never taken. 64 hex digits.
+def simulation_of(request: GenerateRequest) -> str:
+    """Of everything that the simulation depends on, so that what another request left is never taken. 64 hex digits.
 
-    Not among it: the model, its seed, and the dials that colour the result.
+    Not among it: the model, its seed, and the dials that colour the result or change how the cloud is seen. A request that
+    names the simulation of an earlier take has that one.
     """
+    if request.simulation:
+        return request.simulation
     tree = request.to_dict()
-    tree["guide"] = {k: v for k, v in tree["guide"].items() if k not in _COLOURS}
-    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "guide")}
-    kept.update(version=VERSION, size=list(size))
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
+    return _digest({**kept, "guide": _simulated_dials(request.guide), "version": VERSION})
+
+
+def view_of(request: GenerateRequest, size: tuple[int, int]) -> str:
+    """Of everything that the guide's pictures depend on: the simulation, the camera, the dials of `VIEW`. 64 hex digits."""
+    tree = request.to_dict()
+    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
+    dials = {k: tree["guide"][k] for k in VIEW}
+    return _digest({**kept, "guide": dials, "simulation": simulation_of(request), "size": list(size), "version": VERSION})
+
+
+def _simulated_dials(settings: GuideSettings) -> dict:
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in COLOURS + VIEW}
+
+
+def _digest(tree: dict) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 class Guide:
     """The guide of a shot.
 
     shot: `request`, `size`, `camera`, `depth(f)`, `mask(f)`, `vectors(f)` as `shot.Shot` has them. size: (h, w) of the
-    guide's picture, which shows the whole plate. scratch: a folder for guides of this `fingerprint`; what another run left
-    there is taken over. Call `simulate` once, then `frame` in any order, as often as wanted.
+    guide's picture, which shows the whole plate. scratch: a folder for this simulation (`simulation_of`); what another run left
+    there is taken over, views in it are kept side by side. Call `simulate` once, then `frame` in any order, as often as wanted.
     """
 
     def __init__(self, shot, settings: GuideSettings, fps: float, size: tuple[int, int], scratch: Path, device: str = "cpu") -> None:
         self.shot, self.settings, self.size, self.device = shot, settings, (int(size[0]), int(size[1])), torch.device(device)
         self.frames, self.frame_seconds = shot.request.frames, 1.0 / fps
-        self.level = domain.level_from_world(shot.camera, self.frames.first)
+        self._store = Store(Path(scratch), simulation_of(shot.request))
+        view = view_of(shot.request, self.size)
+        #: Where this view's own pictures lie; others may be put beside them.
+        self.folder = shelf.place(Path(scratch) / "views", view)
+        self._view = Store(self.folder, view)
+        self.level = self._level()
         self.sun = domain.direction(settings.sun_azimuth, settings.sun_elevation)
-        self._store = Store(Path(scratch), fingerprint(shot.request, self.size))
-        self._plan: Optional[dict] = None
+        self._bbox: Optional[tuple] = None
+
+    def _level(self) -> np.ndarray:
+        """From the world to level space: that of the camera that the simulation was made through."""
+        request = self.shot.request
+        if not request.simulation:
+            return domain.level_from_world(self.shot.camera, self.frames.first)
+        if not self._store.has("plan"):
+            raise RequestError("The simulation %s… is not kept here any more." % request.simulation[:12],
+                               "Generate the take that it comes from once more, as it was, then this one.")
+        made = self._store.get("plan")[1]
+        mine, its = _simulated_dials(self.settings), made["dials"]
+        other = [name for name in mine if mine[name] != its[name]]
+        if other:
+            raise RequestError("%s is %s, and in the simulation it is %s." % (other[0], mine[other[0]], its[other[0]]),
+                               "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.")
+        if made["seconds"] != self.frame_seconds or not made["frames"][0] <= self.frames.first <= self.frames.last <= made["frames"][1]:
+            raise RequestError("The simulation has frames %d-%d at %g a second." % (*made["frames"], 1 / made["seconds"]),
+                               "Give frames within these, and the same --fps.")
+        return np.array(made["level"])
 
     # --- the first way through the shot: what moves ------------------------------------------------------------------------
 
@@ -119,30 +164,29 @@ class Guide:
             if cancelled():
                 raise Cancelled()
 
-        if self._store.has("plan"):
+        if self._view.has("plan"):
             progress(total, total)
             if cancelled():
                 raise Cancelled()
             return
-        survey = self._survey(step)
-        bounds = None
-        for _, seen in self._simulated(survey):
+        bounds, simulated = None, self._store.has("plan")
+        total = len(self.frames) if simulated else total
+        for frame in self.frames if simulated else self._simulated(self._survey(step)):
+            seen = self._look(frame)
             if seen is not None:
-                bounds = (
-                    seen
-                    if bounds is None
-                    else (min(bounds[0], seen[0]), min(bounds[1], seen[1]), max(bounds[2], seen[2]), max(bounds[3], seen[3]))
-                )
+                bounds = seen if bounds is None else (*map(min, bounds[:2], seen[:2]), *map(max, bounds[2:], seen[2:]))
             step()
-        self._store.put("plan", None, {}, {"bbox": bounds, "first": survey.first})
+        if not simulated:
+            facts = {"dials": _simulated_dials(self.settings), "frames": [self.frames.first, self.frames.last]}
+            self._store.put("plan", None, {}, {**facts, "seconds": self.frame_seconds, "level": self.level.tolist()})
+        self._view.put("plan", None, {}, {"bbox": bounds})
 
-    def _simulated(self, survey: domain.Survey) -> Iterator[tuple[int, Optional[tuple[float, float, float, float]]]]:
-        """Each frame and the part of the picture its dust and debris take, as it is kept."""
+    def _simulated(self, survey: domain.Survey) -> Iterator[int]:
+        """Each frame, as soon as its dust and debris are kept."""
         smoke = emitters = debris = None
         for frame in self.frames:
             if survey.first is None or frame < survey.first or self.settings.amount <= 0:
-                self._store.put("frame", frame, {})
-                yield frame, None
+                yield frame
                 continue
             if smoke is None:
                 event = survey.event()
@@ -156,7 +200,11 @@ class Guide:
                 [b for b in (emitters.emit(found, frame) if found else None, emitters.trail(*chunks.trails(), frame)) if b is not None]
             )
             self._advance(smoke, burst)
-            yield frame, self._keep(frame, smoke, event, chunks)
+            if not self._store.has("cloud", frame):
+                facts = {"origin": smoke.origin, "cell": smoke.cell, "height": event.height, "shape": list(smoke.density.shape)}
+                self._store.put("chunks", frame, chunks.arrays())
+                self._store.put("cloud", frame, _cropped(smoke.density), facts)
+            yield frame
 
     def _smoke(self, event, box: domain.Box) -> solver.Smoke:
         dials = self.settings
@@ -186,16 +234,11 @@ class Guide:
 
     # --- seen ----------------------------------------------------------------------------------------------------------------
 
-    def _keep(self, frame: int, smoke: solver.Smoke, event, chunks: Chunks):
+    def _look(self, frame: int) -> Optional[tuple[float, float, float, float]]:
         """Render the frame and keep it, unless it is kept already; then the part of the picture that it takes."""
-        if not self._store.has("frame", frame):
-            extinction = EXTINCTION / event.height * self.settings.density
-            facts = {"origin": smoke.origin, "cell": smoke.cell, "extinction": extinction, "shape": list(smoke.density.shape)}
-            self._store.put("cloud", frame, _cropped(smoke.density), facts)
+        if not self._view.has("frame", frame):
             # Seen as it is kept, so that whatever is made from it later is of the very same cloud.
-            density, _ = self._cloud(frame)
-            seen = self._rendered(density, smoke.origin, smoke.cell, extinction, self._camera(frame, self.size))
-            self._store.put("frame", frame, {**packed(seen), **{"chunks_" + k: v for k, v in chunks.arrays().items()}})
+            self._view.put("frame", frame, packed(self.through(frame, self.shot.camera.at(frame).resized(self.size))))
         return _bounds(self.frame(frame), self._camera(frame), self.frame_seconds * chunk_layer.SHUTTER)
 
     def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, camera: Pinhole) -> GuideFrame:
@@ -225,14 +268,12 @@ class Guide:
 
     def frame(self, frame: int) -> GuideFrame:
         """The guide at a frame. `simulate` must have come that far."""
-        arrays, _ = self._store.get("frame", frame)
-        dust = {k: v for k, v in arrays.items() if not k.startswith("chunks_")}
-        seen = unpacked(dust, self.size, self._light_view(self._camera(frame, self.size)))
+        arrays, _ = self._view.get("frame", frame)
+        seen = unpacked(arrays, self.size, self._light_view(self._camera(frame, self.size)))
         return dataclasses.replace(seen, chunks=self._chunks(frame))
 
     def _chunks(self, frame: int) -> Optional[Chunks]:
-        arrays, _ = self._store.get("frame", frame)
-        fields = {k[len("chunks_") :]: v for k, v in arrays.items() if k.startswith("chunks_")}
+        fields = self._store.get("chunks", frame)[0] if self._store.has("chunks", frame) else {}
         return Chunks(**fields) if fields else None
 
     def through(self, frame: int, camera: Pinhole) -> GuideFrame:
@@ -240,7 +281,11 @@ class Guide:
         if not self._store.has("cloud", frame):
             return nothing(camera.size, self._light_view(camera.moved(self.level)))
         density, facts = self._cloud(frame)
-        return self._rendered(density, facts["origin"], facts["cell"], facts["extinction"], camera.moved(self.level))
+        return self._rendered(density, facts["origin"], facts["cell"], self._extinction(facts), camera.moved(self.level))
+
+    def _extinction(self, facts: dict) -> float:
+        """Optical depth of a metre of dust of density 1."""
+        return EXTINCTION / facts["height"] * self.settings.density
 
     def _cloud(self, frame: int) -> tuple[torch.Tensor, dict]:
         """The density of a frame, (nz, ny, nx), and where it lies."""
@@ -260,27 +305,30 @@ class Guide:
         up = level.camera_to_world[2, :3]
         return chunk_layer.draw(chunks, level, plate_depth, self._light_view(level), up, self.frame_seconds * chunk_layer.SHUTTER)
 
-    def shadow(self, frame: int, plate_depth: np.ndarray) -> Optional[np.ndarray]:
+    def shadow(self, frame: int, plate_depth: np.ndarray, finer: Optional[tuple[Pinhole, np.ndarray]] = None) -> Optional[np.ndarray]:
         """(h, w) of the plate: the part of its light that the dust's shadow takes, times the dial; None where none falls.
 
-        plate_depth: (h, w) metres, inf is sky: no shadow falls there.
+        plate_depth: (h, w) metres, inf is sky: no shadow falls there. finer: a camera of the world and, for its picture, how many
+        times thicker than the guide the finished dust is: what throws the shadow is looked up there, so that the shadow has the
+        finished dust's edge.
         """
         if self.settings.shadow <= 0 or not self._store.has("cloud", frame):
             return None
         density, facts = self._cloud(frame)
-        lit = volume.light(density, facts["cell"], facts["extinction"], self.sun)
-        camera = self._camera(frame)
-        towards = torch.from_numpy(self.sun.astype(np.float32)).to(self.device)
+        towards = volume.towards_sun(density, facts["cell"], self._extinction(facts), self.sun)
+        camera, sun = self._camera(frame), torch.from_numpy(self.sun.astype(np.float32)).to(self.device)
         out = np.zeros(plate_depth.shape, np.float32)
         for top in range(0, len(out), _ROWS):
             rows = slice(top, top + _ROWS)
             there = np.isfinite(plate_depth[rows]) & (plate_depth[rows] > 0)
             y, x = np.nonzero(there)
-            points = camera.unproject_at(x + 0.5, y + top + 0.5, plate_depth[rows][there])
-            through = volume.sun_transmittance(
-                torch.from_numpy(points.astype(np.float32)).to(self.device), lit, facts["origin"], facts["cell"], towards
-            )
-            out[rows][there] = self.settings.shadow * (1.0 - through.cpu().numpy())
+            points = camera.unproject_at(x + 0.5, y + top + 0.5, plate_depth[rows][there]).astype(np.float32)
+            thick, dust = volume.sun_thickness(torch.from_numpy(points).to(self.device), towards, facts["origin"], facts["cell"], sun)
+            tau = thick.cpu().numpy()
+            if finer is not None:
+                shaded = tau > THINNEST
+                tau[shaded] *= _read(finer[1], finer[0].moved(self.level), dust.cpu().numpy()[shaded])
+            out[rows][there] = self.settings.shadow * (1.0 - np.exp(-tau))
         return out if out.any() else None
 
     def empty(self, frame: int) -> bool:
@@ -290,9 +338,20 @@ class Guide:
     @property
     def bbox(self) -> Optional[tuple[float, float, float, float]]:
         """Left, top, right, bottom of all dust and debris over the shot, parts of the picture in [0, 1]; None if there is none."""
-        if self._plan is None:
-            self._plan = self._store.get("plan")[1]
-        return tuple(self._plan["bbox"]) if self._plan["bbox"] else None
+        if self._bbox is None:
+            self._bbox = tuple(self._view.get("plan")[1]["bbox"] or ())
+        return self._bbox or None
+
+
+def _read(picture: np.ndarray, camera: Pinhole, points: np.ndarray) -> np.ndarray:
+    """A picture (h, w), which `camera` sees, where it shows points (n, 3), linearly; 1 for those that it doesn't."""
+    x, y, depth = camera.project(points)
+    h, w = picture.shape
+    inside = (depth > 0) & (x >= 0) & (x <= w) & (y >= 0) & (y <= h)
+    at = np.stack([2 * x / w - 1, 2 * y / h - 1], -1).astype(np.float32)
+    grid = torch.from_numpy(np.where(inside[:, None], at, 0)).view(1, -1, 1, 2)
+    got = F.grid_sample(torch.from_numpy(picture)[None, None], grid, padding_mode="border", align_corners=False).view(-1).numpy()
+    return np.where(inside, got, np.float32(1))
 
 
 def _cropped(density: torch.Tensor) -> dict[str, np.ndarray]:

@@ -112,7 +112,7 @@ class OwnGuide:
         """None: the artist's guide has no debris of ours."""
         return None
 
-    def shadow(self, frame: int, plate_depth: np.ndarray) -> Optional[np.ndarray]:
+    def shadow(self, frame: int, plate_depth: np.ndarray, finer: object = None) -> Optional[np.ndarray]:
         """None: a picture throws no shadow."""
         return None
 

@@ -24,11 +24,10 @@ CLEAR = 1e-4
 
 @dataclass
 class Light:
-    """What reaches each cell. sun, ambient: (nz, ny, nx) in [0, 1]; sun_depth: optical depth towards the sun."""
+    """What reaches each cell. sun, ambient: (nz, ny, nx) in [0, 1]."""
 
     sun: torch.Tensor
     ambient: torch.Tensor
-    sun_depth: torch.Tensor
 
 
 @dataclass
@@ -128,26 +127,34 @@ def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) 
     reach = max(1, round(0.03 * density.shape[0]))
     buried = _blurred(thick, reach) * (2 * reach + 1) * cell * 0.5 + _blurred(_blurred(thick, 2 * reach), reach) * height * 0.05
     ambient = (0.35 + 0.65 * _scattered(0.5 * sky_depth)) * (0.15 + 0.85 * torch.exp(-0.32 * buried))
-    return Light(sun=_scattered(sun_depth), ambient=ambient, sun_depth=sun_depth)
+    return Light(sun=_scattered(sun_depth), ambient=ambient)
 
 
-def sun_transmittance(points: torch.Tensor, lit: Light, origin, cell: float, sun_direction) -> torch.Tensor:
-    """Part of the sun that reaches points (n, 3) of the world through the dust, (n,) in [0, 1].
+def towards_sun(density: torch.Tensor, cell: float, extinction: float, sun_direction) -> torch.Tensor:
+    """(2, nz, ny, nx): the optical depth from each cell to the sun, and that times the mean distance of the dust it comes from."""
+    thick = _swept(density * extinction, sun_direction, cell)
+    return torch.stack([thick, _swept(thick, sun_direction, cell)])  # by parts: the integral of s k(s) is that of tau(s)
 
-    Points outside the box look along the sun to where their ray enters it, so a shadow on the street is right far
-    from the dust too; a ray that misses the box, or leaves it, is in full sun.
+
+def sun_thickness(points: torch.Tensor, towards: torch.Tensor, origin, cell: float, sun_direction) -> tuple[torch.Tensor, torch.Tensor]:
+    """Optical depth (n,) of the dust between points (n, 3) of the world and the sun, and where in the world it lies, (n, 3).
+
+    towards: as `towards_sun` gives it. Points outside the box look along the sun to where their ray enters it, so a shadow on
+    the street is right far from the dust too; before a ray that misses the box, or leaves it, there is nothing.
     """
-    nz, ny, nx = lit.sun_depth.shape
+    _, nz, ny, nx = towards.shape
     low = torch.as_tensor(origin, dtype=points.dtype, device=points.device)
     high = low + cell * torch.tensor([nx, ny, nz], dtype=points.dtype, device=points.device)
-    towards = torch.as_tensor(sun_direction, dtype=points.dtype, device=points.device)
-    towards = towards / towards.norm()
-    towards = torch.where(towards.abs() < 1e-9, torch.full_like(towards, 1e-9), towards)
-    a, b = (low - points) / towards, (high - points) / towards
+    way = torch.as_tensor(sun_direction, dtype=points.dtype, device=points.device)
+    way = way / way.norm()
+    way = torch.where(way.abs() < 1e-9, torch.full_like(way, 1e-9), way)
+    a, b = (low - points) / way, (high - points) / way
     enter, leave = torch.minimum(a, b).amax(1).clamp_min(0.0), torch.maximum(a, b).amin(1)
-    where = 2 * (points + enter[:, None] * towards - low) / (high - low) - 1
-    tau = F.grid_sample(lit.sun_depth[None, None], where.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False)
-    return torch.where(leave > enter, torch.exp(-tau.view(-1)), torch.ones_like(enter))
+    entry = points + enter[:, None] * way
+    where = 2 * (entry - low) / (high - low) - 1
+    tau, moment = F.grid_sample(towards[None], where.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False)[0].view(2, -1)
+    tau = torch.where(leave > enter, tau, torch.zeros_like(enter))
+    return tau, entry + (moment / tau.clamp_min(1e-6))[:, None] * way
 
 
 def _occupied(density: torch.Tensor, origin, cell: float):
