@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 READY  := $(VENV)/ready
 OUT    ?= out
 
-.PHONY: help setup demo test test-fast bench eval-dust extension lint clean
+.PHONY: help setup demo test test-fast bench eval-dust extension lint nuke clean
 help:
 	@echo "make demo [OUT=out]       two shots from plate to timeline; the last lines say what to open"
 	@echo "make test                 every test"
@@ -13,6 +13,7 @@ help:
 	@echo "make eval-dust [JSON=file]  the built-in model against held-out simulations"
 	@echo "make extension            the Blender extension's zips, for each Blender and system, into dist/"
 	@echo "make lint                 ruff and mypy"
+	@echo "make nuke                 the zip for Nuke, into dist"
 
 setup: $(READY)
 
@@ -48,6 +49,10 @@ extension: $(READY)
 lint: $(READY)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy shared/platebridge
+	@$(RUN) -m mypy --strict --follow-imports=silent nuke_gizmo/platebridge_nuke
 
 clean:
 	rm -rf $(VENV) .cache build dist out
+
+nuke: $(READY)
+	@$(RUN) tools/nuke_zip.py

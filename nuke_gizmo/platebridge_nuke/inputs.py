@@ -110,8 +110,7 @@ def render(node: Any, plan: Plan) -> Dict[str, Input]:
     span = (frames.first, frames.last, 1)
     root = nuke.root()
     proxy = bool(root["proxy"].value())
-    name = node.fullName().rpartition(".")[0]
-    parent = nuke.toNode(name) if name else root
+    parent = parent_of(node)
     writes: List[Any] = []
     if proxy:
         root.setProxy(False)  # a Write renders at the scale that is active
@@ -142,8 +141,14 @@ def render(node: Any, plan: Plan) -> Dict[str, Input]:
     }
 
 
+def parent_of(node: Any) -> Any:
+    """The group that the node stands in, or the script itself: what is made beside the node is made there."""
+    name = node.fullName().rpartition(".")[0]
+    return nuke.toNode(name) if name else nuke.root()
+
+
 def _write(node: Any, plan: Plan, which: str) -> Any:
-    write = nuke.nodes.Write(inputs=[node.input(NUMBER[which])])
+    write: Any = nuke.nodes.Write(inputs=[node.input(NUMBER[which])])
     write["file"].setValue(plan.pattern(which))
     write["file_type"].setValue("exr")  # the knobs below exist only from here on
     exact = which in ("depth", "vectors") or (which == "plate" and node["plate_type"].value() == "32 bit float")

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from . import vendored  # noqa: F401  it must come first: it is where the client's own zmq comes from
+
+# isort: split
 import atexit
 import platform
 import re
@@ -108,7 +111,8 @@ def generate(node: Any) -> Optional[Job]:
         except RuntimeError as error:
             raise Cancelled("The inputs were not rendered: %s" % error, "Press Generate again.") from error
     except PlatebridgeError as error:
-        return _refuse(node, error)
+        _say(node, str(error))
+        return None
     job = Job(node, Courier.send(_client(node), plan.request, files, camera, plan.folder, origin()))
     job.start()
     return job
@@ -122,7 +126,8 @@ def attach(node: Any) -> Optional[Job]:
         if not read_take(take).note:
             raise InputError("%s is no interrupted take." % take, "Name one under Takes; List takes shows them.")
     except PlatebridgeError as error:
-        return _refuse(node, error)
+        _say(node, str(error))
+        return None
     job = Job(node, Courier.resume(_client(node), take, origin()))
     job.start()
     return job
@@ -142,7 +147,7 @@ def show(node: Any) -> None:
     try:
         _show(node, Path(node["take"].value()))
     except PlatebridgeError as error:
-        _refuse(node, error)
+        _say(node, str(error))
 
 
 def list_takes(node: Any) -> None:
@@ -159,22 +164,21 @@ def list_takes(node: Any) -> None:
             lines.append("%s%s%s" % (take.path.name, "" if take.finished else " (unfinished)", ": " + told if told else ""))
         node["takes_text"].setValue("\n".join(lines) or "There is no take yet.")
     except PlatebridgeError as error:
-        _refuse(node, error)
+        _say(node, str(error))
 
 
 def make_reads(node: Any) -> List[Any]:
     """Ordinary Reads of the take's comp, effect and guide, at the plate's own frame numbers."""
     made = []
     take = Path(node["take"].value())
-    name = node.fullName().rpartition(".")[0]
-    parent = nuke.toNode(name) if name else nuke.root()
+    parent = inputs.parent_of(node)
     parent.begin()
     try:
         for kind in ("comp", "effect", "guide"):
             numbers = frames_there(take, kind)
             if not numbers:
                 continue
-            read = nuke.nodes.Read()
+            read: Any = nuke.nodes.Read()
             read["file"].fromUserText("%s/%s.####.exr %d-%d" % (take.as_posix(), kind, numbers[0], numbers[-1]))
             for knob, value in (("first", numbers[0]), ("origfirst", numbers[0]), ("last", numbers[-1]), ("origlast", numbers[-1])):
                 read[knob].setValue(value)
@@ -221,11 +225,6 @@ def _client(node: Any) -> Any:
 def _check_free(node: Any) -> None:
     if node.fullName() in jobs:
         raise InputError("This node's take is still under way.", "Wait for it, or press Cancel.")
-
-
-def _refuse(node: Any, error: PlatebridgeError) -> None:
-    _say(node, str(error))
-    return None
 
 
 def _say(node: Any, sentence: str) -> None:

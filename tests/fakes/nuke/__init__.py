@@ -29,7 +29,8 @@ _KNOBS = {
     "Read": {
         "file": "", "file_type": "", "first": 1, "last": 1, "origfirst": 1, "origlast": 1, "raw": False, "version": 0,
         "before": ("hold", "loop", "bounce", "black"), "after": ("hold", "loop", "bounce", "black"),
-        "on_error": ("error", "black", "checkerboard", "nearest frame"), "localizationPolicy": ("fromAutoLocalizePath", "on", "onDemand", "off"),
+        "on_error": ("error", "black", "checkerboard", "nearest frame"),
+        "localizationPolicy": ("fromAutoLocalizePath", "on", "onDemand", "off"),
     },
     "Write": {"file": "", "file_type": ("", "exr", "png", "tiff"), "channels": "rgb", "raw": False, "disable": False},
     "Switch": {"which": 0.0},
