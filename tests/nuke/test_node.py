@@ -97,24 +97,41 @@ def test_inputs_are_the_plate_bit_for_bit_and_depth_in_single_floats(nuke, wired
             assert mine.dtype == theirs.dtype and mine.tobytes() == theirs.tobytes()
 
 
-@pytest.mark.xfail(reason="the frame that was being made at the cancel never comes after attaching: not yet understood", strict=True)
-def test_cancel_keeps_what_came_and_attach_goes_on(nuke, wired, serve):
+@pytest.mark.parametrize(
+    "first",
+    [
+        1003,  # frames that all differ
+        pytest.param(
+            1001,
+            marks=pytest.mark.xfail(
+                reason="the server takes held files by content alone: a frame equal to one that is held never comes", strict=True
+            ),
+        ),
+    ],
+)
+def test_cancel_keeps_what_came_and_attach_goes_on(nuke, wired, make_shot, serve, first):
     from platebridge_nuke import node as buttons
 
     node, _ = wired
+    shot = make_shot(frames=6)
+    for number, which in enumerate(("plate", "depth", "mask")):
+        node.input(number)["file"].setValue(shot.patterns[which])
+        node.input(number)["last"].setValue(shot.last)
+    node["first"].setValue(first)
+    node["last"].setValue(first + 3)
     server = serve()
-    server.hold(1003)
+    server.hold(first + 2)
     job = press(node, server.connection)
-    until(nuke, lambda: node["result_last"].value() == 1002)
+    until(nuke, lambda: node["result_last"].value() == first + 1)
     buttons.cancel(node)
     finish(nuke, job)
     assert job.error.code == "cancelled"
-    assert buttons.frames_there(job.take, "comp") == [1001, 1002]
-    server.let_go(1003)
+    assert buttons.frames_there(job.take, "comp") == [first, first + 1]
+    server.let_go(first + 2)
     again = buttons.attach(node)
     finish(nuke, again)
     assert again.error is None and again.take == job.take
-    assert buttons.frames_there(job.take, "comp") == [1001, 1002, 1003, 1004]
+    assert buttons.frames_there(job.take, "comp") == list(range(first, first + 4))
 
 
 def test_server_killed_is_waited_for_and_the_take_ends_whole(nuke, wired, serve):
