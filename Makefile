@@ -5,13 +5,14 @@ RUN    := $(VENV)/bin/python
 READY  := $(VENV)/ready
 OUT    ?= out
 
-.PHONY: help setup demo test test-fast bench eval-dust extension lint clean
+.PHONY: help setup demo test test-fast bench eval-dust extension nuke lint clean
 help:
 	@echo "make demo [OUT=out]       two shots from plate to timeline; the last lines say what to open"
 	@echo "make test                 every test"
 	@echo "make bench [JSON=file]    what proves the figures"
 	@echo "make eval-dust [JSON=file]  the built-in model against held-out simulations"
 	@echo "make extension            the Blender extension's zips, for each Blender and system, into dist/"
+	@echo "make nuke                 the Nuke node's zip, into dist/"
 	@echo "make lint                 ruff and mypy"
 
 setup: $(READY)
@@ -46,9 +47,13 @@ eval-dust: $(READY)
 extension: $(READY)
 	@$(RUN) tools/extension.py
 
+nuke: $(READY)
+	@$(RUN) tools/nuke_zip.py
+
 lint: $(READY)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy shared/platebridge
+	@$(RUN) -m mypy --strict --follow-imports=silent nuke_gizmo/platebridge_nuke
 
 clean:
 	rm -rf $(VENV) .cache build dist out

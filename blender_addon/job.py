@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import bpy
-from platebridge import events
+from platebridge import courier, events
+from platebridge.courier import Courier, Input, MakeClient
 from platebridge.errors import Cancelled, PlatebridgeError
 from platebridge.request import GenerateRequest
 
-from . import capture, captured, courier, runner, sources, timeline, versions
-from .courier import Courier, Input, MakeClient
+from . import capture, captured, runner, sources, timeline, versions
 
 log = logging.getLogger(__name__)
 PHASES = {

@@ -58,7 +58,7 @@ class Subscription:
     follow: int
     sent: int
     credit: int
-    held: Collection[str]
+    held: Collection[Tuple[str, str]]  # names and hashes: two files may be equal, and both are wanted
     waiting: Deque[StoredEvent] = field(default_factory=deque)
     drained: bool = False             # nothing newer in the store as far as we know
     file: Optional[IO[bytes]] = None  # of the event being sent in pieces
@@ -317,7 +317,7 @@ class Front:
         if former is not None:
             former.close()
         session.subscriptions[body["take"]] = Subscription(
-            body["take"], body["follow"], body["after"], min(MOST_CREDIT, body["credit"]), frozenset(held.values()))
+            body["take"], body["follow"], body["after"], min(MOST_CREDIT, body["credit"]), frozenset(held.items()))
 
     # --- what engine and disk say ----------------------------------------------------------------------------------------------
 
@@ -446,7 +446,7 @@ class Front:
             subscription.waiting.popleft()
             subscription.sent = event.n
             return True
-        held = event.sha256 is not None and event.sha256 in subscription.held
+        held = event.sha256 is not None and (event.fields.get("name"), event.sha256) in subscription.held
         data: bytes = b""
         if event.sha256 is not None and not held:
             if subscription.file is None:

@@ -117,7 +117,7 @@ def test_effect_stands_over_the_untouched_plate(begin, client, scene, step_until
 
 def test_main_thread_never_waits(begin, client, scene, monkeypatch):
     """The scripted client refuses to be called there at all; and a courier that never gets a turn holds no step up."""
-    from blender_addon import courier
+    from platebridge import courier
 
     gate = threading.Event()
 
@@ -301,7 +301,7 @@ def test_disk_trouble_is_said_and_the_take_can_be_gone_on_with(begin, client, st
 
 
 def test_server_that_goes_away_is_waited_for(begin, client, step_until, frame_file, scene, monkeypatch):
-    from blender_addon import courier
+    from platebridge import courier
 
     monkeypatch.setattr(courier, "LOOK", 0.01)
     job = begin()
@@ -316,7 +316,7 @@ def test_server_that_goes_away_is_waited_for(begin, client, step_until, frame_fi
 
 
 def test_server_that_stays_away_ends_the_waiting_not_the_take(begin, client, step_until, monkeypatch):
-    from blender_addon import courier
+    from platebridge import courier
 
     monkeypatch.setattr(courier, "LOOK", 0.01)
     monkeypatch.setattr(courier, "PATIENCE", 0.0)

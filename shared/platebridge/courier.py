@@ -1,9 +1,9 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-License-Identifier: Apache-2.0
 """The courier: one thread per take that hashes inputs, talks to the client, and writes the files that come.
 
-Threading rules: this thread never touches bpy, and nobody waits for it. Blender's main thread reads `news` (never empty-handed
-waiting, `take_news` returns at once) and asks with `cancel` and `leave`, which only raise flags. The socket lives on the client's own
-thread; big files are hashed, checked and written here, so that a frame of 40 MB costs the main thread nothing.
+Threading rules: this thread never touches the host program (no bpy, no nuke), and nobody waits for it. The host's main thread reads news
+with `take_news`, which returns at once, and asks with `cancel` and `leave`, which only raise flags. The socket lives on the client's
+own thread; big files are hashed, checked and written here, so that a frame of 40 MB costs the main thread nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
-from platebridge.errors import Cancelled, ConnectionFailed, InputError, ModelError, PlatebridgeError, RequestError, from_dict
-from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started, Warned
-from platebridge.request import Camera, FrameFile, GenerateRequest, Inputs, Pass
-from platebridge.request import from_dict as request_from_dict
-from platebridge.takes import MARKER, TAKE, TakeWriter, hash_file, read_take
+from .errors import Cancelled, ConnectionFailed, InputError, ModelError, PlatebridgeError, RequestError, from_dict
+from .events import Done, Failed, FileReady, Preview, Progress, Started, Warned
+from .request import Camera, FrameFile, GenerateRequest, Inputs, Pass
+from .request import from_dict as request_from_dict
+from .takes import MARKER, TAKE, TakeWriter, hash_file, read_take
 
 log = logging.getLogger(__name__)
 LOOK = 0.25  # seconds between looks at the flags while no event comes
@@ -162,7 +162,7 @@ class Courier(threading.Thread):
 
     def _resume(self, path: Path) -> None:
         if read_take(path).finished:
-            raise InputError("%s is whole: there is nothing to go on with." % path, "Load it onto the timeline.")
+            raise InputError("%s is whole: there is nothing to go on with." % path, "Load it.")
         writer = TakeWriter.resume(path)
         request = request_from_dict(writer.note.get("request"))
         paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}

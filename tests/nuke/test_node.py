@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generate to viewer frames on the stand-in Nuke, against a real server over real sockets."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def until(nuke, condition, seconds=60):
+    """Nuke's event loop, until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        nuke.pump(0.05)
+
+
+def press(node, connection=None):
+    from platebridge_nuke import node as buttons
+
+    if connection is not None:
+        node["connection"].setValue(str(connection))
+    return buttons.generate(node)
+
+
+def finish(nuke, job):
+    until(nuke, job.ended.is_set)
+    nuke.pump()
+
+
+def pixels(path):
+    import OpenImageIO as oiio
+
+    file = oiio.ImageInput.open(str(path))
+    block = file.read_image(file.spec().format)
+    file.close()
+    return block
+
+
+def test_frames_stand_in_the_viewer_one_by_one_while_nuke_is_free(nuke, wired, serve):
+    node, _shot = wired
+    server = serve()
+    server.hold(1003)
+    job = press(node, server.connection)
+    assert job is not None, node["status"].value()
+    until(nuke, lambda: node["result_last"].value() == 1002)
+    assert not job.ended.is_set()
+    assert np.array_equal(node._image(1002)[0]["rgba.red"], wired[0].input(0)._image(1002)[0]["rgba.red"])
+    server.let_go(1003)
+    finish(nuke, job)
+    assert job.error is None
+    assert (node["result_first"].value(), node["result_last"].value()) == (1001, 1004)
+    assert [n for n in nuke._script if n.startswith("Write")] == []
+
+
+def test_frames_equal_those_of_the_command_bit_for_bit(nuke, wired, serve, tmp_path):
+    from platebridge.frames import FrameRange
+    from platebridge.request import ShotSettings
+    from platebridge.takes import read_take
+    from platebridge_server import command_generate as command
+
+    node, shot = wired
+    dials = {"detail": 24, "debris": 8, "seed": 7, "amount": 2.0, "quality": "draft"}
+    for name, value in dials.items():
+        node[name].setValue(value)
+    job = press(node, serve("platebridge_server.generate:generate").connection)
+    finish(nuke, job)
+    assert job.error is None, job.error
+    request = read_take(job.take).document["request"]
+    sources = command.Sources({which: str(job.take.parent / which / (which + ".####.exr")) for which in ("plate", "depth", "mask")})
+    (tmp_path / "camera.json").write_text(json.dumps(request["camera"]))
+    settings = ShotSettings(**request["settings"])
+    there, files = command.build_request(
+        job.take.parent.name, FrameRange(shot.first, shot.last), sources, settings, camera=tmp_path / "camera.json", dials=dials
+    )
+    writer = command.begin(there, sources, tmp_path / "command")
+    command.run_here(there, files, writer, lambda event: None, lambda: False, "cpu")
+    for frame in there.frames:
+        for kind in ("comp", "effect"):
+            name = "%s.%04d.exr" % (kind, frame)
+            assert pixels(job.take / name).tobytes() == pixels(writer.path / name).tobytes(), name
+
+
+def test_inputs_are_the_plate_bit_for_bit_and_depth_in_single_floats(nuke, wired, serve):
+    node, shot = wired
+    nuke.root().setProxy(True)
+    finish(nuke, press(node, serve().connection))
+    assert nuke.root()["proxy"].value() is True
+    rendered = Path(node["take"].value()).parent
+    for which in ("plate", "depth", "mask"):
+        for _frame, path in shot.paths[which].items():
+            mine, theirs = pixels(rendered / which / path.name), pixels(path)
+            assert mine.dtype == theirs.dtype and mine.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("first", [1003, 1001])  # frames that all differ; frames of which three are equal
+def test_cancel_keeps_what_came_and_attach_goes_on(nuke, wired, make_shot, serve, first):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    shot = make_shot(frames=6)
+    for number, which in enumerate(("plate", "depth", "mask")):
+        node.input(number)["file"].setValue(shot.patterns[which])
+        node.input(number)["last"].setValue(shot.last)
+    node["first"].setValue(first)
+    node["last"].setValue(first + 3)
+    server = serve()
+    server.hold(first + 2)
+    job = press(node, server.connection)
+    until(nuke, lambda: node["result_last"].value() == first + 1)
+    buttons.cancel(node)
+    finish(nuke, job)
+    assert job.error.code == "cancelled"
+    assert buttons.frames_there(job.take, "comp") == [first, first + 1]
+    server.let_go(first + 2)
+    again = buttons.attach(node)
+    finish(nuke, again)
+    assert again.error is None and again.take == job.take
+    assert buttons.frames_there(job.take, "comp") == list(range(first, first + 4))
+
+
+def test_server_killed_is_waited_for_and_the_take_ends_whole(nuke, wired, serve):
+    node, _ = wired
+    server = serve()
+    server.hold(1003)
+    job = press(node, server.connection)
+    until(nuke, lambda: node["result_last"].value() == 1002)
+    server.kill()
+    server.let_go(1003)
+    server.start()
+    finish(nuke, job)
+    assert job.error is None
+    assert node["result_last"].value() == 1004
+
+
+def test_deleting_the_node_does_not_end_the_take(nuke, wired, serve):
+    from platebridge.takes import verify_take
+
+    node, _ = wired
+    server = serve()
+    server.hold(1002)
+    job = press(node, server.connection)
+    until(nuke, lambda: node["take"].value() != "")
+    nuke.delete(node)
+    server.let_go(1002)
+    finish(nuke, job)
+    assert job.error is None
+    assert verify_take(job.take) == []
+
+
+def test_take_made_elsewhere_is_listed_and_read(nuke, wired, serve):
+    """The folders are the same: a take of the client alone, as Blender's courier writes it, shows here."""
+    from platebridge_nuke import node as buttons
+
+    node, shot = wired
+    server = serve()
+    from platebridge.client import Client
+    from platebridge.takes import TakeWriter
+
+    writer = TakeWriter.create(Path(nuke.root().name()).parent / "takes" / "shot_010", "a" * 32)
+    with Client(server.connection) as client:
+        client.run(shot.request(), shot.open_file, writer)
+    buttons.list_takes(node)
+    assert node["takes_text"].value() == "take_0001"
+    node["take"].setValue(writer.path.as_posix())
+    buttons.show(node)
+    assert node["result_last"].value() == 1004
+    reads = buttons.make_reads(node)
+    assert [(r["first"].value(), r["last"].value(), r["raw"].value()) for r in reads] == [(1001, 1004, True)]
+
+
+def test_non_commercial_reaches_the_whole_way(nuke, wired, serve):
+    node, _ = wired
+    nuke.env["nc"] = True
+    job = press(node, serve().connection)
+    finish(nuke, job)
+    assert job.error is None
+
+
+def test_terminal_mode_waits_for_the_end(nuke, wired, serve):
+    node, _ = wired
+    nuke.GUI = False
+    job = press(node, serve().connection)
+    assert job.ended.is_set() and job.error is None
+    assert node["result_last"].value() == 1004
+
+
+@pytest.mark.parametrize(
+    "break_it, sentence",
+    [
+        (lambda nuke, node: node.setInput(1, None), "No depth is connected"),
+        (lambda nuke, node: node["last"].setValue(1010), "holds frames 1001-1004"),
+        (lambda nuke, node: node["last"].setValue(1), "ends before it begins"),
+        (lambda nuke, node: node["depth_channel"].setValue("depth.W"), "has no channel depth.W"),
+        (lambda nuke, node: nuke.root()["name"].setValue(""), "never saved"),
+        (lambda nuke, node: node["camera"].setValue("Camera1"), "There is no camera called Camera1"),
+        (lambda nuke, node: setattr(nuke, "cancel_at", 1002), "The inputs were not rendered: Cancelled"),
+        (lambda nuke, node: setattr(nuke, "executing", True), "already executing something else"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence_in_the_status_line(nuke, wired, break_it, sentence, tmp_path):
+    from platebridge.connection import Connection, write_connection
+
+    node, _ = wired
+    write_connection(Connection(("tcp://127.0.0.1:1",), "a" * 40, "b" * 40, "c" * 40), tmp_path / "connection.json")
+    break_it(nuke, node)
+    assert press(node, tmp_path / "connection.json") is None
+    assert sentence in node["status"].value()
+    assert [n for n in nuke._script if n.startswith("Write")] == []
+
+
+def test_no_server_is_said_before_anything_is_rendered(nuke, wired, tmp_path):
+    node, _ = wired
+    assert press(node, tmp_path / "none.json") is None
+    assert "No server runs here" in node["status"].value()
+    assert nuke.executed == []

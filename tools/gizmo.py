@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes nuke_gizmo/Platebridge.gizmo from the one table of dials: python tools/gizmo.py. A test compares the file with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platebridge import __version__
+from platebridge.dials import DIALS
+
+FILE = Path(__file__).parents[1] / "nuke_gizmo" / "Platebridge.gizmo"
+INPUTS = ("plate", "depth", "mask", "vectors", "guide")
+ABSENT = "Platebridge is not installed here: put its folder on NUKE_PATH and start Nuke again."
+
+
+def quoted(text: str) -> str:
+    """A Tcl word that Tcl reads back as the text."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("[", "\\["), ("$", "\\$"), ("{", "\\{"), ("}", "\\}"), ("\n", "\\n")):
+        text = text.replace(plain, escaped)
+    return '"%s"' % text
+
+
+def knob(kind: int, name: str, label: str, tip: str = "", *more: str, value: str = "") -> str:
+    parts = [str(kind), name, "l", quoted(label)] + (["t", quoted(tip)] if tip else []) + list(more)
+    return " addUserKnob {%s}\n" % " ".join(parts) + (" %s %s\n" % (name, value) if value else "")
+
+
+def button(name: str, label: str, tip: str) -> str:
+    code = (
+        "try:\n    from platebridge_nuke import node\nexcept ImportError:\n    nuke.message('%s')\nelse:\n    node.%s(nuke.thisNode())" % (ABSENT, name)
+    )
+    return knob(22, name, label, tip, "T", quoted(code), "+STARTLINE")
+
+
+def choice(name: str, label: str, tip: str, items: list[str], value: str) -> str:
+    return knob(4, name, label, tip, "M", "{%s}" % " ".join(quoted(item) for item in items), value=quoted(value))
+
+
+def dial(name: str) -> str:
+    """The knob of a dial."""
+    row = DIALS[name]
+    tip = row.tooltip + (" (%s)" % row.unit if row.unit else "")
+    if row.kind == "choice":
+        return choice(name, row.label, tip, list(row.choices), str(row.default))
+    if row.kind == "colour":
+        return knob(18, name, row.label, tip, value="{%s}" % " ".join("%g" % part for part in row.default))  # type: ignore[union-attr]
+    return knob(3 if row.kind == "int" else 7, name, row.label, tip, "R", "%g" % row.minimum, "%g" % row.maximum, value="%g" % row.default)
+
+
+def text() -> str:
+    """The whole gizmo."""
+    out = "#! a Group in a .gizmo file: a script that holds it opens without it\nGroup {\n name Platebridge\n inputs 5\n"
+    out += " onCreate %s\n" % quoted(
+        "try:\n    from platebridge_nuke import on_create\n    on_create(nuke.thisNode())\nexcept ImportError:\n    pass"
+    )
+    out += knob(20, "platebridge_shot", "Shot")
+    out += button("generate", "Generate", "Renders the inputs and asks the server for a take; Nuke is free while it works")
+    out += button("cancel", "Cancel", "Ends the take; what came is kept")
+    out += knob(26, "status", "", "", "T", quoted("Connect plate, depth and mask, and press Generate."), "+STARTLINE")
+    out += knob(1, "shot", "Shot", "Name of the shot; its takes lie in a folder of this name. Empty: the script's name")
+    out += knob(3, "first", "First", "First frame to generate", value="1001")
+    out += knob(3, "last", "Last", "Last frame to generate, included", value="1048")
+    out += knob(1, "view", "View", "The view to render; empty: the script's first")
+    out += choice("plate_type", "Plate as", "Half holds what most plates hold; float is for plates of 32 bits", ["16 bit half", "32 bit float"], "16 bit half")
+    out += knob(1, "depth_channel", "Depth channel", "", value="depth.Z")
+    out += choice(
+        "depth_kind", "Depth is", "What the depth's numbers mean. ScanlineRender writes 1/Z", ["Z", "Distance", "1/Z"], "1/Z"
+    )
+    out += knob(7, "depth_scale", "Metres per unit", "Turns the script's unit into metres", "R", "0.001", "1000", value="1")
+    out += knob(1, "mask_channel", "Mask channel", "White is what collapses", value="rgba.alpha")
+    out += knob(1, "vectors_layer", "Vectors layer", "u and v: where each pixel was a frame before, in pixels", value="backward")
+    out += knob(1, "camera", "Camera node", "Name of the Camera that saw the shot; empty: the lens below, standing still")
+    out += knob(7, "focal", "Focal length", "Millimetres; used where no Camera node is named", "R", "1", "1000", value="35")
+    out += knob(7, "sensor", "Film back width", "Millimetres; used where no Camera node is named", "R", "1", "200", value="36")
+    out += choice("bad_pixels", "NaN and inf", "What to do with pixels that are not numbers", ["refuse", "scrub"], "refuse")
+    out += knob(20, "platebridge_guide", "Guide")
+    out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("guide."))
+    out += knob(20, "platebridge_model", "Model")
+    out += knob(1, "model", "Model", "The model that makes the dust from the guide", value="dust")
+    out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("model."))
+    out += knob(2, "connection", "Server", "The server's connection file. Empty: the server on this machine")
+    out += knob(20, "platebridge_takes", "Takes")
+    out += knob(2, "take_root", "Takes in", "The folder that holds the shots. Empty: takes, beside the script")
+    out += knob(2, "take", "Take", "The folder of the take that is shown, made here or in Blender")
+    out += choice("output", "Show", "comp: the finished picture; effect: premultiplied, to merge yourself", ["comp", "effect", "guide"], "comp")
+    out += button("show", "Show take", "Shows the take named above, as far as it has come")
+    out += button("attach", "Attach", "Goes on with the take named above where it was interrupted")
+    out += button("list_takes", "List takes", "Every take of this shot, and what differs from the one shown")
+    out += button("make_reads", "Make Read nodes", "Ordinary Reads of the take: the script then renders without Platebridge")
+    out += knob(26, "takes_text", "", "", "T", '""', "+STARTLINE")
+    for name in ("result_file",):
+        out += knob(1, name, name, "", "+INVISIBLE")
+    for name in ("result_first", "result_last", "result_version"):
+        out += knob(3, name, name, "", "+INVISIBLE", value="1")
+    out += knob(20, "platebridge_about", "About")
+    out += knob(26, "about", "", "", "T", quoted("Platebridge %s. Not yet run in a real Nuke: see docs/nuke.md." % __version__))
+    out += "}\n"
+    for number, name in reversed(list(enumerate(INPUTS))):  # the plate comes last, so that the Switch's first input is it
+        out += " Input {\n  inputs 0\n  name %s\n  number %d\n }\n" % (name, number)
+    out += "set N1 [stack 0]\n"
+    out += (
+        " Read {\n  inputs 0\n  file_type exr\n  file \"\\[value parent.result_file]\"\n  first {{parent.result_first}}\n"
+        "  last {{parent.result_last}}\n  origfirst {{parent.result_first}}\n  origlast {{parent.result_last}}\n"
+        "  version {{parent.result_version}}\n  before black\n  after black\n  on_error \"nearest frame\"\n  raw true\n"
+        "  localizationPolicy off\n  name Result\n }\n"
+    )
+    out += 'push $N1\n Switch {\n  inputs 2\n  which {{"\\[string length \\[value parent.result_file]]>0"}}\n  name Show\n }\n'
+    return out + " Output {\n  name Output1\n }\nend_group\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")
