@@ -288,7 +288,9 @@ def export(run: Path, version: str, to: Path | None = None) -> Path:
     if to is None:
         path = FOLDER / "card.json"
         card = json.loads(path.read_text(encoding="utf-8"))
+        began_from = card["version"]
         card.update(version=version, weights_sha256=weights_sha256(folder), parameters=sum(p.numel() for p in network.parameters()))
-        card["training"] = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
+        before = {"begun_from": {"version": began_from, **card["training"]}} if "rate" in state else {}
+        card["training"] = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1), **before}
         path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
