@@ -4,6 +4,7 @@
     <folder>/take_0007/ comp.1001.exr … effect.1001.exr … guide.1001.exr … preview.mp4 take.json
 
 Until take.json has come, `unfinished.json` lies in it: what was asked and of whom, so that another process can go on.
+`marks.json` is the desk's own: a star and a note, no part of the take. What is thrown away goes to <folder>/trash/.
 Knows no sockets and no pixels: a file is bytes with a hash.
 """
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .protocol import safe_name
 
 TAKE = "take.json"
 MARKER = "unfinished.json"
+MARKS = "marks.json"
+TRASH = "trash"
 _TEMPORARY = ".part-"
 AnyPath = Union[str, "os.PathLike[str]"]
 
@@ -54,7 +57,7 @@ class TakeWriter:
         root = Path(folder)
         with _storage(root):
             root.mkdir(parents=True, exist_ok=True)
-            number = max((_number(p) for p in root.iterdir()), default=0)
+            number = max((_number(p) for p in [*root.iterdir(), *_within(root / TRASH)]), default=0)
             while True:
                 number += 1
                 path = root / ("take_%04d" % number)
@@ -84,7 +87,7 @@ class TakeWriter:
             for file in sorted(take.iterdir()):
                 if file.name.startswith(_TEMPORARY):
                     file.unlink()  # what a killed program had half written: never a file of the take
-                elif file.name != MARKER and safe_name(file.name) and file.is_file():
+                elif file.name not in (MARKER, MARKS) and safe_name(file.name) and file.is_file():
                     have[file.name] = hash_file(file)
         writer = cls(take, note, have)
         if writer.finished:
@@ -96,7 +99,7 @@ class TakeWriter:
 
         Raises StorageError: the bytes are not what they should be, another file of that name is there, no disk, no access.
         """
-        if not safe_name(file.name) or file.name == MARKER:
+        if not safe_name(file.name) or file.name in (MARKER, MARKS):
             raise StorageError("%.80r is no name for a take's file." % file.name, "Upgrade the server.", frame=file.frame)
         if hashlib.sha256(file.data).hexdigest() != file.sha256:
             raise StorageError("%s came damaged." % file.name, "Attach to the take again: the server still has the file.", frame=file.frame)
@@ -133,13 +136,23 @@ class TakeWriter:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """What somebody marked on a take: `star`, and `text`, their own words."""
+
+    star: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Take:
-    """A take on disk. `document`: take.json as it is, {} while unfinished. `note`: unfinished.json, {} when finished."""
+    """A take on disk. `document`: take.json as it is, {} while unfinished. `note`: unfinished.json, {} when finished.
+    `marks`: what was marked on it by hand."""
 
     path: Path
     number: int
     document: Dict[str, Any]
     note: Dict[str, Any]
+    marks: Marks
 
     @property
     def finished(self) -> bool:
@@ -178,7 +191,41 @@ def read_take(path: AnyPath) -> Take:
                 raise InputError("%s is damaged." % (take / name), "Restore it from a copy, or generate the take again.") from None
             if not isinstance(tree[name], dict):
                 raise InputError("%s is not a table of fields." % (take / name), "Restore it from a copy, or generate the take again.")
-    return Take(take, _number(take), tree[TAKE], {} if tree[TAKE] else tree[MARKER])
+    return Take(take, _number(take), tree[TAKE], {} if tree[TAKE] else tree[MARKER], _marks(take))
+
+
+def mark(path: AnyPath, marks: Marks) -> None:
+    """Keeps star and note beside the take's files; what stood there before is replaced. Raises StorageError."""
+    take = Path(path)
+    with _storage(take):
+        temporary = take / (_TEMPORARY + MARKS)
+        temporary.write_text(json.dumps({"star": marks.star, "text": marks.text}), encoding="utf-8")
+        os.replace(temporary, take / MARKS)
+
+
+def _marks(take: Path) -> Marks:
+    """Marks are nobody's truth: what can't be read is none."""
+    try:
+        tree = json.loads((take / MARKS).read_bytes())
+        return Marks(tree.get("star") is True, str(tree.get("text", "")))
+    except (OSError, ValueError, AttributeError):
+        return Marks()
+
+
+def throw_away(path: AnyPath) -> Path:
+    """Moves a take into its shot's trash and gives its new place. Its number is not given out again. Raises StorageError."""
+    take = Path(path)
+    if not _number(take):
+        raise StorageError("%s is no take." % take, "Choose a folder like take_0001.")
+    place = take.parent / TRASH / take.name
+    with _storage(take):
+        place.parent.mkdir(exist_ok=True)
+        take.rename(place)
+    return place
+
+
+def _within(folder: Path) -> List[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def verify_take(path: AnyPath) -> List[str]:

@@ -192,3 +192,36 @@ def test_a_damaged_take_json_is_an_input_error(tmp_path):
     (writer.path / "take.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         read_take(writer.path)
+
+
+def test_a_star_and_a_note_lie_beside_the_take_and_are_no_part_of_it(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    assert read_take(writer.path).marks == takes.Marks()
+    takes.mark(writer.path, takes.Marks(True, "grün, bitte"))
+    assert names(writer.path) == ["marks.json", "unfinished.json"]
+    resumed = TakeWriter.resume(writer.path)
+    assert resumed.have == {}
+    finish(resumed)
+    assert read_take(writer.path).marks == takes.Marks(True, "grün, bitte") and verify_take(writer.path) == []
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b'{"star": 1, "text": '])
+def test_marks_that_cant_be_read_are_none(tmp_path, damaged):
+    writer = TakeWriter.create(tmp_path, ID)
+    (writer.path / "marks.json").write_bytes(damaged)
+    assert read_take(writer.path).marks == takes.Marks()
+
+
+def test_a_take_that_was_thrown_away_lies_in_the_trash_and_its_number_is_not_used_again(tmp_path):
+    kept, thrown = (TakeWriter.create(tmp_path, ID).path for _ in range(2))
+    place = takes.throw_away(thrown)
+    assert place == tmp_path / "trash" / "take_0002" and names(place) == ["unfinished.json"]
+    assert [take.path for take in list_takes(tmp_path)] == [kept]
+    assert TakeWriter.create(tmp_path, ID).path.name == "take_0003"
+
+
+def test_only_takes_are_thrown_away(tmp_path):
+    (tmp_path / "plates").mkdir()
+    with pytest.raises(StorageError, match="no take"):
+        takes.throw_away(tmp_path / "plates")
+    assert (tmp_path / "plates").is_dir()
