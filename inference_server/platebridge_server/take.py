@@ -23,15 +23,17 @@ from platebridge.request import GenerateRequest
 
 TAKE_VERSION = 1
 _TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-#: IPTC's words for what each file is; the mapping is ours, the words are theirs.
-SOURCE_TYPES = {
-    "comp": _TERMS + "compositeWithTrainedAlgorithmicMedia",
-    "effect": _TERMS + "trainedAlgorithmicMedia",
-    "guide": _TERMS + "algorithmicMedia",
-    "preview": _TERMS + "compositeWithTrainedAlgorithmicMedia",
-}
+#: IPTC's words for what each file is, by whether the model was trained; the mapping is ours, the words are theirs.
+_TRAINED = {"comp": "compositeWithTrainedAlgorithmicMedia", "effect": "trainedAlgorithmicMedia", "guide": "algorithmicMedia"}
+_SIMULATED = {"comp": "compositeSynthetic", "effect": "algorithmicMedia", "guide": "algorithmicMedia"}
 PREVIEW_WIDTH = 960
 _PACKAGES = ("torch", "diffusers", "safetensors", "numpy", "OpenImageIO", "av")
+
+
+def source_types(card: Mapping[str, Any]) -> Dict[str, str]:
+    """IPTC's digital source type of comp, effect, guide and preview, as whole URIs. card: of the model that made them."""
+    words = _TRAINED if card.get("trained", True) else _SIMULATED
+    return {kind: _TERMS + word for kind, word in {**words, "preview": words["comp"]}.items()}
 
 
 def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str, Any]) -> Dict[str, str]:
@@ -40,9 +42,10 @@ def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str,
     The flat IPTC key is the name that OpenImageIO itself gives the property in formats that carry XMP; OpenEXR has no
     agreed place for XMP, so the packet lies in a plain string beside it.
     """
+    source_type = source_types(card)[kind]
     out = {
-        "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPES[kind],
-        "xmp": _packet(SOURCE_TYPES[kind]),
+        "Iptc4xmpExt:DigitalSourceType": source_type,
+        "xmp": _packet(source_type),
         "platebridge:version": platebridge.__version__,
         "platebridge:kind": kind,
         "platebridge:take": take_id,
@@ -80,7 +83,7 @@ def document(
         "request_hash": request.hash(),
         "model": dict(card),
         "weights_sha256": card.get("weights_sha256", ""),
-        "digital_source_type": dict(SOURCE_TYPES),
+        "digital_source_type": source_types(card),
         "files": {name: {"sha256": sha, "size": size} for name, (sha, size) in sorted(files.items())},
         "software": versions(),
         "device": device,

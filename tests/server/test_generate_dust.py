@@ -30,10 +30,15 @@ def take(tmp_path):
     from platebridge.frames import FrameRange
     from platebridge.request import ShotSettings
 
-    def make(shot, inputs=None, **dials):
+    def make(shot, inputs=None, model="dust", **dials):
         sources = command.Sources({**{n: shot.patterns[n] for n in ("plate", "depth", "mask", "vectors")}, **(inputs or {})})
         request, by_hash = command.build_request(
-            "tiny", FrameRange(shot.first, shot.last), sources, ShotSettings(), dials={"detail": 24, "debris": 4, "amount": 2.0, **dials}
+            "tiny",
+            FrameRange(shot.first, shot.last),
+            sources,
+            ShotSettings(),
+            model=model,
+            dials={"detail": 24, "debris": 4, "amount": 2.0, **dials},
         )
         writer = command.begin(request, sources, tmp_path / "out")
         command.run_here(request, by_hash, writer, lambda event: None, lambda: False, "cpu")
@@ -83,3 +88,17 @@ def test_an_artists_own_guide_leads_the_model(take, tiny_shot, tmp_path, write_e
     assert not (effect["A"][depth < effect["Z"]] > 0).any()
     assert effect["A"][tiny_shot.post()].any() != with_depth  # without a depth of its own nothing says what is nearer
     assert len(list_takes(folder.parent)) == 1
+
+
+def test_a_preview_of_the_guide_is_a_take_that_no_model_made_and_the_dust_keeps_its_composition(take, tiny_shot):
+    looked_at, dust_ = take(tiny_shot, model="guide"), take(tiny_shot)
+    told, after = (json.loads((folder / "take.json").read_text()) for folder in (looked_at, dust_))
+    assert told["model"]["name"] == "guide" and told["weights_sha256"] == "" and verify_take(looked_at) == []
+    assert told["digital_source_type"]["effect"].endswith("/algorithmicMedia")
+    assert told["digital_source_type"]["comp"].endswith("/compositeSynthetic")
+    assert told["simulation"] == after["simulation"]  # one simulation for both
+    last = "effect.%d.exr" % tiny_shot.last
+    header = oiio.ImageInput.open(str(looked_at / last)).spec()
+    assert header["Iptc4xmpExt:DigitalSourceType"] == told["digital_source_type"]["effect"]
+    plain, fine = (pixels(folder / last)["A"].astype(np.float32) for folder in (looked_at, dust_))
+    assert plain.max() > 0.1 and np.corrcoef(plain.ravel(), fine.ravel())[0, 1] > 0.9

@@ -40,7 +40,10 @@ class Model(Protocol):
     name: str
 
     def card(self) -> Dict[str, Any]:
-        """Plain data: what it is, licence, training data, weights' SHA-256, limits. The same stands in every take."""
+        """Plain data: what it is, licence, training data, weights' SHA-256, limits. The same stands in every take.
+
+        `trained`: False for what learned from nothing; the label of its frames follows from it.
+        """
         ...
 
     def load(self, device: str) -> None:

@@ -16,7 +16,13 @@ def _dust() -> Model:
     return DustModel()
 
 
-_MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust}
+def _guide() -> Model:
+    from .guide_model import GuideModel
+
+    return GuideModel()
+
+
+_MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust, "guide": _guide}
 _made: Dict[Tuple[str, Callable[[], Model]], Model] = {}
 
 
