@@ -8,9 +8,9 @@ import atexit
 
 import bpy
 
-from . import operators, panel, runner, settings
+from . import command_line, operators, panel, pictures, preferences, presets, runner, settings, take_list, take_operators
 
-_PARTS = (settings, operators, panel, runner)
+_PARTS = (settings, take_list, pictures, preferences, operators, take_operators, presets, panel, runner, command_line)
 
 
 def register():
@@ -24,7 +24,7 @@ def register():
         for part in reversed(stood):
             part.unregister()
         raise
-    if bpy.app.module:
+    if getattr(bpy.app, "module", False):
         # Blender as a Python module doesn't disable its extensions at exit, and then waits forever for a thread of its own
         # (4.5.15). Blender as a program disables them itself.
         atexit.register(unregister)

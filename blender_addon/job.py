@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import bpy
 from platebridge import courier, events
@@ -51,6 +51,7 @@ class Job:
         self.take_id, self.take_path = "", None  # type: str, Optional[Path]
         self.request: Optional[GenerateRequest] = None
         self._scene, self._kind = scene, output.lower()
+        self._began: Dict[str, Tuple[float, int]] = {}  # phase: when it was first heard of, and how far it was then
         self._files: Dict[str, Dict[int, Path]] = {"comp": {}, "effect": {}}
         self._plate: Mapping[int, Path] = {}
         self._plate_strip = ""
@@ -129,10 +130,23 @@ class Job:
         if not self.finished:
             self._end(Cancelled("Left; the server goes on with the take.", "Attach to it to see what came."))
 
+    def files(self, kind: str) -> Dict[int, Path]:
+        """Finished frames on the disk by number: "comp" or "effect"."""
+        return dict(self._files[kind])
+
     @property
     def frames_there(self) -> int:
         """Finished frames on the disk."""
         return len(self._files["comp"])
+
+    @property
+    def seconds_left(self) -> Optional[float]:
+        """Of the phase it is in, as fast as it went so far; None where nothing can be said yet."""
+        began, done = self._began.get(self.phase, (0.0, 0))
+        gone = time.monotonic() - began
+        if self.finished or self.waiting or self.done <= done or gone < 1.0:
+            return None
+        return (self.total - self.done) * gone / (self.done - done)
 
     @property
     def sentence(self) -> str:
@@ -212,6 +226,7 @@ class Job:
 
     def _show(self, phase: str, done: int, total: int) -> None:
         self.phase, self.done, self.total = phase, done, total
+        self._began.setdefault(phase, (time.monotonic(), done))
 
     def _stand(self) -> bool:
         """Makes the timeline true to what has come. False while Blender renders or saves: then not a strip is touched."""

@@ -4,44 +4,17 @@
 The client is imported when a button is pressed, never before: without it the extension still registers, and says what is missing.
 """
 
-import functools
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from . import dependencies, runner, versions
+from . import asking, runner, server, versions
+from .saying import says
+from .settings import DIALS
+from .versions import BLEND_RELATIVE
 
-
-def _says(execute):
-    """Trouble as one sentence, from whatever went wrong that an artist can mend; anything else is a fault and shows itself."""
-
-    @functools.wraps(execute)
-    def told(self, context):
-        absent = dependencies.missing()
-        if absent:
-            self.report({"ERROR"}, absent)
-            return {"CANCELLED"}
-        from platebridge.errors import PlatebridgeError
-
-        try:
-            return execute(self, context)
-        except PlatebridgeError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-
-    return told
-
-
-def _make_client(scene):
-    """A function that makes the client of the server that is set. Raises ConnectionFailed where Blender may not go online."""
-    from platebridge.client import Client
-
-    from . import server
-
-    path = bpy.path.abspath(scene.platebridge.connection) or None
-    server.check_reachable(path)
-    return lambda: Client(path, "Blender")
+MOST_IN_A_WEDGE = 12
 
 
 class _Operator(bpy.types.Operator):
@@ -59,6 +32,11 @@ class _Operator(bpy.types.Operator):
             return {"FINISHED"}
         runner.run_to_the_end(job)
         return self.tell(job)
+
+    def keep_all_going(self, jobs):
+        """As `keep_going`; in a window the server takes them one by one, headless they are made one by one."""
+        ends = [self.keep_going(job) for job in jobs]
+        return {"CANCELLED"} if {"CANCELLED"} in ends else {"FINISHED"}
 
     def tell(self, job):
         """How a finished job ended."""
@@ -79,7 +57,7 @@ class PLATEBRIDGE_OT_capture(_Operator):
 
     again: BoolProperty(name="Again", default=True, description="Render every pass again; else only what is missing")
 
-    @_says
+    @says
     def execute(self, context):
         import dataclasses
 
@@ -96,14 +74,74 @@ class PLATEBRIDGE_OT_generate(_Operator):
     bl_idname = "platebridge.generate"
     bl_label = "Generate"
 
-    @_says
+    @says
     def execute(self, context):
         from . import sources
         from .job import Job
 
         scene = versions.editing_scene(context)
         plan = sources.plan(scene, versions.editing_view_layer(context))
-        return self.keep_going(Job.generate(plan, _make_client(scene), scene.platebridge.output))
+        return self.keep_going(Job.generate(plan, server.client_of(scene), scene.platebridge.output))
+
+
+class PLATEBRIDGE_OT_preview_guide(_Operator):
+    """Put the guide itself on the timeline, with no model: composition, speed and light in seconds. Generate then starts from it"""
+
+    bl_idname = "platebridge.preview_guide"
+    bl_label = "Preview Guide"
+
+    @says
+    def execute(self, context):
+        import dataclasses
+
+        from platebridge.request import ModelSettings
+
+        from . import sources
+        from .job import Job
+
+        scene = versions.editing_scene(context)
+        plan = sources.plan(scene, versions.editing_view_layer(context))
+        plan = dataclasses.replace(plan, request=dataclasses.replace(plan.request, model=ModelSettings("guide")))
+        return self.keep_going(Job.generate(plan, server.client_of(scene), scene.platebridge.output))
+
+
+class PLATEBRIDGE_OT_wedge(_Operator):
+    """A take for each of several values of a dial, all else as it stands. Dials that leave the simulation alone share one guide"""
+
+    bl_idname = "platebridge.wedge"
+    bl_label = "Wedge"
+
+    dial: EnumProperty(
+        name="Dial",
+        items=[(name, dial.label, dial.tooltip) for name, dial in DIALS.items() if dial.kind != "colour"],
+        description="The dial that is different in each take",
+    )
+    values: StringProperty(name="Values", default="0.5, 1, 2", description="What it stands at, separated by commas: a take for each")
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_props_dialog(self)
+
+    @says
+    def execute(self, context):
+        import dataclasses
+
+        from platebridge.errors import RequestError
+
+        from . import sources
+        from .job import Job
+
+        scene = versions.editing_scene(context)
+        plan = sources.plan(scene, versions.editing_view_layer(context))
+        values = [value.strip() for value in self.values.split(",") if value.strip()]
+        if not 2 <= len(values) <= MOST_IN_A_WEDGE:
+            raise RequestError(
+                "A wedge has 2 to %d values, and %d are named." % (MOST_IN_A_WEDGE, len(values)), "Separate them by commas, like 0.5, 1, 2."
+            )
+        requests = [plan.request.with_dials({self.dial: value}) for value in values]  # all are checked before one is made
+        client = server.client_of(scene)
+        # The first captures what is missing; the others find it there.
+        plans = [dataclasses.replace(plan, request=r, recapture=plan.recapture and n == 0) for n, r in enumerate(requests)]
+        return self.keep_all_going([Job.generate(each, client, scene.platebridge.output) for each in plans])
 
 
 class PLATEBRIDGE_OT_attach(_Operator):
@@ -115,11 +153,11 @@ class PLATEBRIDGE_OT_attach(_Operator):
     take: StringProperty(
         name="Take",
         subtype="DIR_PATH",
-        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+        options=BLEND_RELATIVE,
         description="The take's folder. Empty: the shot's newest unfinished take",
     )
 
-    @_says
+    @says
     def execute(self, context):
         from platebridge.errors import InputError
         from platebridge.takes import list_takes
@@ -138,11 +176,45 @@ class PLATEBRIDGE_OT_attach(_Operator):
             path = unfinished[-1].path
         if any(not job.finished and job.take_path == path for job in runner.jobs):
             raise InputError("%s is under way already." % path.name, "Wait for it, or cancel it.")
-        return self.keep_going(Job.attach(scene, path, _make_client(scene), scene.platebridge.output))
+        return self.keep_going(Job.attach(scene, path, server.client_of(scene), scene.platebridge.output))
+
+
+class PLATEBRIDGE_OT_choose_model(_Operator):
+    """The models that the server has, what they were trained on and under which licence"""
+
+    bl_idname = "platebridge.choose_model"
+    bl_label = "Choose Model"
+    bl_options = {"REGISTER", "UNDO"}
+
+    model: StringProperty(name="Model", description="A model's name, as the server lists it")
+
+    @classmethod
+    def description(cls, context, properties):
+        card = asking.card(properties.model)
+        return "%s Trained on: %s" % (card.get("summary", ""), card.get("trained_on", "not said")) if card else cls.__doc__
+
+    @says
+    def execute(self, context):
+        versions.editing_scene(context).platebridge.model = self.model
+        return {"FINISHED"}
+
+
+class PLATEBRIDGE_MT_models(bpy.types.Menu):
+    """The models that the server has"""
+
+    bl_label = "Models"
+
+    def draw(self, context):
+        cards = asking.answer.cards if asking.answer is not None else []
+        for card in cards:
+            text = "%s  (%s)" % (card.get("name"), card.get("licence", "licence unknown"))
+            self.layout.operator("platebridge.choose_model", text=text).model = str(card.get("name"))
+        if not cards:
+            self.layout.operator("platebridge.ask_server", icon="FILE_REFRESH")
 
 
 class PLATEBRIDGE_OT_cancel(_Operator):
-    """Stop the take that is being made. The frames that came stay, on disk and on the timeline"""
+    """Stop every take that is being made. The frames that came stay, on disk and on the timeline"""
 
     bl_idname = "platebridge.cancel"
     bl_label = "Cancel"
@@ -152,29 +224,9 @@ class PLATEBRIDGE_OT_cancel(_Operator):
         return runner.current() is not None
 
     def execute(self, context):
-        runner.current().cancel()
+        for job in runner.jobs:
+            job.cancel()
         self.report({"INFO"}, "Cancelling; the frames that came are kept")
-        return {"FINISHED"}
-
-
-class PLATEBRIDGE_OT_load_take(_Operator):
-    """Put a take on the timeline, whoever made it and in whatever program"""
-
-    bl_idname = "platebridge.load_take"
-    bl_label = "Load Take"
-    bl_options = {"REGISTER", "UNDO"}
-
-    take: StringProperty(name="Take", subtype="DIR_PATH", options={"PATH_SUPPORTS_BLEND_RELATIVE"}, description="The take's folder")
-    output: EnumProperty(
-        name="Show", items=[("COMP", "Comp", "The finished picture"), ("EFFECT", "Effect", "The dust alone, over what stands below")]
-    )
-
-    @_says
-    def execute(self, context):
-        from . import loading
-
-        strip = loading.load(versions.editing_scene(context), Path(bpy.path.abspath(self.take)), self.output.lower())
-        self.report({"INFO"}, "%s stands on channel %d" % (strip.name, strip.channel))
         return {"FINISHED"}
 
 
@@ -185,7 +237,7 @@ class PLATEBRIDGE_OT_exact_timeline(_Operator):
     bl_label = "Make Timeline Exact"
     bl_options = {"REGISTER", "UNDO"}
 
-    @_says
+    @says
     def execute(self, context):
         from . import timeline
 
@@ -201,9 +253,12 @@ class PLATEBRIDGE_OT_exact_timeline(_Operator):
 CLASSES = (
     PLATEBRIDGE_OT_capture,
     PLATEBRIDGE_OT_generate,
+    PLATEBRIDGE_OT_preview_guide,
+    PLATEBRIDGE_OT_wedge,
+    PLATEBRIDGE_OT_choose_model,
+    PLATEBRIDGE_MT_models,
     PLATEBRIDGE_OT_attach,
     PLATEBRIDGE_OT_cancel,
-    PLATEBRIDGE_OT_load_take,
     PLATEBRIDGE_OT_exact_timeline,
 )
 

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sidebar tab: shot, guide, Generate, what is under way, takes. Draws what is there; decides nothing, reads no disk.
+"""The sidebar tab: Generate and what is under way, shot, guide, takes, server. Draws what is there; decides nothing, reads no disk.
 
 Errors stay here until the next press. In the sequencer and the 3-D view alike.
 """
 
 import bpy
 
-from . import dependencies, runner, versions
+from . import asking, dependencies, pictures, preferences, presets, runner, take_list, versions
+from .layout import sentence
 from .settings import DIALS
 
-_FIRST = [name for name, dial in DIALS.items() if dial.first_row]
-_REST = [name for name, dial in DIALS.items() if not dial.first_row]
+_FIRST = [name for name, dial in DIALS.items() if dial.first_row and dial.path.startswith("guide.")]
+_REST = [name for name, dial in DIALS.items() if not dial.first_row and dial.path.startswith("guide.")]
+_MODEL = [name for name, dial in DIALS.items() if dial.path.startswith("model.")]
 
 
 class _Panel:
     bl_region_type = "UI"
     bl_category = "Platebridge"
+    inside = None  # the panel that it folds out of
 
     @classmethod
     def poll(cls, context):
@@ -25,6 +28,59 @@ class _Panel:
         """(settings, a column with names at the left)."""
         self.layout.use_property_split, self.layout.use_property_decorate = True, False
         return versions.editing_scene(context).platebridge, self.layout.column()
+
+
+class _GeneratePanel(_Panel):
+    bl_label = "Generate"
+
+    def draw(self, context):
+        shot, column = self.column(context)
+        absent = dependencies.missing()
+        if absent:
+            sentence(column, absent, "ERROR")
+            return
+        row = column.row(align=True)
+        row.prop(shot, "model")
+        row.menu("PLATEBRIDGE_MT_models", text="", icon="DOWNARROW_HLT")
+        card = asking.card(shot.model)
+        if card is not None:
+            sentence(column, "%s. Trained on: %s" % (card.get("licence", "Licence unknown"), card.get("trained_on", "not said")), "INFO")
+        for name in _MODEL:
+            column.prop(shot.dials, name)
+        column.prop(shot, "output")
+        under_way = [job for job in runner.jobs if not job.finished]
+        if not under_way:
+            big = column.column()
+            big.scale_y = 1.5
+            big.operator("platebridge.generate", icon="PLAY")
+            row = column.row(align=True)
+            row.operator("platebridge.preview_guide", icon="HIDE_OFF")
+            row.operator("platebridge.wedge", icon="MOD_ARRAY")
+            row = column.row(align=True)
+            row.operator("platebridge.capture")
+            row.operator("platebridge.attach")
+        for job in under_way:
+            _draw_job(column, job)
+        if under_way:
+            column.operator("platebridge.cancel", icon="CANCEL")
+        if runner.trouble:
+            sentence(column, runner.trouble, "ERROR")
+        for job in (job for job in runner.jobs if job.finished):
+            icon = "CHECKMARK" if job.error is None else "CANCEL" if getattr(job.error, "code", "") == "cancelled" else "ERROR"
+            sentence(column, job.sentence, icon)
+        for note in [note for job in runner.jobs for note in job.notes]:
+            sentence(column, note, "DOT")
+
+
+def _draw_job(column, job):
+    left = job.seconds_left
+    column.progress(factor=job.done / job.total if job.total else 0.0, text=job.sentence + (", %s left" % _time(left) if left else ""))
+    if job.preview is not None and pictures.formed:
+        column.template_icon(pictures.formed, scale=8.0)
+
+
+def _time(seconds):
+    return "%d s" % (seconds + 1) if seconds < 90 else "%d min" % round(seconds / 60)
 
 
 class _ShotPanel(_Panel):
@@ -63,12 +119,23 @@ class _GuidePanel(_Panel):
 
     def draw(self, context):
         shot, column = self.column(context)
+        presets.draw_presets(column)
         for name in _FIRST:
             column.prop(shot.dials, name)
 
 
+class _PresetsPanel(_Panel):
+    bl_label = "Presets"
+    inside = _GuidePanel
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        presets.draw_pictures(self.layout)
+
+
 class _MorePanel(_Panel):
     bl_label = "More Dials"
+    inside = _GuidePanel
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context):
@@ -79,81 +146,87 @@ class _MorePanel(_Panel):
         column.prop(shot, "bad_pixels")
 
 
-class _GeneratePanel(_Panel):
-    bl_label = "Generate"
+class PLATEBRIDGE_UL_takes(bpy.types.UIList):
+    """The shot's takes, the newest first: star, number, and what differs from the take before"""
 
-    def draw(self, context):
-        shot, column = self.column(context)
-        absent = dependencies.missing()
-        if absent:
-            _sentence(column, absent, "ERROR")
-            return
-        column.prop(shot, "model")
-        column.prop(shot, "output")
-        column.prop(shot, "connection")
-        job = runner.current()
-        if job is None:
-            big = column.column()
-            big.scale_y = 1.5
-            big.operator("platebridge.generate", icon="PLAY")
-            row = column.row(align=True)
-            row.operator("platebridge.capture")
-            row.operator("platebridge.attach")
-        else:
-            column.progress(factor=job.done / job.total if job.total else 0.0, text=job.sentence)
-            column.operator("platebridge.cancel", icon="CANCEL")
-        last = runner.jobs[-1] if runner.jobs else None
-        if last is not None and last.finished:
-            _sentence(column, last.sentence, "INFO" if last.error is None else "ERROR")
-        for note in last.notes if last is not None else ():
-            _sentence(column, note, "DOT")
+    def draw_item(self, context, layout, data, row, icon, active_data, active_property, index=0, flt_flag=0):
+        line = layout.row(align=True)
+        line.prop(row, "star", text="", emboss=False, icon="SOLO_ON" if row.star else "SOLO_OFF")
+        line.label(text=row.name.replace("take_", ""), icon_value=pictures.of_file(row.path / "preview.mp4") if row.finished else 0)
+        line.label(text=row.differs)
+        from . import timeline  # needs the client, without which the extension registers all the same
+
+        stands = [strip for strip in timeline.take_strips(versions.editing_scene(context)) if strip[timeline.TAG]["take"] == row.take_id]
+        seen = any(not strip.mute for strip in stands)
+        line.label(text="", icon="BLANK1" if not stands else "HIDE_OFF" if seen else "HIDE_ON")
 
 
 class _TakesPanel(_Panel):
     bl_label = "Takes"
 
     def draw(self, context):
+        _, column = self.column(context)
+        manager, scene = context.window_manager, versions.editing_scene(context)
+        row = column.row()
+        row.template_list("PLATEBRIDGE_UL_takes", "", manager, "platebridge_takes", manager, "platebridge_take", rows=4)
+        side = row.column(align=True)
+        side.operator("platebridge.refresh_takes", text="", icon="FILE_REFRESH")
+        side.operator("platebridge.open_take_folder", text="", icon="FILE_FOLDER")
+        side.operator("platebridge.throw_take_away", text="", icon="TRASH")
+        chosen = take_list.selected(context)
+        if chosen is not None:
+            number = pictures.of_file(chosen.path / "preview.mp4") if chosen.finished else 0
+            if number:
+                column.template_icon(number, scale=8.0)
+            sentence(column, chosen.told, "FILE_MOVIE")
+            column.prop(chosen, "text")
+            row = column.row(align=True)
+            if chosen.finished:
+                row.operator("platebridge.show_take", icon="HIDE_OFF")
+            else:
+                row.operator("platebridge.attach", text="Go On", icon="PLAY").take = chosen.folder
+            row.operator("platebridge.compare_takes", icon="ARROW_LEFTRIGHT")
+            row.operator("platebridge.copy_dials", icon="COPYDOWN")
+        column.operator("platebridge.load_take")
+        if dependencies.missing():
+            return
         from . import timeline
 
-        _, column = self.column(context)
-        scene = versions.editing_scene(context)
-        strips = sorted(timeline.take_strips(scene), key=lambda strip: -strip.channel)
-        for strip in strips:
-            row = column.row(align=True)
-            row.prop(strip, "mute", text="", emboss=False, icon="HIDE_ON" if strip.mute else "HIDE_OFF")
-            row.label(text=strip.name)
-        column.operator("platebridge.load_take")
-        shown = next((strip for strip in strips if not strip.mute), None)
-        faults = timeline.what_keeps_it_from_exact(scene, shown) if shown is not None else []
+        shown = [strip for strip in timeline.take_strips(scene) if not strip.mute]
+        faults = timeline.what_keeps_it_from_exact(scene, max(shown, key=lambda strip: strip.channel)) if shown else []
         for fault in faults:
-            _sentence(column, "Not exact: %s" % fault, "DOT")
+            sentence(column, "Not exact: %s" % fault, "DOT")
         if faults:
             column.operator("platebridge.exact_timeline")
 
 
-def _sentence(column, text, icon):
-    """A sentence, broken into lines that a sidebar can show."""
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + len(word) > 42:
-            lines.append(line)
-            line = ""
-        line = "%s %s" % (line, word) if line else word
-    box = column.column(align=True)
-    for number, part in enumerate([*lines, line]):
-        box.label(text=part, icon=icon if number == 0 else "BLANK1")
+class _ServerPanel(_Panel):
+    bl_label = "Server"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        shot, column = self.column(context)
+        if dependencies.missing():
+            return
+        preferences.draw_server(column)
+        column.prop(shot, "connection")
 
 
 def _in(space, short):
     """The panels for one editor."""
     made = []
-    for base in (_GeneratePanel, _ShotPanel, _GuidePanel, _MorePanel, _TakesPanel):
-        identifier = "PLATEBRIDGE_PT_%s_%s" % (short, base.__name__.strip("_").replace("Panel", "").lower())
-        made.append(type(identifier, (base, bpy.types.Panel), {"bl_idname": identifier, "bl_space_type": space, "__doc__": base.bl_label}))
+    named = {}
+    for base in (_GeneratePanel, _ShotPanel, _GuidePanel, _PresetsPanel, _MorePanel, _TakesPanel, _ServerPanel):
+        identifier = named[base] = "PLATEBRIDGE_PT_%s_%s" % (short, base.__name__.strip("_").replace("Panel", "").lower())
+        own = {"bl_idname": identifier, "bl_space_type": space, "__doc__": base.bl_label}
+        if base.inside is not None:
+            own["bl_parent_id"] = named[base.inside]
+        made.append(type(identifier, (base, bpy.types.Panel), own))
     return made
 
 
-CLASSES = (*_in("SEQUENCE_EDITOR", "sequencer"), *_in("VIEW_3D", "view"))
+PANELS = (*_in("SEQUENCE_EDITOR", "sequencer"), *_in("VIEW_3D", "view"))
+CLASSES = (PLATEBRIDGE_UL_takes, *PANELS)
 
 
 def register():

@@ -7,20 +7,32 @@ Jobs live here, outside the .blend, so that undo can't bring an old state of one
 
 from __future__ import annotations
 
-from typing import Any, List
+import logging
+import time
+from typing import Any, Callable, List, Tuple
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import dependencies
+from . import asking, dependencies, pictures, take_list, versions
 
+log = logging.getLogger(__name__)
 INTERVAL = 0.05
 BUDGET = 0.01
+RETRY = 1.0
+LOOK = 0.5
+
+trouble = ""
+"""What went wrong when a button was pressed last, a sentence; it stays until the next press."""
 
 jobs: List[Any] = []
 """Every job of this session, the newest last; finished ones stay to be looked at until `forget`."""
 
 _saving = False
+_shown: Any = None  # how the jobs stood when the list of takes was read last
+_tries: List[Tuple[float, Callable[[], bool]]] = []  # until when, and what is tried again every RETRY seconds
+_tried = 0.0
+_pictured = 0.0
 
 
 def blender_is_busy() -> bool:
@@ -31,8 +43,19 @@ def blender_is_busy() -> bool:
 def start(job: Any) -> None:
     """Keeps a job going from now on; in a window only, for timers never fire headless."""
     jobs[:] = [other for other in jobs if not other.finished] + [job]
+    keep_ticking()
+
+
+def keep_ticking() -> None:
+    """Something is under way: look after it from now on. Headless it comes to nothing, for timers never fire there."""
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=0.0, persistent=True)
+
+
+def keep_trying(attempt: Callable[[], bool], seconds: float) -> None:
+    """Calls `attempt` now and then until it gives True, for so many seconds."""
+    _tries.append((time.monotonic() + seconds, attempt))
+    keep_ticking()
 
 
 def run_to_the_end(job: Any) -> None:
@@ -40,6 +63,7 @@ def run_to_the_end(job: Any) -> None:
     jobs[:] = [other for other in jobs if not other.finished] + [job]
     while not job.step(BUDGET):
         job.rest(INTERVAL)
+    _show_takes()
 
 
 def current() -> Any:
@@ -53,13 +77,49 @@ def another_captures(job: Any) -> bool:
 
 
 def _tick() -> Any:
-    for job in jobs:
-        job.step(BUDGET)
+    global trouble
+    try:
+        for job in jobs:
+            job.step(BUDGET)
+        asking.poll()
+        _try_again()
+        _show_takes()
+        _show_picture()
+    except Exception as error:  # what escaped a timer would end it without a word
+        log.exception("A tick broke down")
+        trouble = "Platebridge broke down (%s: %s). Please report it." % (type(error).__name__, error)
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in ("SEQUENCE_EDITOR", "VIEW_3D"):
+            if area.type in ("SEQUENCE_EDITOR", "VIEW_3D", "PREFERENCES"):
                 area.tag_redraw()
-    return INTERVAL if current() is not None else None
+    return INTERVAL if current() is not None or asking.asking or _tries else None
+
+
+def _try_again() -> None:
+    global _tried
+    now = time.monotonic()
+    if _tries and now - _tried >= RETRY:
+        _tried = now
+        _tries[:] = [(until, attempt) for until, attempt in _tries if not attempt() and now < until]
+
+
+def _show_picture() -> None:
+    """The newest picture of what is being made, a few times a second at most: to read one takes some milliseconds."""
+    global _pictured
+    job, now = current(), time.monotonic()
+    if job is not None and now - _pictured >= LOOK:
+        _pictured = now
+        pictures.form(job.preview)
+
+
+def _show_takes() -> None:
+    """Reads the list of takes again when a take was begun or has ended."""
+    global _shown
+    stands = [(id(job), job.finished, job.take_path) for job in jobs]
+    scene = versions.editing_scene(bpy.context)
+    if stands != _shown and scene is not None:
+        _shown = stands
+        take_list.refresh(scene)
 
 
 @persistent
@@ -83,12 +143,15 @@ def _after_change(*_: Any) -> None:
 
     for scene in bpy.data.scenes:
         timeline.make_true(scene)
+    if versions.editing_scene(bpy.context) is not None:
+        take_list.refresh(versions.editing_scene(bpy.context))
 
 
 def _leave_all() -> None:
     for job in jobs:
         job.leave()
     jobs.clear()
+    _tries.clear()
 
 
 def _handlers() -> List[Any]:

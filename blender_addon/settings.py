@@ -9,6 +9,8 @@ import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, PointerProperty, StringProperty
 
+from .versions import BLEND_RELATIVE
+
 try:
     from platebridge.dials import DIALS
 except ImportError:  # dependencies.missing() tells the artist; the extension must still register
@@ -69,7 +71,7 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         name="Takes",
         subtype="DIR_PATH",
         default="//takes/",
-        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+        options=BLEND_RELATIVE,
         description="Folder that holds the shots, their captured passes and their takes. // is where the .blend lies",
     )
     use_scene_range: BoolProperty(name="Scene range", default=True, description="Generate over the scene's own frame range")
@@ -170,7 +172,7 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     connection: StringProperty(
         name="Server",
         subtype="FILE_PATH",
-        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+        options=BLEND_RELATIVE,
         description="The server's connection file. Empty: the server on this machine",
     )
     dials: PointerProperty(type=PlatebridgeDials)

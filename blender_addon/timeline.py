@@ -20,6 +20,7 @@ from platebridge.request import GenerateRequest
 from . import scene_camera, sources, versions
 
 TAG = "platebridge"
+BEFORE = "platebridge_before"
 HIGHEST_CHANNEL = 128
 
 
@@ -209,6 +210,37 @@ def take_strips(scene: Any) -> Iterable[Any]:
     """Every strip of a take in the scene, newest last."""
     editor = scene.sequence_editor
     return [strip for strip in (versions.all_strips(editor) if editor else ()) if TAG in strip and "take" in strip[TAG]]
+
+
+def show_alone(scene: Any, strip: Any) -> None:
+    """Shows a take's strip and hides the same shot's other takes; remembers which was shown before."""
+    shot = strip[TAG].get("shot")
+    others = [other for other in take_strips(scene) if other != strip and other[TAG].get("shot") == shot]
+    for other in others:
+        if not other.mute:
+            strip[BEFORE] = "%s %s" % (other[TAG]["take"], other[TAG]["kind"])
+        other.mute = True
+    strip.mute = False
+
+
+def shown_before(scene: Any) -> Optional[Any]:
+    """The strip that was shown before the one that is; failing that, the newest that is hidden. None where there is no other."""
+    strips = take_strips(scene)
+    shown = max((strip for strip in strips if not strip.mute), key=lambda strip: strip.channel, default=None)
+    if shown is None:
+        return strips[-1] if strips else None
+    others = [strip for strip in strips if strip != shown and strip[TAG].get("shot") == shown[TAG].get("shot")]
+    for other in others:
+        if shown.get(BEFORE) == "%s %s" % (other[TAG]["take"], other[TAG]["kind"]):
+            return other
+    return max(others, key=lambda strip: strip.channel, default=None)
+
+
+def remove(take_id: str, kind: str) -> None:
+    """Takes a take's strip off the timeline, in whatever scene it stands; the files stay."""
+    scene, strip = find(take_id, kind)
+    if strip is not None:
+        versions.strips(strip.parent_meta() or scene.sequence_editor).remove(strip)
 
 
 def _over(scene: Any, strip: Any) -> List[Any]:

@@ -10,7 +10,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Iterator, List, Optional, Tuple
 
+import bpy
+
 Change = Tuple[Any, str, Any]
+#: For path properties: // is understood everywhere; 4.5 and later want to be told.
+BLEND_RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5) else set()
 
 
 def strips(editor: Any) -> Any:

@@ -7,11 +7,13 @@ A client that vanishes cancels nothing. Knows no pixels and no models; jobs are 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import IO, Any, Callable, Collection, Deque, Dict, List, Optional, Tuple
 
+import psutil
 import zmq
 from platebridge import __version__
 from platebridge.errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, StorageError, VersionError
@@ -145,7 +147,8 @@ class Front:
         self._models: Optional[List[Dict[str, Any]]] = None  # until a worker is up
         self._curious: List[Tuple[bytes, int]] = []          # who asked for them meanwhile, and the number of the question
         self._answers: Dict[str, Callable[[bytes, Session, Message], None]] = {
-            "ping": self._on_ping, "models": self._on_models, "jobs": self._on_jobs, "have": self._on_have, "put": self._on_put,
+            "ping": self._on_ping, "models": self._on_models, "jobs": self._on_jobs, "about": self._on_about,
+            "have": self._on_have, "put": self._on_put,
             "submit": self._on_submit, "attach": self._on_attach, "detach": self._on_detach, "cancel": self._on_cancel,
             "ack": self._on_ack, "credit": self._on_credit,
         }
@@ -247,6 +250,18 @@ class Front:
 
     def _on_ping(self, client: bytes, session: Session, message: Message) -> None:
         self._say(client, Message("pong", id=message.id))
+
+    def _on_about(self, client: bytes, session: Session, message: Message) -> None:
+        memory = psutil.virtual_memory()
+        facts = {
+            "server": __version__,
+            "device": self._device,
+            "waiting": sum(job.state not in ENDED for job in self._store.all()),
+            "memory_free": memory.available,
+            "memory": memory.total,
+            "disk_free": shutil.disk_usage(self._spool.root).free,
+        }
+        self._say(client, Message("facts", {"facts": facts}, id=message.id))
 
     def _on_models(self, client: bytes, session: Session, message: Message) -> None:
         if self._models is not None:

@@ -157,6 +157,11 @@ class Client:
         """The server's latest jobs: {"take", "shot", "state", "created" (seconds since 1970), "events"}."""
         return self._link.ask("jobs", {}, lambda message: message.body["jobs"])
 
+    def about(self) -> Future:
+        """What the server says of itself: {"server": version, "device", "waiting": jobs under way or in line, and in bytes
+        "memory_free", "memory", "disk_free" where its files lie}."""
+        return self._link.ask("about", {}, lambda message: message.body["facts"])
+
     def ping(self) -> Future:
         """Seconds of a round trip."""
         begun = time.monotonic()

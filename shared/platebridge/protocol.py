@@ -35,6 +35,7 @@ FIELDS: Dict[str, Dict[str, str]] = {
     "ping": {},
     "models": {},
     "jobs": {},
+    "about": {},
     "have": {},                                                   # buffer: hashes, 32 bytes each
     "put": {"sha256": "sha", "size": "count", "offset": "count"},  # buffer: the bytes from offset on
     # `follow`: a number of the client's choosing that comes back with every event: one that was on its way to an earlier follower of
@@ -51,6 +52,7 @@ FIELDS: Dict[str, Dict[str, str]] = {
     "pong": {},
     "cards": {"models": "list"},
     "takes": {"jobs": "list"},
+    "facts": {"facts": "table"},
     "lacks": {"take?": "take", "partial": "table"},               # buffer: hashes the server does not have
     "accepted": {"take": "take", "state": "text"},
     "stored": {"sha256": "sha"},

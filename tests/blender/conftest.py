@@ -27,9 +27,11 @@ bpy = pytest.importorskip("bpy", reason="Blender's Python module is for Python 3
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # the extension is a package in the repository's root
+sys.path.append(str(Path(__file__).parent))  # real_server.py lies here
 
 from platebridge import errors  # noqa: E402
 from platebridge.events import Done, Failed, FileReady  # noqa: E402
+from real_server import Server  # noqa: E402
 
 
 @pytest.fixture
@@ -207,3 +209,10 @@ def step_until():
             job.rest(0.02)
 
     return run
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path / "server").start()
+    yield server
+    server.stop()

@@ -15,10 +15,10 @@ class Layout:
     def __init__(self, said=None):
         self.said = [] if said is None else said
 
-    def column(self, align=False):
+    def column(self, align=False, **_):
         return Layout(self.said)
 
-    row = box = column
+    row = box = grid_flow = column
 
     def separator(self):
         pass
@@ -32,8 +32,22 @@ class Layout:
         self.said.append(name)
 
     def operator(self, name, **_):
-        getattr(bpy.ops.platebridge, name.partition(".")[2]).get_rna_type()
+        kind = getattr(bpy.ops.platebridge, name.partition(".")[2]).get_rna_type()
         self.said.append(name)
+        return Properties(kind)
+
+    def menu(self, name, **_):
+        assert issubclass(getattr(bpy.types, name), bpy.types.Menu)
+
+    def template_list(self, kind, _, data, rows_name, active_data, active_name, **__):
+        assert issubclass(getattr(bpy.types, kind), bpy.types.UIList)
+        assert rows_name in data.bl_rna.properties and active_name in active_data.bl_rna.properties
+        draw_item = getattr(bpy.types, kind).draw_item
+        for row in getattr(data, rows_name):
+            draw_item(None, bpy.context, self, data, row, 0, active_data, active_name)
+
+    def template_icon(self, number, scale=1.0):
+        assert number
 
     def progress(self, factor, text):
         assert 0 <= factor <= 1
@@ -41,6 +55,16 @@ class Layout:
 
     def label(self, text, **_):
         self.said.append(text)
+
+
+class Properties:
+    """An operator's properties in a layout: only those that there are can be set."""
+
+    def __init__(self, kind):
+        object.__setattr__(self, "kind", kind)
+
+    def __setattr__(self, name, value):
+        assert name in self.kind.properties, name
 
 
 def drawn(panel):
@@ -55,21 +79,21 @@ def drawn(panel):
 def panels(scene):
     from blender_addon import panel
 
-    return {cls.bl_label: cls for cls in panel.CLASSES if cls.bl_space_type == "SEQUENCE_EDITOR"}
+    return {cls.bl_label: cls for cls in panel.PANELS if cls.bl_space_type == "SEQUENCE_EDITOR"}
 
 
 def test_every_panel_draws_in_both_editors(scene):
     from blender_addon import panel
 
-    assert len(panel.CLASSES) == 10
-    for cls in panel.CLASSES:
+    assert len(panel.PANELS) == 14
+    for cls in panel.PANELS:
         assert drawn(cls), cls.bl_idname
 
 
 def test_every_dial_is_shown_once(panels):
     from platebridge.dials import DIALS
 
-    assert sorted(name for label in ("Guide", "More Dials") for name in drawn(panels[label]) if name in DIALS) == sorted(DIALS)
+    assert sorted(name for label in ("Guide", "More Dials", "Generate") for name in drawn(panels[label]) if name in DIALS) == sorted(DIALS)
 
 
 def test_shot_shows_what_its_sources_need(panels, scene):
@@ -84,10 +108,11 @@ def test_shot_shows_what_its_sources_need(panels, scene):
 def test_job_under_way_can_be_cancelled_and_its_error_stays(panels, monkeypatch):
     from blender_addon import runner
 
-    job = types.SimpleNamespace(finished=False, done=2, total=4, sentence="Generating 2/4", notes=["The depth has holes."], error=None)
+    job = types.SimpleNamespace(finished=False, done=2, total=4, sentence="Generating 2/4", notes=["The depth has holes."], error=None,
+                                seconds_left=61.2, preview=None)
     monkeypatch.setattr(runner, "jobs", [job])
     shown = drawn(panels["Generate"])
-    assert "Generating 2/4" in shown and "platebridge.cancel" in shown and "platebridge.generate" not in shown
+    assert "Generating 2/4, 62 s left" in shown and "platebridge.cancel" in shown and "platebridge.generate" not in shown
     assert "The depth has holes." in shown
     job.finished, job.error, job.sentence = True, ValueError(), "mask: The mask is empty."
     shown = drawn(panels["Generate"])

@@ -4,79 +4,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
+from real_server import until
 
-HERE = Path(__file__).parent
-SERVE = """
-import sys
-from pathlib import Path
-from platebridge_server.server import serve
-root = Path(sys.argv[1])
-serve(data=root / "data", connection_file=root / "connection.json", port=0, ipc=True, device="cpu", generator="small_generator:generate")
-"""
-
-
-class Server:
-    """A server process on a folder: started, killed, started again on the same jobs and files."""
-
-    def __init__(self, root):
-        self.root, self.control, self.connection = root, root / "control", root / "connection.json"
-        self.control.mkdir(parents=True)
-        self.process = None
-
-    def start(self):
-        self.connection.unlink(missing_ok=True)
-        environment = {
-            **os.environ,
-            "PLATEBRIDGE_TEST_CONTROL": str(self.control),
-            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-        }
-        with open(self.root / "log", "ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-c", SERVE, str(self.root)], env=environment, stdout=log, stderr=log)
-        until(lambda: self.connection.exists() or self.process.poll() is not None)
-        assert self.process.poll() is None, (self.root / "log").read_text()
-        return self
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(20)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
-
-    def hold(self, frame):
-        (self.control / ("hold.%d" % frame)).touch()
-
-    def let_go(self, frame):
-        (self.control / ("hold.%d" % frame)).unlink()
-
-    def made(self):
-        return [int(line) for line in (self.control / "made").read_text().split()]
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path / "server").start()
-    yield server
-    server.stop()
-
-
+ROOT = Path(__file__).parents[2]
 FRAMES = range(1001, 1005)
 
 
@@ -171,6 +108,7 @@ def test_cancel_keeps_what_came_and_the_next_take_is_whole(scene, server, job, s
 
 OTHER_BLENDER = """
 import sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import bpy, blender_addon
 blender_addon.register()
@@ -185,7 +123,7 @@ def test_blender_killed_in_the_midst_then_attach(scene, shot, server, tmp_path):
     take = tmp_path / "takes" / "shot" / "take_0001"
     with open(tmp_path / "other.log", "wb") as log:
         other = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", OTHER_BLENDER, str(HERE.parents[1]), str(tmp_path / "shot.blend")],
+            [sys.executable, "-X", "faulthandler", "-c", OTHER_BLENDER, str(ROOT), str(tmp_path / "shot.blend")],
             stdout=log,
             stderr=log,
         )

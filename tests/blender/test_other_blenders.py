@@ -17,8 +17,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+from real_server import Server
 from test_extension_zip import SYSTEM, builder
-from test_job_server import Server
 
 ROOT = Path(__file__).parents[2]
 FETCHED = Path(os.environ.get("PLATEBRIDGE_BLENDERS", ROOT / ".cache" / "blenders"))

@@ -10,6 +10,7 @@ import stat
 from dataclasses import replace
 
 import msgpack
+import platebridge
 import pytest
 from house import House, Raw, Shot, folder_hashes, new_take, until
 from platebridge import protocol
@@ -383,5 +384,8 @@ def test_jobs_are_listed_as_plain_data(house, shot):
         drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin()))
         (job,) = client.jobs().result(5)
         assert client.models().result(5) == [] and 0 < client.ping().result(5) < 5
+        about = client.about().result(5)
+        assert about["server"] == platebridge.__version__ and about["waiting"] == 0
+        assert 0 < about["memory_free"] <= about["memory"] and about["disk_free"] > 0
     assert (job["take"], job["shot"], job["state"], job["events"]) == (take, "tower", "done", 21)
     assert json.dumps(job)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`--command platebridge`: the whole job with a real server, lines that a farm reads, exit codes that say who is at fault."""
+
+from __future__ import annotations
+
+import re
+
+import bpy
+import pytest
+from platebridge.takes import list_takes
+
+
+@pytest.fixture
+def served(server, scene):
+    scene.platebridge.connection = str(server.connection)
+    return server
+
+
+@pytest.fixture
+def command(scene):
+    from blender_addon import command_line
+
+    return lambda text: command_line.main(text.split())
+
+
+def test_a_farm_generates_reads_progress_and_gets_a_take(served, command, scene, capfd, tmp_path):
+    assert command("generate --set amount=1.4 --set seed=5 --frames 1001-1002") == 0
+    said = capfd.readouterr().out
+    assert re.findall(r"^Fra:(\d+) Platebridge \| Frames (\d)/2$", said, re.M) == [("1001", "1"), ("1002", "2")]
+    assert "Saved: '%s'" % (tmp_path / "takes" / "shot" / "take_0001" / "comp.1002.exr") in said
+    take = list_takes(tmp_path / "takes" / "shot")[0]
+    assert take.finished and take.document["request"]["guide"]["amount"] == 1.4 and take.document["request"]["model"]["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("generate --set loudness=1", 2, "no dial called 'loudness'"),
+        ("generate --set amount", 2, "--set amount names no value"),
+        ("generate --frames 1003-1001", 2, "1003-1001"),
+        ("generate --preset thunder", 2, "no preset called 'thunder'"),
+        ("generate --scene Absent", 2, "no scene called 'Absent'"),
+        ("generate --loud", 2, "unrecognized arguments: --loud"),
+        ("attach /nowhere/take_0001", 1, "/nowhere/take_0001"),
+        ("", 2, "action"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_an_exit_code(served, command, capfd, words, code, said):
+    assert command(words) == code
+    assert said in capfd.readouterr().err
+
+
+def test_no_server_is_said(command, scene, tmp_path, capfd):
+    scene.platebridge.connection = str(tmp_path / "absent.json")
+    assert command("generate") == 1
+    assert "No server runs here" in capfd.readouterr().err
+
+
+def test_the_file_can_be_saved_with_the_take_on_its_timeline(served, command, scene, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    assert command("generate --frames 1001-1001 --save") == 0
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    assert "shot take 0001 comp" in bpy.context.scene.sequence_editor.strips

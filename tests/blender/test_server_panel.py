@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Blender knows of its server: asked on a thread of its own, told in lines, started by a button."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import time
+
+import bpy
+import pytest
+from real_server import Server
+
+
+def heard(asking):
+    end = time.monotonic() + 90  # a server that just started loads its models first
+    while not asking.poll():
+        assert time.monotonic() < end, "nothing was heard"
+        time.sleep(0.02)
+    return asking.answer
+
+
+@pytest.fixture
+def whole_server(tmp_path):
+    server = Server(tmp_path / "whole", generator=None).start()
+    yield server
+    server.stop()
+
+
+def test_a_server_tells_what_it_is_and_what_models_it_has(scene, whole_server):
+    from blender_addon import asking, preferences
+
+    server = whole_server
+    scene.platebridge.connection = str(server.connection)
+    assert bpy.ops.platebridge.ask_server() == {"FINISHED"} and asking.asking
+    answer = heard(asking)
+    assert answer.trouble == "" and not asking.asking
+    assert {card["name"] for card in answer.cards} == {"dust", "guide"}
+    said = " ".join(preferences.facts())
+    assert "dust (Apache-2.0)" in said and "GB free" in said and "on cpu" in said
+    assert asking.card("dust")["trained_on"] and asking.card("absent") is None
+
+
+def test_a_server_that_is_gone_is_said_and_stays_said(scene, server):
+    from blender_addon import asking
+
+    scene.platebridge.connection = str(server.connection)
+    server.kill()
+    asking.PATIENCE, patience = 0.5, asking.PATIENCE
+    try:
+        bpy.ops.platebridge.ask_server()
+        assert heard(asking).trouble and asking.answer.cards == []
+    finally:
+        asking.PATIENCE = patience
+
+
+def test_no_server_at_all_is_said_by_the_button_and_in_the_panel(scene, tmp_path):
+    from blender_addon import runner
+
+    scene.platebridge.connection = str(tmp_path / "absent.json")
+    with pytest.raises(RuntimeError, match="No server runs here"):
+        bpy.ops.platebridge.ask_server()
+    assert "No server runs here" in runner.trouble
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for the command is a shell script")
+def test_the_button_starts_the_command_that_is_found(scene, tmp_path, monkeypatch):
+    from blender_addon import server
+
+    said = tmp_path / "said"
+    command = tmp_path / "bin" / "platebridge"
+    command.parent.mkdir()
+    command.write_text('#!/bin/sh\necho "$@" > %s\n' % said)
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+    assert server.found_command() == str(command)
+    assert bpy.ops.platebridge.start_server() == {"FINISHED"}
+    end = time.monotonic() + 20
+    while not (said.exists() and said.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert said.read_text() == "serve\n"
+
+
+def test_without_the_command_the_line_to_type_can_be_copied(scene, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="No platebridge command was found"):
+        bpy.ops.platebridge.start_server()
+    assert bpy.ops.platebridge.copy_line() == {"FINISHED"}

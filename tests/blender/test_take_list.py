@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The list of takes and what is done with one: read from real folders, shown, compared, its dials taken back, thrown away."""
+
+from __future__ import annotations
+
+import json
+
+import bpy
+import numpy as np
+import pytest
+from platebridge.frames import FrameRange
+from platebridge.request import GenerateRequest, Inputs
+from platebridge.takes import list_takes, read_take
+
+
+@pytest.fixture
+def made(scene, tmp_path, write_exr):
+    """made(finished=True, **dials): a take of the shot on the disk, as any program leaves it; gives its folder."""
+
+    def make(finished=True, **dials):
+        shot = tmp_path / "takes" / "shot"
+        folder = shot / ("take_%04d" % (1 + len(list(shot.glob("take_*")))))
+        for frame in (1001, 1002, 1003):
+            write_exr(folder / ("comp.%d.exr" % frame), np.full((36, 64, 3), frame / 1000), "RGB", True)
+        request = GenerateRequest("shot", FrameRange(1001, 1003), Inputs()).with_dials(dials)
+        tree = {"take_id": "%032x" % int(folder.name[-4:]), "request": request.to_dict(), "seconds": {"total": 31.4}, "files": {}}
+        (folder / ("take.json" if finished else "unfinished.json")).write_text(json.dumps(tree))
+        return folder
+
+    return make
+
+
+def rows():
+    return list(bpy.context.window_manager.platebridge_takes)
+
+
+def choose(name):
+    bpy.context.window_manager.platebridge_take = [row.name for row in rows()].index(name)
+
+
+def visible(scene):
+    return [strip.name for strip in scene.sequence_editor.strips if not strip.mute and "take" in strip.get("platebridge", {})]
+
+
+def test_takes_are_listed_newest_first_with_what_differs(made):
+    made(seed=7), made(seed=8), made(seed=8, amount=1.4, tint=(0.1, 0.2, 0.3)), made(finished=False, seed=8)
+    assert bpy.ops.platebridge.refresh_takes() == {"FINISHED"}
+    assert [(row.name, row.differs) for row in rows()] == [
+        ("take_0004", "amount 1, tint 0.62/0.56/0.5"),
+        ("take_0003", "amount 1.4, tint 0.1/0.2/0.3"),
+        ("take_0002", "seed 8"),
+        ("take_0001", "seed 7"),
+    ]
+    assert [row.told for row in rows()][:2] == ["dust, unfinished", "dust, 3 frames, 31 s"]
+
+
+def test_who_looks_at_an_older_take_goes_on_looking_at_it(made):
+    made(), made()
+    bpy.ops.platebridge.refresh_takes()
+    choose("take_0001")
+    made()
+    bpy.ops.platebridge.refresh_takes()
+    assert rows()[bpy.context.window_manager.platebridge_take].name == "take_0001"
+    choose("take_0003")
+    made()
+    bpy.ops.platebridge.refresh_takes()
+    assert rows()[bpy.context.window_manager.platebridge_take].name == "take_0004"
+
+
+def test_a_folder_that_is_no_take_of_ours_is_left_out(made, tmp_path):
+    made()
+    (tmp_path / "takes" / "shot" / "take_0009").mkdir()
+    bpy.ops.platebridge.refresh_takes()
+    assert [row.name for row in rows()] == ["take_0001"]
+
+
+def test_star_and_note_go_to_the_disk_and_come_back(made):
+    folder = made()
+    bpy.ops.platebridge.refresh_takes()
+    rows()[0].star, rows()[0].text = True, "edge at the left"
+    assert (read_take(folder).marks.star, read_take(folder).marks.text) == (True, "edge at the left")
+    bpy.context.window_manager.platebridge_takes.clear()
+    bpy.ops.platebridge.refresh_takes()
+    assert (rows()[0].star, rows()[0].text) == (True, "edge at the left")
+
+
+def test_a_star_that_cant_be_kept_is_said_in_the_panel(made):
+    from blender_addon import runner
+
+    folder = made()
+    bpy.ops.platebridge.refresh_takes()
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    rows()[0].star = True
+    assert "does not exist any more" in runner.trouble
+    bpy.ops.platebridge.refresh_takes()
+    assert runner.trouble == "" and rows() == []
+
+
+def test_one_take_is_shown_and_two_are_compared_back_and_forth(made, scene):
+    made(), made(seed=1), made(seed=2)
+    bpy.ops.platebridge.refresh_takes()
+    for name in ("take_0001", "take_0003"):
+        choose(name)
+        assert bpy.ops.platebridge.show_take() == {"FINISHED"}
+    assert visible(scene) == ["shot take 0003 comp"]
+    assert bpy.ops.platebridge.compare_takes() == {"FINISHED"} and visible(scene) == ["shot take 0001 comp"]
+    assert bpy.ops.platebridge.compare_takes() == {"FINISHED"} and visible(scene) == ["shot take 0003 comp"]
+    choose("take_0001")
+    bpy.ops.platebridge.show_take()  # it stands there already: no second strip
+    assert len(scene.sequence_editor.strips) == 2 and visible(scene) == ["shot take 0001 comp"]
+
+
+def test_there_is_nothing_to_compare_one_take_with(made, scene):
+    made()
+    bpy.ops.platebridge.refresh_takes()
+    bpy.ops.platebridge.show_take()
+    with pytest.raises(RuntimeError, match="no second take to compare with"):
+        bpy.ops.platebridge.compare_takes()
+
+
+def test_dials_of_a_take_go_back_onto_the_scene(made, scene):
+    made(amount=1.7, seed=11, quality="draft")
+    bpy.ops.platebridge.refresh_takes()
+    assert bpy.ops.platebridge.copy_dials() == {"FINISHED"}
+    values = scene.platebridge.dials.values()
+    assert (values["amount"], values["seed"], values["quality"]) == (1.7, 11, "draft")
+
+
+def test_a_take_that_is_thrown_away_leaves_the_timeline_and_lies_in_the_trash(made, scene, tmp_path):
+    made(), made()
+    bpy.ops.platebridge.refresh_takes()
+    choose("take_0002")
+    bpy.ops.platebridge.show_take()
+    assert bpy.ops.platebridge.throw_take_away() == {"FINISHED"}
+    assert visible(scene) == [] and [row.name for row in rows()] == ["take_0001"]
+    shot = tmp_path / "takes" / "shot"
+    assert [take.path.name for take in list_takes(shot)] == ["take_0001"]
+    assert (shot / "trash" / "take_0002" / "comp.1003.exr").is_file()
+
+
+def test_without_a_chosen_take_the_buttons_are_off(scene):
+    bpy.ops.platebridge.refresh_takes()
+    assert not bpy.ops.platebridge.copy_dials.poll() and not bpy.ops.platebridge.throw_take_away.poll()
+
+
+def test_undo_has_no_say_in_the_list(made, scene):
+    made()
+    bpy.ops.ed.undo_push(message="before")
+    bpy.ops.platebridge.refresh_takes()
+    rows()[0].star = True
+    bpy.ops.ed.undo_push(message="after")
+    bpy.ops.ed.undo()
+    assert [row.star for row in rows()] == [True]
