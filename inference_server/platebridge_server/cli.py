@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`platebridge`, the command: serve, generate, models, takes, doctor, eval-dust.
+"""`platebridge`, the command: serve, generate, models, takes, doctor, eval-dust, eval-model.
 
 It reads options, shows events and turns errors into one sentence and an exit code: 0 done, 1 it could not be done, 2 the
 request or an input is at fault, 130 cancelled. What it does stands in the modules it calls.
@@ -330,6 +330,20 @@ def eval_dust(context: typer.Context) -> None:
 
     with _told(False):
         training(["evaluate", *context.args])
+
+
+@app.command(name="eval-model")
+def eval_model(
+    model: str = typer.Argument(help="The model, as `platebridge models` names it."),
+    folder: Path = typer.Option(..., "--set", help="A folder of shots with their truths; docs/dust.md shows how it is laid out."),
+    json_path: Optional[Path] = typer.Option(None, "--json", help="Write the figures here too."),
+    sheets: Optional[Path] = typer.Option(None, "--sheets", help="A folder for contact sheets, a PNG for each shot."),
+) -> None:
+    """Measure a model on your own shots: drift outside the mask, place, warp error, flicker, seams, PU21-PSNR."""
+    from .training import eval_model as training
+
+    with _told(False):
+        training.run(model, folder, json_path, sheets)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 pytest.importorskip("diffusers")
-from platebridge.errors import InputError
-from platebridge_server.training import studio
+from platebridge.errors import InputError, ModelError
+from platebridge_server.training import eval_model, studio
 
 DIALS = {"detail": 24, "debris": 4, "amount": 2.0, "quality": "draft"}
 
@@ -56,3 +56,20 @@ def test_what_a_set_lacks_is_named(make_set, tiny_shot, tmp_path):
     shutil.rmtree(folder / "tiny" / "mask")
     with pytest.raises(InputError, match="no mask"):
         studio.shots(folder)
+
+
+def test_a_model_is_judged_on_a_set_by_table_sheet_and_json(make_set, tiny_shot, tmp_path, capsys):
+    """The truth is the take itself, so the comp is the truth's: same seed, same take."""
+    frames = range(tiny_shot.first, tiny_shot.last + 1)
+    folder = make_set({frame: tiny_shot.paths["plate"][frame] for frame in frames})
+    take = studio.make_take(studio.shots(folder)[0], tmp_path / "takes")
+    folder = make_set({frame: take / ("effect.%d.exr" % frame) for frame in frames})
+    with pytest.raises(ModelError, match="no model called 'dusty'"):
+        eval_model.run("dusty", folder)
+    figures = eval_model.run("dust", folder, tmp_path / "figures.json", tmp_path / "sheets")["tiny"]
+    assert figures["flicker"] == pytest.approx(1, abs=0.01) and figures["coverage"] == 1 and figures["inside"] > 0.9
+    assert figures["pu21_psnr"] > 60  # half floats of the comp
+    printed = capsys.readouterr().out
+    assert "PU21-PSNR" in printed and "tiny" in printed and (tmp_path / "sheets" / "tiny.png").read_bytes()[:4] == b"\x89PNG"
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert written["model"] == "dust" and written["shots"]["tiny"]["outside_mean"] is None

@@ -82,14 +82,20 @@ def _shot(folder: Path) -> Shot:
 
 def read_rgba(path: Path) -> torch.Tensor:
     """(4, h, w) float32 over the display window, premultiplied. Raises InputError: no EXR, or one without R, G, B and A."""
+    return read_picture(path, "RGBA")
+
+
+def read_picture(path: Path, channels: str) -> torch.Tensor:
+    """(channels, h, w) float32 over the display window, 0 outside the data. Raises InputError: no EXR, or a channel is not in it."""
     header = images.read_header(path)
-    found = {name: (part.index, name) for part in header.parts[:1] for name in part.channels if name in ("R", "G", "B", "A")}
-    if len(found) < 4:
-        raise InputError(f"{path} lacks one of R, G, B and A.", "A truth is premultiplied RGBA.", input="truth")
+    found = {name: (part.index, name) for part in header.parts[:1] for name in part.channels if name in channels}
+    if len(found) < len(channels):
+        lacks = f"{path} lacks one of {', '.join(channels[:-1])} and {channels[-1]}."
+        raise InputError(lacks, "A truth is premultiplied RGBA.", input="truth")
     samples, part = images.read_channels(header, found.values()), header.parts[0]
     inside, seen = part.data.slices_in(part.display)
-    picture = torch.zeros(4, part.display.height, part.display.width)
-    for channel, name in enumerate("RGBA"):
+    picture = torch.zeros(len(channels), part.display.height, part.display.width)
+    for channel, name in enumerate(channels):
         picture[channel][inside] = torch.from_numpy(samples[found[name]][seen].astype(np.float32))
     return picture
 
@@ -99,15 +105,19 @@ def encode(clip: torch.Tensor) -> torch.Tensor:
     return torch.cat([clip[:, :3].clamp_min(0).sqrt(), clip[:, 3:].clamp(0, 1)], dim=1)
 
 
-def make_take(shot: Shot, out: Path, seed: int = 1) -> Path:
-    """The shot's take, made as `platebridge generate` makes it. Raises PlatebridgeError."""
+def settings(shot: Shot) -> ShotSettings:
+    """What the shot's inputs mean, by its options."""
     told = shot.options
-    settings = ShotSettings(told.get("depth_kind", "z"), told.get("depth_scale", 1.0), fps=told.get("fps", 24.0))
+    return ShotSettings(told.get("depth_kind", "z"), told.get("depth_scale", 1.0), fps=told.get("fps", 24.0))
+
+
+def make_take(shot: Shot, out: Path, seed: int = 1, model: str = "dust") -> Path:
+    """The shot's take, made as `platebridge generate` makes it. Raises PlatebridgeError."""
     camera = shot.folder / "camera.json"
     sources = command.Sources(shot.patterns)
     request, files = command.build_request(
-        shot_name(shot.folder.name), shot.frames, sources, settings,
-        camera=camera if camera.exists() else None, dials={**told.get("dials", {}), "seed": seed},
+        shot_name(shot.folder.name), shot.frames, sources, settings(shot), model=model,
+        camera=camera if camera.exists() else None, dials={**shot.options.get("dials", {}), "seed": seed},
     )
     writer = command.begin(request, sources, out)
     command.run_here(request, files, writer, lambda event: None, lambda: False)
