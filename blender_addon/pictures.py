@@ -32,11 +32,11 @@ def of_file(path: Path) -> int:
     return int(_held[key].icon_id)
 
 
-def form(png: Optional[bytes]) -> None:
-    """Makes these bytes the picture that `formed` shows; does nothing with those it shows already."""
+def form(png: Optional[bytes]) -> bool:
+    """Makes these bytes the picture that `formed` shows. False, and nothing done, with those it shows already."""
     global formed, _png, _number
     if _held is None or png is None or png is _png:
-        return
+        return False
     _held.pop("forming %d" % _number, None)
     _number += 1
     with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
@@ -47,6 +47,7 @@ def form(png: Optional[bytes]) -> None:
     finally:
         Path(file.name).unlink()
     formed, _png = int(picture.icon_id), png
+    return True
 
 
 def register() -> None:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 INTERVAL = 0.05
 BUDGET = 0.01
 RETRY = 1.0
-LOOK = 0.5
+LOOK = 1.0
 
 trouble = ""
 """What went wrong when a button was pressed last, a sentence; it stays until the next press."""
@@ -79,12 +79,13 @@ def another_captures(job: Any) -> bool:
 def _tick() -> Any:
     global trouble
     try:
-        for job in jobs:
-            job.step(BUDGET)
+        at_work = [job for job in jobs if not job.finished]
+        if not _show_picture():  # it takes as long as all the rest may
+            for job in at_work:
+                job.step(BUDGET / len(at_work))
         asking.poll()
         _try_again()
         _show_takes()
-        _show_picture()
     except Exception as error:  # what escaped a timer would end it without a word
         log.exception("A tick broke down")
         trouble = "Platebridge broke down (%s: %s). Please report it." % (type(error).__name__, error)
@@ -103,13 +104,14 @@ def _try_again() -> None:
         _tries[:] = [(until, attempt) for until, attempt in _tries if not attempt() and now < until]
 
 
-def _show_picture() -> None:
-    """The newest picture of what is being made, a few times a second at most: to read one takes some milliseconds."""
+def _show_picture() -> bool:
+    """Shows the newest picture of what is being made, once a second at most. Whether it did: to read one takes some 15 milliseconds."""
     global _pictured
     job, now = current(), time.monotonic()
-    if job is not None and now - _pictured >= LOOK:
-        _pictured = now
-        pictures.form(job.preview)
+    if job is None or now - _pictured < LOOK:
+        return False
+    _pictured = now
+    return pictures.form(job.preview)
 
 
 def _show_takes() -> None:
