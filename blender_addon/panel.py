@@ -187,7 +187,9 @@ class _TakesPanel(_Panel):
                 row.operator("platebridge.attach", text="Go On", icon="PLAY").take = chosen.folder
             row.operator("platebridge.compare_takes", icon="ARROW_LEFTRIGHT")
             row.operator("platebridge.copy_dials", icon="COPYDOWN")
-        column.operator("platebridge.load_take")
+        row = column.row(align=True)
+        row.operator("platebridge.take_to_compositor", icon="NODE_COMPOSITING")
+        row.operator("platebridge.load_take")
         if dependencies.missing():
             return
         from . import timeline

@@ -130,6 +130,22 @@ class PLATEBRIDGE_OT_copy_dials(_OnTheChosen):
         return {"FINISHED"}
 
 
+class PLATEBRIDGE_OT_take_to_compositor(_OnTheChosen):
+    """Put the chosen take's effect into the compositor, over its plate: a node group with its layers, shadow and all, to grade and merge"""
+
+    bl_idname = "platebridge.take_to_compositor"
+    bl_label = "To Compositor"
+
+    @says
+    def execute(self, context):
+        from . import compositor
+
+        node = compositor.insert(versions.editing_scene(context), take_list.selected(context).path)
+        if not node.inputs["Plate"].is_linked:
+            self.report({"WARNING"}, "The plate's strip was not found: link the plate to %s yourself" % node.label)
+        return {"FINISHED"}
+
+
 class PLATEBRIDGE_OT_throw_take_away(_OnTheChosen):
     """Take the chosen take off the timeline and move its folder into the shot's folder `trash`. Nothing is deleted"""
 
@@ -174,6 +190,7 @@ CLASSES = (
     PLATEBRIDGE_OT_show_take,
     PLATEBRIDGE_OT_compare_takes,
     PLATEBRIDGE_OT_copy_dials,
+    PLATEBRIDGE_OT_take_to_compositor,
     PLATEBRIDGE_OT_throw_take_away,
     PLATEBRIDGE_OT_open_take_folder,
 )

@@ -96,3 +96,32 @@ def borrowed(changes: List[Change]) -> Iterator[None]:
 def session_id(data_block: Any) -> int:
     """A number that stays a data-block's own through renaming and undo, until another file is opened."""
     return int(data_block.session_uid)
+
+
+def compositor_tree(scene: Any) -> Any:
+    """The scene's compositor, made if there is none: a tree of the scene's own before 5.0, a node group since."""
+    if hasattr(scene, "compositing_node_group"):
+        if scene.compositing_node_group is None:
+            scene.compositing_node_group = bpy.data.node_groups.new("Compositing", "CompositorNodeTree")
+        return scene.compositing_node_group
+    if scene.node_tree is None:  # switching it on puts a render layer and an output there
+        scene.use_nodes = True
+        scene.node_tree.nodes.clear()
+    scene.use_nodes = True
+    return scene.node_tree
+
+
+def compositor_output(tree: Any) -> Any:
+    """The node that the compositor's picture goes into, made if there is none."""
+    kind = "NodeGroupOutput" if hasattr(bpy.types.Scene, "compositing_node_group") else "CompositorNodeComposite"
+    found = next((node for node in tree.nodes if node.bl_idname == kind), None)
+    if found is None and kind == "NodeGroupOutput" and not any(item.in_out == "OUTPUT" for item in tree.interface.items_tree):
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    return found if found is not None else tree.nodes.new(kind)
+
+
+def alpha_over_inputs(node: Any) -> Tuple[Any, Any]:
+    """(what lies below, what comes over it) of an Alpha Over node."""
+    if "Background" in node.inputs:
+        return node.inputs["Background"], node.inputs["Foreground"]
+    return node.inputs[1], node.inputs[2]
