@@ -113,7 +113,7 @@ def compositor_tree(scene: Any) -> Any:
 
 def compositor_output(tree: Any) -> Any:
     """The node that the compositor's picture goes into, made if there is none."""
-    kind = "NodeGroupOutput" if hasattr(bpy.types.Scene, "compositing_node_group") else "CompositorNodeComposite"
+    kind = "NodeGroupOutput" if "compositing_node_group" in bpy.types.Scene.bl_rna.properties else "CompositorNodeComposite"
     found = next((node for node in tree.nodes if node.bl_idname == kind), None)
     if found is None and kind == "NodeGroupOutput" and not any(item.in_out == "OUTPUT" for item in tree.interface.items_tree):
         tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")

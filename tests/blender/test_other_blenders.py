@@ -69,6 +69,12 @@ def test_a_days_work(version, archives, tmp_path):
     finally:
         server.stop()
     assert f"WHOLE WAY {version}" in run.stdout, run.stdout[-3000:] + run.stderr[-3000:]
+    effect = oiio.ImageBuf(str(tmp_path / "takes" / "day" / "take_0001" / "effect.1002.exr"))
+    layers = dict(zip(effect.spec().channelnames, np.moveaxis(effect.get_pixels(oiio.FLOAT), -1, 0)))
+    plate = pixels(tmp_path / "takes" / "day" / "plate" / "plate.1002.exr")
+    lit = plate * (1 - layers["shadow"][..., None])
+    over = np.stack([layers[c] for c in "RGB"], -1) + (1 - layers["A"][..., None]) * lit
+    assert pixels(tmp_path / "composited.exr") == pytest.approx(over, rel=2e-6, abs=2e-6)
     for frame in (1001, 1003):
         comp = pixels(tmp_path / "takes" / "day" / "take_0002" / f"comp.{frame}.exr")
         assert np.array_equal(comp, pixels(tmp_path / "edit" / f"edit.{frame}.exr"))

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 archive, connection, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 EXTENSION = "bl_ext.user_default.platebridge"
@@ -83,6 +84,23 @@ def the_day():
     frames = importlib.import_module("platebridge.frames").FrameRange(FRAMES[0], FRAMES[-1])
     rendered = [path for _, path in edit.render_edit(scene, folder / "edit" / "edit.####.exr", frames)]
     see("the edit is rendered", all(path.is_file() for path in rendered) and len(rendered) == 3)
+    see("takes are listed", [row.name for row in bpy.context.window_manager.platebridge_takes] == ["take_0002", "take_0001"])
+    bpy.context.window_manager.platebridge_take = 1
+    bpy.ops.platebridge.show_take()
+    shown = [s.name for s in scene.sequence_editor.strips if not s.mute and s.name.endswith("comp")]
+    see("the older take is shown alone", shown == ["day take 0001 comp"])
+    see("its dials come back", bpy.ops.platebridge.copy_dials() == {"FINISHED"} and scene.platebridge.dials.seed == 0)
+    see("a preset is taken", bpy.ops.platebridge.preset(name="brick") == {"FINISHED"} and scene.platebridge.dials.debris == 220)
+    passes, layers = importlib.import_module(EXTENSION + ".passes"), ["R", "G", "B", "A", "Z", "sun.Y", "ambient.Y", "shadow"]
+    for frame in FRAMES:  # the small generator makes comps alone
+        made = np.random.default_rng(frame).uniform(0, 0.9, (36, 64, len(layers)))
+        passes.write_exr(take / ("effect.%d.exr" % frame), made.astype(np.float32), layers, half=True)
+    see("the take is in the compositor", bpy.ops.platebridge.take_to_compositor() == {"FINISHED"})
+    versions = importlib.import_module(EXTENSION + ".versions")
+    scene.render.use_compositing, scene.render.use_sequencer, scene.render.filepath = True, False, str(folder / "composited.exr")
+    with versions.borrowed(versions.exr_changes(scene.render.image_settings, layers=False, bits=32)):
+        scene.frame_set(1002)
+        bpy.ops.render.render(write_still=True)
     bpy.ops.preferences.addon_disable(module=EXTENSION)
     see("gone without a trace", not hasattr(bpy.types.Scene, "platebridge"))
 
