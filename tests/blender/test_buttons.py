@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buttons that ask for takes in other ways than Generate: a wedge, a look at the guide, another model. Real server, small generator."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+from platebridge.takes import list_takes
+
+
+@pytest.fixture
+def shot(scene, server, tmp_path, write_exr):
+    """Three frames of files; gives the shot's folder."""
+    settings = scene.platebridge
+    for which, names in (("plate", "RGB"), ("depth", "Z"), ("mask", "Y")):
+        for frame in (1001, 1002, 1003):
+            path = tmp_path / which / ("%s.%d.exr" % (which, frame))
+            write_exr(path, np.full((36, 64, len(names)), frame / 1000), names, which != "depth")
+        setattr(settings, which + "_source", "FILES")
+        setattr(settings, which + "_files", str(tmp_path / which / (which + ".####.exr")))
+    settings.vectors_source, settings.camera_source, settings.connection = "NONE", "NONE", str(server.connection)
+    return tmp_path / "takes" / "shot"
+
+
+def requests(folder):
+    return [take.document["request"] for take in list_takes(folder)]
+
+
+def test_a_wedge_is_a_take_for_each_value_and_all_else_as_it_stands(shot, scene):
+    scene.platebridge.dials.amount = 1.5
+    assert bpy.ops.platebridge.wedge(dial="density", values="0.5, 1,2") == {"FINISHED"}
+    assert [(r["guide"]["density"], r["guide"]["amount"]) for r in requests(shot)] == [(0.5, 1.5), (1.0, 1.5), (2.0, 1.5)]
+    assert scene.platebridge.dials.density == 1.0
+    assert [row.differs for row in bpy.context.window_manager.platebridge_takes] == ["density 2", "density 1", "seed 0"]
+
+
+@pytest.mark.parametrize(
+    ("dial", "values", "said"),
+    [
+        ("density", "1", "2 to 12 values, and 1 are named"),
+        ("density", "1, 900", "density = 900 is out of range"),
+        ("seed", "1, 1.5", "seed = '1.5' must be a whole number"),
+        ("quality", "draft, best", "'best'"),
+    ],
+)
+def test_a_wedge_that_cant_be_is_refused_before_one_take_is_made(shot, dial, values, said):
+    with pytest.raises(RuntimeError, match=said):
+        bpy.ops.platebridge.wedge(dial=dial, values=values)
+    assert list_takes(shot) == []
+
+
+def test_a_look_at_the_guide_asks_for_no_model_and_leaves_the_shots_own_chosen(shot, scene):
+    assert bpy.ops.platebridge.preview_guide() == {"FINISHED"}
+    assert [r["model"]["name"] for r in requests(shot)] == ["guide"] and scene.platebridge.model == "dust"
+    bpy.ops.platebridge.refresh_takes()
+    assert bpy.ops.platebridge.copy_dials() == {"FINISHED"} and scene.platebridge.model == "dust"
+
+
+def test_another_model_is_chosen_by_name(shot, scene):
+    assert bpy.ops.platebridge.choose_model(model="guide") == {"FINISHED"}
+    assert bpy.ops.platebridge.generate() == {"FINISHED"}
+    assert [r["model"]["name"] for r in requests(shot)] == ["guide"]
