@@ -106,7 +106,7 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> Lis
 
 def _render_strip(plan: Plan, scene: Any, frame: int) -> None:
     """The plate's strip alone, through the sequencer, scene-linear float."""
-    strip = sources.find_plate_strip(scene, plan.plate_strip)
+    strip = sources.find_strip(scene, "plate", plan.plate_strip)
     changes = [
         *versions.exr_changes(scene.render.image_settings, layers=False, bits=32, alpha=False),
         (scene.render, "use_sequencer", True),

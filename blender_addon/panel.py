@@ -97,19 +97,21 @@ class _ShotPanel(_Panel):
             column.prop(shot, "frame_last")
         column.separator()
         column.prop(shot, "plate_source")
-        if shot.plate_source == "STRIP" and scene.sequence_editor is not None:
-            where = "strips" if hasattr(scene.sequence_editor, "strips") else "sequences"
-            column.prop_search(shot, "plate_strip", scene.sequence_editor, where, text="Strip")
+        editor = scene.sequence_editor
         for which in ("plate", "depth", "mask", "vectors"):
             if which != "plate":
                 column.prop(shot, which + "_source")
-            if getattr(shot, which + "_source") == "FILES":
+            source = getattr(shot, which + "_source")
+            if source == "FILES":
                 column.prop(shot, which + "_files", text="Files")
-                if which == "depth":
-                    column.prop(shot, "depth_kind")
-                    column.prop(shot, "depth_scale")
-            elif which == "mask":
+            elif source == "STRIP" and editor is not None:
+                where = "strips" if hasattr(editor, "strips") else "sequences"
+                column.prop_search(shot, which + "_strip", editor, where, text="Strip")
+            elif source == "COLLECTION":
                 column.prop(shot, "mask_collection", text="Collection")
+            if which == "depth" and source != "RENDER":
+                column.prop(shot, "depth_kind")
+                column.prop(shot, "depth_scale")
         column.prop(shot, "camera_source")
         column.prop(shot, "recapture")
 

@@ -95,8 +95,13 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         name="Depth",
         default="RENDER",
         description="What stands how far away: it holds the dust out and gives it its place",
-        items=[("RENDER", "This scene's render", "The Depth pass of the scene's camera"), ("FILES", "Files", "An image sequence on disk")],
+        items=[
+            ("RENDER", "This scene's render", "The Depth pass of the scene's camera"),
+            ("STRIP", "Strip", "A strip of EXR files, taken as they are"),
+            ("FILES", "Files", "An image sequence on disk"),
+        ],
     )
+    depth_strip: StringProperty(name="Depth strip", description="The strip that holds the depth: EXR files, shown unchanged")
     depth_files: StringProperty(name="Depth files", description="One file per frame, with # for the digits: depth.####.exr")
     depth_kind: EnumProperty(
         name="Depth is",
@@ -116,10 +121,12 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         description="What collapses: dust comes from here",
         items=[
             ("COLLECTION", "Collection", "The objects of a collection, as the camera sees them"),
+            ("STRIP", "Strip", "A strip of EXR files, taken as they are: white is what collapses"),
             ("FILES", "Files", "An image sequence on disk: white is what collapses"),
         ],
     )
     mask_collection: PointerProperty(name="Mask collection", type=bpy.types.Collection, description="The pieces that fall")
+    mask_strip: StringProperty(name="Mask strip", description="The strip that holds the mask: EXR files, shown unchanged")
     mask_files: StringProperty(name="Mask files", description="One file per frame, with # for the digits: mask.####.exr")
 
     vectors_source: EnumProperty(

@@ -88,12 +88,16 @@ def plan(scene: Any, view_layer: Any) -> Plan:
     sources = {"plate": _plate(scene, frames, rendered)}
     if shot.depth_source == "RENDER":
         sources["depth"] = rendered("depth", "Depth of %s" % scene.name)
+    elif shot.depth_source == "STRIP":
+        sources["depth"] = _from_strip(scene, "depth", frames)
     else:
         sources["depth"] = _on_disk("depth", shot.depth_files, frames)
     objects: Tuple[str, ...] = ()
     if shot.mask_source == "COLLECTION":
         objects = _mask_objects(scene)
         sources["mask"] = rendered("mask", shot.mask_collection.name)
+    elif shot.mask_source == "STRIP":
+        sources["mask"] = _from_strip(scene, "mask", frames)
     else:
         sources["mask"] = _on_disk("mask", shot.mask_files, frames)
     if shot.vectors_source == "RENDER":
@@ -179,19 +183,41 @@ def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> S
         return _on_disk("plate", shot.plate_files, frames)
     if shot.plate_source == "RENDER":
         return rendered("plate", scene.name, channels="RGBA" if scene.render.film_transparent else "RGB")
-    strip = find_plate_strip(scene, shot.plate_strip)
+    strip = _strip_over(scene, "plate", frames)
+    if is_taken_as_it_is(strip):
+        return _files_of(strip, "plate", frames)
+    return rendered("plate", strip.name, "strip", "RGB")
+
+
+def _from_strip(scene: Any, which: str, frames: FrameRange) -> Source:
+    """Depth or mask from a strip: its EXR files as they are. Raises InputError."""
+    strip = _strip_over(scene, which, frames)
+    if not holds_exr(strip) or not shows_unchanged(strip):
+        raise InputError(
+            "The strip %s is not EXR files shown as they are." % strip.name,
+            "Its numbers would be changed on the way: choose a strip of EXR files that is not moved, cropped or graded, or name the files.",
+            input=which,
+        )
+    return _files_of(strip, which, frames)
+
+
+def _strip_over(scene: Any, which: str, frames: FrameRange) -> Any:
+    """The strip that is chosen for this input, where it covers the frames. Raises InputError."""
+    strip = find_strip(scene, which, getattr(scene.platebridge, which + "_strip"))
     first, last = versions.first_frame(strip), versions.end_frame(strip) - 1
     if frames.first < first or frames.last > last:
         raise InputError(
             "%s holds frames %d-%d, and %s are asked for." % (strip.name, first, last, frames),
             "Change the frame range, or the strip.",
-            input="plate",
+            input=which,
         )
-    if is_taken_as_it_is(strip):
-        folder = Path(bpy.path.abspath(strip.directory))
-        files = {frame: folder / strip.strip_elem_from_frame(frame).filename for frame in frames}
-        return Source("files", strip.name, _standing("plate", files))
-    return rendered("plate", strip.name, "strip", "RGB")
+    return strip
+
+
+def _files_of(strip: Any, which: str, frames: FrameRange) -> Source:
+    folder = Path(bpy.path.abspath(strip.directory))
+    files = {frame: folder / strip.strip_elem_from_frame(frame).filename for frame in frames}
+    return Source("files", strip.name, _standing(which, files))
 
 
 def chosen_strip(scene: Any) -> str:
@@ -199,15 +225,15 @@ def chosen_strip(scene: Any) -> str:
     return scene.platebridge.plate_strip if scene.platebridge.plate_source == "STRIP" else ""
 
 
-def find_plate_strip(scene: Any, name: str) -> Any:
-    """The strip of that name. Raises InputError."""
+def find_strip(scene: Any, which: str, name: str) -> Any:
+    """The strip of that name, for "plate", "depth" or "mask". Raises InputError."""
     editor = scene.sequence_editor
     strip = versions.strips(editor).get(name) if editor is not None and name else None
     if strip is None:
         raise InputError(
-            "There is no strip called %r in %s." % (name, scene.name) if name else "No plate strip is chosen.",
-            "Choose the strip that holds the plate.",
-            input="plate",
+            "There is no strip called %r in %s." % (name, scene.name) if name else "No %s strip is chosen." % which,
+            "Choose the strip that holds the %s." % which,
+            input=which,
         )
     return strip
 
@@ -217,9 +243,12 @@ def is_taken_as_it_is(strip: Any) -> bool:
 
     Anything else (movies, 8-bit pictures, other colour spaces, strips moved, cropped or graded) is rendered through the sequencer.
     """
-    if strip.type != "IMAGE" or any(Path(element.filename).suffix.lower() != ".exr" for element in strip.elements):
-        return False
-    return strip.colorspace_settings.name == versions.linear_space(bpy.data) and shows_unchanged(strip)
+    return holds_exr(strip) and strip.colorspace_settings.name == versions.linear_space(bpy.data) and shows_unchanged(strip)
+
+
+def holds_exr(strip: Any) -> bool:
+    """Whether the strip is a sequence of EXR files."""
+    return strip.type == "IMAGE" and all(Path(element.filename).suffix.lower() == ".exr" for element in strip.elements)
 
 
 def shows_unchanged(strip: Any) -> bool:

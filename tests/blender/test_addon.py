@@ -81,7 +81,7 @@ def traces():
     handlers = [f for which in heard for f in getattr(bpy.app.handlers, which)]
     return (
         classes,
-        hasattr(bpy.types.Scene, "platebridge"),
+        hasattr(bpy.types.Scene, "platebridge") or hasattr(bpy.types.WindowManager, "platebridge_takes"),
         dir(bpy.ops.platebridge),
         len(handlers),
         [thread.name for thread in threading.enumerate() if "platebridge" in thread.name],

@@ -274,6 +274,30 @@ def test_trimmed_strip_and_held_still_give_the_files_that_are_seen(scene, plan_o
     assert list(plan_of().sources["plate"].files.values()) == [files[7]] * 3
 
 
+@pytest.mark.parametrize("which", ["depth", "mask"])
+def test_depth_and_mask_from_a_strip_are_its_own_files(scene, plan_of, write_exr, tmp_path, which):
+    from platebridge.errors import InputError
+
+    files = {f: write_exr(tmp_path / "s" / ("s.%d.exr" % f), np.ones((36, 64, 1)), ["Z"]) for f in (1001, 1002, 1003)}
+    strip = scene.sequence_editor_create().strips.new_image("Pass", str(files[1001]), 1, 1001)
+    settings = scene.platebridge
+    setattr(settings, which + "_source", "STRIP")
+    with pytest.raises(InputError, match="No %s strip is chosen" % which):
+        plan_of()
+    setattr(settings, which + "_strip", "Pass")
+    with pytest.raises(InputError, match="Pass holds frames 1001-1001, and 1001-1003 are asked for"):
+        plan_of()
+    for frame in (1002, 1003):
+        strip.elements.append(files[frame].name)
+    settings.depth_kind = "inverse"
+    plan = plan_of()
+    assert plan.sources[which].files == files and plan.sources[which].how == "files"
+    assert plan.request.settings.depth_kind == ("inverse" if which == "depth" else "z")
+    strip.color_multiply = 2
+    with pytest.raises(InputError, match="Pass is not EXR files shown as they are"):
+        plan_of()
+
+
 def test_graded_strip_comes_through_the_sequencer(scene, plan_of, write_exr, read_exr, tmp_path):
     from blender_addon import capture
 
