@@ -265,7 +265,8 @@ class Job:
 
 def remember_for_undo(name: str) -> None:
     """One undo step. Without a `temp_override`, for the reason said in `capture.in_window`; it needs no window."""
-    bpy.ops.ed.undo_push(message=name)
+    if bpy.ops.ed.undo_push.poll():  # `blender --command` has nothing to undo in
+        bpy.ops.ed.undo_push(message=name)
 
 
 def origin() -> Dict[str, str]:

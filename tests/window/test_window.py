@@ -175,3 +175,20 @@ def test_generate_watch_play_cancel_and_go_on_after_closing_blender(window, serv
     until(lambda: window.state()["takes"] == ["take_0002", "take_0001"], "the list of takes")
     assert window.state()["trouble"] == ""
     print("ticks %(ticks)d, slowest %(slowest_tick).4f s" % window.state())
+
+
+def test_a_farm_makes_a_take_of_the_same_file_with_no_window(window, folder):
+    window.kill()
+    scripts = folder / "scripts"
+    shutil.copytree(folder / "site" / "blender_addon", scripts / "addons" / "blender_addon")
+    shutil.copytree(folder / "site" / "platebridge", scripts / "modules" / "platebridge")
+    blender = [*shlex.split(PREFIX), "env", "BLENDER_USER_SCRIPTS=%s" % scripts, "blender", "-b", str(folder / "shot.blend")]
+    command = [*blender, "--addons", "blender_addon", "--command", "platebridge", "generate"]
+    run = subprocess.run([*command, "--frames", "1001-1003", "--set", "amount=1.4"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [line for line in run.stdout.splitlines() if line.startswith("Fra:")] == [
+        "Fra:%d Platebridge | Frames %d/3" % (1000 + n, n) for n in (1, 2, 3)
+    ]
+    assert [take.document["request"]["guide"]["amount"] for take in list_takes(folder / "takes" / "shot")] == [1.4]
+    run = subprocess.run([*command, "--set", "loudness=1"], capture_output=True, text=True)
+    assert run.returncode == 2 and "no dial called 'loudness'" in run.stderr
