@@ -30,6 +30,8 @@ EYES = colour.find("display")
 _TEXTURE, _COLOUR = 3.0, 24.0
 #: Independent samples of noise in the texture's window.
 _SAMPLES = 9.0
+#: How much the dust's light differs from its mean; what the network's alpha is off where it is sure, and at one half four times over.
+_OWN_LIGHT, _SURE, _HALF = 0.3, 0.01, 0.5
 #: Alpha under this is nothing.
 _LEAST = 1.0 / 256
 #: How many clues there are, and which is the guide's alpha.
@@ -187,41 +189,51 @@ def measured_noise(generated, plate, mask) -> float:
 
 
 class _Frame:
-    """One frame: its pictures, what the network made of it and how a layer is cut from it."""
+    """One frame: its pictures, what is made of its alpha, and how the layer is cut from it. Works in a window about the mask."""
 
     def __init__(self, picture, plate, mask, guide, visible, transform: colour.Transform, noise: float) -> None:
         self.there = (np.asarray(mask) > 0) & (np.asarray(visible) > 0)
-        self.visible, self.noise = np.asarray(visible, np.float32), noise
-        self.picture = np.asarray(picture, np.float32)
-        self.plate = transform.decode(colour.limited(transform.encode(np.asarray(plate, np.float32)))[0])
-        self.alpha = np.zeros(self.there.shape, np.float32)
-        self.window = _window(self.there)
-        if self.there.any():
-            cut = self.window
-            seen = clues(self.picture[cut], self.plate[cut], np.asarray(guide)[cut], self.visible[cut], noise)
-            self.alpha[cut] = _network_alpha(seen)
-        self.code = _blurred(_planes(colour.limited(EYES.encode(self.picture))[0]), 1.0)
+        self.visible = np.asarray(visible, np.float32)
+        self.cut = cut = _window(self.there)
+        picture = np.asarray(picture[cut], np.float32)
+        plate = transform.decode(colour.limited(transform.encode(np.asarray(plate[cut], np.float32)))[0])
+        code = _planes(colour.limited(EYES.encode(picture))[0])
+        self.code = _blurred(code, 1.0)
+        self.picture, self.plate, self.noise = _planes(picture), _planes(plate), noise * _slope(code)
+        seen = clues(picture, plate, np.asarray(guide)[cut], self.visible[cut], noise)
+        self.alpha = self._sharpened(_network_alpha(seen)) * torch.from_numpy(self.there[cut])
 
-    def layer(self, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Premultiplied colour and alpha. Where the dust's light is little beside the noise it is that of its surroundings."""
-        alpha = np.where(self.there & (alpha >= _LEAST), alpha, 0).astype(np.float32)
-        rgb = np.zeros_like(self.picture)
-        if alpha.any():
-            cut = self.window
-            through = torch.from_numpy(alpha[cut])
-            exact = (_planes(self.picture[cut]) - (1 - through) * _planes(self.plate[cut])) * (through > 0)
-            soft = through * (_blurred(exact, 2.0) / _blurred(through, 2.0).clamp_min(1e-3)).clamp_min(0)
-            doubt = 2 * self.noise * _slope(self.code[(slice(None), *cut)])
-            sure = soft**2 / (soft**2 + doubt**2)
-            held_out = torch.from_numpy(self.visible[cut]) / through.clamp_min(_LEAST)
-            colours = (soft + sure * (exact - soft)).clamp_min(0) * held_out.clamp_max(1)
-            rgb[cut] = np.moveaxis(colours.numpy(), 0, -1)
-        alpha = np.minimum(alpha, self.visible)
-        return rgb, alpha
+    def _sharpened(self, alpha: torch.Tensor) -> torch.Tensor:
+        """The network's alpha, and how far the picture is on the way from plate to dust, each by its doubt.
+
+        Before a bright sky the second knows better by far: there the dust's own light matters little.
+        """
+        dust = _dust_colour(self.picture, self.plate, alpha)
+        way, doubt = _towards(self.picture, self.plate, dust, self.noise)
+        apart = (dust - self.plate).norm(dim=0).clamp_min(1e-6)
+        doubt = doubt**2 + (alpha * _OWN_LIGHT * dust.norm(dim=0) / apart) ** 2 + 1e-6
+        own = (_SURE + _HALF * alpha * (1 - alpha)) ** 2
+        return ((alpha / own + way.clamp(0, 1) / doubt) / (1 / own + 1 / doubt)).clamp(0, 1)
+
+    def layer(self, alpha: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Premultiplied colour and alpha (of the window's), whole. Where noise and alpha's own doubt outweigh the dust's light, its colour
+        is that of the dust nearby."""
+        alpha = torch.where(alpha < _LEAST, torch.zeros(()), alpha)
+        dust = alpha * _dust_colour(self.picture, self.plate, alpha)
+        doubt = (2 * self.noise) ** 2 + (_HALF * (1 - alpha) * (alpha * self.plate - dust)) ** 2
+        exact = self.picture - (1 - alpha) * self.plate
+        colours = (dust + dust**2 / (dust**2 + doubt).clamp_min(1e-12) * (exact - dust)).clamp_min(0)
+        visible = torch.from_numpy(self.visible[self.cut])
+        share = (visible / alpha.clamp_min(_LEAST)).clamp_max(1) * (alpha > 0)
+        rgb = np.zeros((*self.there.shape, 3), np.float32)
+        rgb[self.cut] = np.moveaxis((colours * share).numpy(), 0, -1)
+        whole = np.zeros(self.there.shape, np.float32)
+        whole[self.cut] = torch.minimum(alpha, visible).numpy()
+        return rgb, whole
 
 
 def _window(there: np.ndarray) -> tuple[slice, slice]:
-    """Where there is anything, with 32 pixels about it."""
+    """Where there is anything, with 32 pixels about it; a corner's where there is nothing."""
     spans = []
     for axis, size in ((1, there.shape[0]), (0, there.shape[1])):
         found = np.flatnonzero(there.any(axis=axis))
@@ -237,19 +249,27 @@ def _network() -> Network:
     return network.eval().requires_grad_(False)
 
 
-def _network_alpha(seen: torch.Tensor) -> np.ndarray:
+def _network_alpha(seen: torch.Tensor) -> torch.Tensor:
     height, width = seen.shape[1:]
     whole = F.pad(seen[None], (0, -width % 8, 0, -height % 8), mode="replicate")
     with torch.inference_mode():
-        return torch.sigmoid(_network()(whole))[0, :height, :width].numpy()
+        return torch.sigmoid(_network()(whole))[0, :height, :width].clone()
 
 
-def _steadied(frame: _Frame, others: list[_Frame], noise: float) -> np.ndarray:
-    """Alpha, the mean of the frame's and of its neighbours' wherever the picture there is the same but for noise."""
-    total, weight = frame.alpha.copy(), np.ones_like(frame.alpha)
+def _steadied(frame: _Frame, others: list[_Frame], noise: float) -> torch.Tensor:
+    """Alpha of the frame's window, the mean of its own and its neighbours' wherever the picture there is the same but for noise."""
+    total, weight = frame.alpha.clone(), torch.ones_like(frame.alpha)
     for other in others:
-        apart = (frame.code - other.code).square().mean(0)
-        same = torch.exp(-apart / (2 * noise**2)).numpy() * other.there
-        total += same * other.alpha
-        weight += same
-    return total / weight
+        mine, its = _shared(frame.cut, other.cut)
+        apart = (frame.code[(slice(None), *mine)] - other.code[(slice(None), *its)]).square().mean(0)
+        same = torch.exp(-apart / (2 * noise**2)) * torch.from_numpy(other.there[other.cut][its])
+        total[mine] += same * other.alpha[its]
+        weight[mine] += same
+    return total / weight * torch.from_numpy(frame.there[frame.cut])
+
+
+def _shared(one: tuple[slice, slice], other: tuple[slice, slice]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """What two windows share, in each one's own pixels; empty where they share nothing."""
+    spans = [(max(a.start, b.start), max(min(a.stop, b.stop), a.start, b.start)) for a, b in zip(one, other)]
+    mine, its = ([slice(first - w.start, last - w.start) for (first, last), w in zip(spans, window)] for window in (one, other))
+    return (mine[0], mine[1]), (its[0], its[1])
