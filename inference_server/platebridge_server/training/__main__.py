@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m platebridge_server.training`: make the data, train, export and evaluate the dust model.
+"""`python -m platebridge_server.training`: make the data, train, export and evaluate the dust model, train the matte's network.
 
 Only reads arguments; the work is in the modules beside it.
 """
@@ -52,6 +52,15 @@ def _arguments() -> argparse.ArgumentParser:
     evaluate.add_argument("--strip", type=Path, help="write guide | result | truth as a PNG")
     evaluate.add_argument("--simulations", type=int, default=4)
     evaluate.add_argument("--device", default="cpu")
+
+    matte = commands.add_parser("train-matte", help="train the network that tells dust from plate in a generated picture")
+    matte.add_argument("--data", type=Path, required=True)
+    matte.add_argument("--out", type=Path, required=True, help="the weights' file, .safetensors")
+    matte.add_argument("--minutes", type=float, required=True)
+    matte.add_argument("--pictures", type=int, default=1500)
+    matte.add_argument("--threads", type=int, default=2)
+    matte.add_argument("--seed", type=int, default=1)
+    matte.add_argument("--from", dest="start", type=Path, help="weights to go on from")
     return parser
 
 
@@ -80,6 +89,10 @@ def main(argv: list[str] | None = None) -> int:
         from platebridge_server.training import train
 
         train.export(options.run, options.version, options.to)
+    elif options.command == "train-matte":
+        from platebridge_server.training import matting
+
+        matting.train(options.data, options.out, options.minutes, options.pictures, options.threads, options.seed, options.start)
     elif options.set:
         from platebridge_server.training import studio
 
