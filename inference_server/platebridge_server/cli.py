@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`platebridge`, the command: serve, generate, models, takes, doctor, eval-dust, eval-model.
+"""`platebridge`, the command: serve, generate, models, takes, cache, doctor, eval-dust, eval-model.
 
 It reads options, shows events and turns errors into one sentence and an exit code: 0 done, 1 it could not be done, 2 the
 request or an input is at fault, 130 cancelled. What it does stands in the modules it calls.
@@ -20,7 +20,7 @@ import typer
 from platebridge import events, takes
 from platebridge.connection import PORT
 from platebridge.dials import find
-from platebridge.errors import Cancelled, InputError, PlatebridgeError, RequestError
+from platebridge.errors import InputError, RequestError
 from platebridge.frames import parse_range
 from platebridge.request import OutputSettings, ShotSettings, differing_dials, from_dict, shot_name
 from rich.console import Console
@@ -28,11 +28,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperCommand
 
+from . import command_cache
 from . import command_generate as command
+from .told import told
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Dust and debris over a shot, float pixels untouched."
 )
+app.add_typer(command_cache.app, name="cache")
 out, err = Console(), Console(stderr=True)
 _PHASES = {
     "finding": "Reading the files",
@@ -168,7 +171,7 @@ def generate(
 ) -> None:
     """Generate dust over a shot: OpenEXR sequences in, a take folder out. Needs no server and no Blender."""
     use_server = server or connection is not None
-    with _told(as_json), Stop().listening() as stop, Lines() if as_json else Bars() as shown:
+    with told(as_json), Stop().listening() as stop, Lines() if as_json else Bars() as shown:
         done = []
         if resume is not None:
             request, by_hash, writer = command.resumed(resume, shown.show)
@@ -246,7 +249,7 @@ def serve(
     from .server import serve as run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    with _told(False):
+    with told(False):
         run(data, bind, port, ipc, device, connection, client_keys=client_keys)
 
 
@@ -255,7 +258,7 @@ def models(as_json: bool = typer.Option(False, "--json", help="The cards as they
     """The models there are, with licence, weights and limits."""
     from .models import registry
 
-    with _told(as_json):
+    with told(as_json):
         cards = {name: registry.find(name).card() for name in registry.names()}
         if as_json:
             print(json.dumps(cards, indent=1))
@@ -272,7 +275,7 @@ def takes_(
     folder: Path = typer.Argument(help="The folder that holds take_0001, take_0002 …"), as_json: bool = typer.Option(False, "--json")
 ) -> None:
     """The takes in a folder and the dials in which they differ."""
-    with _told(as_json):
+    with told(as_json):
         found = takes.list_takes(folder)
         if not found:
             raise InputError("There are no takes in %s." % folder, "Give the folder that holds take_0001.")
@@ -310,7 +313,7 @@ def doctor(
     """What is there, and what to do about what is not: versions, devices, memory, disk, ports, models, a round trip."""
     from .doctor import examine
 
-    with _told(as_json):
+    with told(as_json):
         findings = examine(connection)
         if as_json:
             print(json.dumps([vars(f) for f in findings], indent=1))
@@ -328,7 +331,7 @@ def eval_dust(context: typer.Context) -> None:
     """Measure the dust model on simulations it has not seen; --help lists the options."""
     from .training.__main__ import main as training
 
-    with _told(False):
+    with told(False):
         training(["evaluate", *context.args])
 
 
@@ -342,23 +345,8 @@ def eval_model(
     """Measure a model on your own shots: drift outside the mask, place, warp error, flicker, seams, PU21-PSNR."""
     from .training import eval_model as training
 
-    with _told(False):
+    with told(False):
         training.run(model, folder, json_path, sheets)
-
-
-@contextlib.contextmanager
-def _told(as_json: bool) -> Iterator[None]:
-    """Errors as one sentence and an exit code."""
-    try:
-        yield
-    except PlatebridgeError as error:
-        if as_json:
-            print(json.dumps({"event": "Failed", "error": error.to_dict()}), flush=True)
-        else:
-            err.print(str(error), style="yellow" if isinstance(error, Cancelled) else "red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(130 if isinstance(error, Cancelled) else 2 if isinstance(error, (RequestError, InputError)) else 1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _dials(typed: List[str]) -> Dict[str, Any]:
