@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wan VACE: a plate with a region, and in the region what leads it, to a picture, through diffusers' own classes.
+
+`parts.py` weights from a folder; `conditioning.py` what the model is told about a shot; `latents.py` pictures to latents and back;
+`windows.py` long shots; `denoise.py` the loop; `watch.py` how it is stopped; `prompts.py` words. They know arrays, code values and
+tensors. They must not know requests, files of a shot, colours or holdout. Importing this package imports no torch.
+"""

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The denoising loop over the parts of a WanVACEPipeline, with windows inside each step.
+
+Why a loop of our own: diffusers' has no windows, takes no conditioning that was encoded earlier, and tells of a step only when it is
+over. For one window every operation is the stock loop's, in its order and precision, so the latents are bit-equal to it
+(tests/server/test_vace_parity.py spells out the stock script).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, List, Optional
+
+import torch
+from diffusers import UniPCMultistepScheduler
+from diffusers.utils.torch_utils import randn_tensor
+
+from .windows import Window, plan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the noise is led out. `guidance`: classifier-free, 1 and below is off and halves the work; `guidance_2`: of the second,
+    low-noise transformer, None is the same. `control`: strength of the VACE branch. `shift`: of the flow's timesteps, 3 for 480 lines
+    and 5 for 720. window, overlap: latent frames."""
+
+    seed: int = 0
+    steps: int = 50
+    guidance: float = 5.0
+    guidance_2: Optional[float] = None
+    control: float = 1.0
+    shift: float = 3.0
+    window: int = 21
+    overlap: int = 5
+
+
+def scheduler(pipe, recipe: Recipe, device) -> UniPCMultistepScheduler:
+    """A fresh one: what a cancelled run left in another can't matter."""
+    made = UniPCMultistepScheduler.from_config(pipe.scheduler.config, flow_shift=recipe.shift)
+    made.set_timesteps(recipe.steps, device=device)
+    return made
+
+
+def noise(pipe, recipe: Recipe, size: tuple[int, int, int], device) -> torch.Tensor:
+    """(1, c, t, h, w) of latent frames, height and width; drawn on the CPU, so a seed is the same on every device."""
+    model = pipe.transformer or pipe.transformer_2
+    generator = torch.Generator().manual_seed(recipe.seed)
+    return randn_tensor((1, model.config.in_channels, *size), generator=generator, device=device, dtype=torch.float32)
+
+
+def calls(recipe: Recipe, latent_frames: int) -> int:
+    """How often the transformers are called in a run."""
+    return recipe.steps * len(plan(latent_frames, recipe.window, recipe.overlap)) * (2 if recipe.guidance > 1.0 else 1)
+
+
+@torch.no_grad()
+def denoise(
+    pipe,
+    conditioning: torch.Tensor,
+    prompt: torch.Tensor,
+    negative: Optional[torch.Tensor],
+    recipe: Recipe,
+    *,
+    references: int = 0,
+    latents: Optional[torch.Tensor] = None,
+    called: Callable[[], None] = lambda: None,
+    stepped: Callable[[int, Callable[[], torch.Tensor]], None] = lambda step, forming: None,
+) -> torch.Tensor:
+    """Normalised latents (1, c, t, h, w) float32, references taken off.
+
+    conditioning: (1, 96, references + t, h, w): plate, control, mask. prompt, negative: (1, tokens, width) of the text encoder.
+    latents: the noise, None draws it by the seed. called: after each call of a transformer. stepped(step, forming): after each step;
+    forming() is what the picture would be if it were clean now, (1, c, t, h, w).
+    """
+    device = conditioning.device
+    model = pipe.transformer if pipe.transformer is not None else pipe.transformer_2
+    dtype = model.dtype
+    boundary = None
+    if pipe.config.boundary_ratio is not None:
+        boundary = pipe.config.boundary_ratio * pipe.scheduler.config.num_train_timesteps
+    steps = scheduler(pipe, recipe, device)
+    conditioning = conditioning.to(dtype)
+    prompt = prompt.to(dtype)
+    negative = None if negative is None else negative.to(dtype)
+    strength = torch.tensor([recipe.control] * len(model.config.vace_layers)).to(device=device, dtype=dtype)
+    if latents is None:
+        latents = noise(pipe, recipe, tuple(conditioning.shape[2:]), device)
+    latents = latents.to(device=device, dtype=torch.float32)
+    windows = plan(latents.shape[2] - references, recipe.window, recipe.overlap)
+
+    def predicted(part: torch.Tensor, told: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        high = boundary is None or t >= boundary
+        network = pipe.transformer if high else pipe.transformer_2
+        guidance = recipe.guidance if high or recipe.guidance_2 is None else recipe.guidance_2
+        part, time = part.to(dtype), t.expand(part.shape[0])
+
+        def call(words: torch.Tensor, name: str) -> torch.Tensor:
+            with network.cache_context(name):
+                out = network(
+                    hidden_states=part,
+                    timestep=time,
+                    encoder_hidden_states=words,
+                    control_hidden_states=told,
+                    control_hidden_states_scale=strength,
+                    return_dict=False,
+                )[0]
+            called()
+            return out
+
+        out = call(prompt, "cond")
+        if recipe.guidance > 1.0:
+            assert negative is not None, "guidance needs the negative prompt's embedding"
+            without = call(negative, "uncond")
+            out = without + guidance * (out - without)
+        return out
+
+    for i, t in enumerate(steps.timesteps):
+        before = latents
+        if len(windows) == 1:
+            out = predicted(latents, conditioning, t)
+        else:
+            out = _blended(windows, references, latents, conditioning, lambda part, told, t=t: predicted(part, told, t))
+        latents = steps.step(out, t, latents, return_dict=False)[0]
+        sigma = steps.sigmas[i]
+        stepped(i, lambda before=before, out=out, sigma=sigma: (before - sigma * out.float())[:, :, references:])
+    return latents[:, :, references:]
+
+
+def _blended(windows: List[Window], references: int, latents, conditioning, predicted) -> torch.Tensor:
+    """One prediction over all latent frames: each window's own with the real plate in it, weighed. References stand before each."""
+    total = torch.zeros_like(latents)
+    for window in windows:
+        at = slice(references + window.first, references + window.stop)
+        parts = [torch.cat([x[:, :, :references], x[:, :, at]], 2) for x in (latents, conditioning)]
+        out = predicted(*parts).float()
+        total[:, :, :references] += out[:, :, :references] / len(windows)
+        weights = torch.tensor(window.weights, device=out.device).view(1, 1, -1, 1, 1)
+        total[:, :, at] += out[:, :, references:] * weights
+    return total
