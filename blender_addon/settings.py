@@ -12,9 +12,10 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProp
 from .versions import BLEND_RELATIVE
 
 try:
+    from platebridge.depths import DEPTHS
     from platebridge.dials import DIALS
 except ImportError:  # dependencies.missing() tells the artist; the extension must still register
-    DIALS = {}
+    DIALS = DEPTHS = {}
 
 
 def _dial_property(dial):
@@ -107,13 +108,14 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         name="Depth is",
         default="z",
         description="What the numbers in the depth files mean",
-        items=[
-            ("z", "Z", "Distance along the camera's axis, as Blender renders it"),
-            ("distance", "Distance", "Distance along each ray from the camera"),
-            ("inverse", "1/Z", "One over Z: near is large, as Nuke writes it"),
-        ],
+        items=[(kind.name, kind.label, kind.tooltip) for kind in DEPTHS.values()] or [("z", "Z", "")],
     )
-    depth_scale: FloatProperty(name="Metres per unit", default=1.0, min=1e-6, description="Turns the depth files' unit into metres")
+    depth_scale: FloatProperty(
+        name="Metres per unit",
+        default=1.0,
+        min=1e-6,
+        description="Turns the depth files' unit into metres; of a normalised depth, the metres to its far end",
+    )
 
     mask_source: EnumProperty(
         name="Mask",

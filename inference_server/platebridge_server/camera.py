@@ -25,7 +25,7 @@ EYE_HEIGHT = 1.7
 class Pinhole:
     """A camera at one frame, for a picture of one size.
 
-    camera_to_world: (4, 4), metres. fx, fy: focal length in pixels; equal for a plate, whose pixels are square.
+    camera_to_world: (4, 4), metres. fx, fy: focal length in pixels; equal for a plate whose pixels are square.
     cx, cy: the principal point in pixels from the top left. size: (height, width).
     """
 
@@ -111,21 +111,23 @@ class CameraPath:
         self._numbers = np.array(sorted(frames))
 
     @classmethod
-    def from_request(cls, camera: Optional[Camera], frames: FrameRange, width: int, height: int) -> CameraPath:
+    def from_request(cls, camera: Optional[Camera], frames: FrameRange, width: int, height: int, pixel_aspect: float = 1.0) -> CameraPath:
         """The request's camera; without one a 35 mm camera that stands still and level, 1.7 m above a ground at z 0.
 
+        pixel_aspect: how many times as wide as high a pixel is; 2 for a plate of an anamorphic lens, as it was scanned.
         Raises InputError where a matrix can't be a camera's (it mirrors, or has no volume). Scale in it is taken out.
         """
         if camera is None or not camera.frames:
             lens = camera or Camera()
             up = np.asarray(lens.up, np.float64)
             matrix = _level(up / np.linalg.norm(up))
-            pinhole = _pinhole(matrix, lens.focal_mm, lens.sensor_width_mm, None, width, height)
+            pinhole = _pinhole(matrix, lens.focal_mm, lens.sensor_width_mm, None, width, height, pixel_aspect)
             return cls({frames.first: pinhole}, up, given=False)
         made = {}
         for item in camera.frames:
             matrix = _upright(np.asarray(item.camera_to_world, np.float64), item.frame)
-            made[item.frame] = _pinhole(matrix, item.focal_mm or camera.focal_mm, camera.sensor_width_mm, item.principal_px, width, height)
+            focal = item.focal_mm or camera.focal_mm
+            made[item.frame] = _pinhole(matrix, focal, camera.sensor_width_mm, item.principal_px, width, height, pixel_aspect)
         return cls(made, camera.up)
 
     def at(self, frame: int) -> Pinhole:
@@ -133,10 +135,10 @@ class CameraPath:
         return self._frames[int(self._numbers[np.argmin(np.abs(self._numbers - frame))])]
 
 
-def _pinhole(matrix, focal_mm, sensor_mm, principal, width, height) -> Pinhole:
+def _pinhole(matrix, focal_mm, sensor_mm, principal, width, height, pixel_aspect=1.0) -> Pinhole:
     focal = focal_mm / sensor_mm * width
     cx, cy = principal if principal else (width / 2.0, height / 2.0)
-    return Pinhole(matrix, focal, focal, cx, cy, (height, width))
+    return Pinhole(matrix, focal, focal * pixel_aspect, cx, cy, (height, width))
 
 
 def _upright(matrix: np.ndarray, frame: int) -> np.ndarray:

@@ -150,7 +150,7 @@ class _Tally:
     def depth(self, shot: Shot, frame: int) -> None:
         raw = shot.raw_depth(frame)
         kind = self.request.settings.depth_kind
-        broken = np.isnan(raw) | np.isneginf(raw) | (np.isposinf(raw) if kind == "inverse" else False)
+        broken = np.isnan(raw) | np.isneginf(raw) | (np.isposinf(raw) if kind in ("inverse", "near_one") else False)
         if broken.any():
             self._bad("depth", frame, int(broken.sum()))
         if not raw.any():

@@ -145,8 +145,10 @@ def generate(
     frames: str = typer.Option("", help="Inclusive: 1001-1048."),
     out_folder: Path = typer.Option(Path("takes"), "--out", help="Where take_0001, take_0002 … are put."),
     shot: str = typer.Option("", help="The shot's name; the plate's, when left out."),
-    depth_kind: str = typer.Option("z", help="z (metres along the camera's axis), distance (along the ray) or inverse (1/Z)."),
-    depth_scale: float = typer.Option(1.0, help="Metres per unit of the depth."),
+    depth_kind: str = typer.Option(
+        "z", help="z (along the camera's axis), distance (along the ray), inverse (1/Z), near_one or near_zero (normalised)."
+    ),
+    depth_scale: float = typer.Option(1.0, help="Metres per unit of the depth; of a normalised one, metres to its far end."),
     bad_pixels: str = typer.Option("refuse", help="NaN and infinity in the inputs: refuse or scrub."),
     plate_channels: str = typer.Option("", help="Channels to take, like 'beauty.R,beauty.G,beauty.B'."),
     depth_channels: str = typer.Option("", "--depth-channels", "--depth-channel", help="Channel to take, like 'ViewLayer.Depth.Z'."),

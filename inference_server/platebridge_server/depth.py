@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file's depth numbers mean, in metres along the camera's axis: sky, holes, distance, 1/Z.
+"""What a file's depth numbers mean, in metres along the camera's axis: sky, holes, distance, 1/Z, normalised.
 
 Plain functions on arrays; must not know files, frames or requests.
 """
@@ -14,6 +14,8 @@ import numpy as np
 SKY_FROM = 1e9
 #: A gap in the depth up to this many pixels wide is a hole to be filled; a wider run of zeros is sky.
 HOLE_PX = 4
+#: A normalised depth's near end is the camera itself, where nothing can stand: so much of the way to its far end is the least.
+NEAREST = np.float32(1e-3)
 
 
 def to_metres(
@@ -22,7 +24,8 @@ def to_metres(
     """Depth along the camera's axis.
 
     raw: (h, w), as the file has it. kind: "z", "distance" (along the ray; `ray_scale` (h, w) turns
-    it into depth along the axis) or "inverse" (1/Z). scale: metres per unit of the file, after 1/Z is undone.
+    it into depth along the axis), "inverse" (1/Z), "near_one" or "near_zero" (normalised: even steps from the camera to the far
+    end, which is sky). scale: metres per unit of the file, after 1/Z is undone; of a normalised depth, metres to its far end.
     Returns (z, holes, zeros): z (h, w) float32 metres with +inf as sky and holes filled; holes and zeros: (h, w) bool, pixels
     that had no depth and were filled, and pixels of plain 0 that were taken as sky.
     """
@@ -33,6 +36,11 @@ def to_metres(
             broken = ~np.isfinite(raw) | (raw < 0)
             sky, zeros = ~broken & (raw <= 1.0 / SKY_FROM), none
             z = np.float32(scale) / np.where(sky | broken, np.float32(1), raw)
+        elif kind in ("near_one", "near_zero"):
+            broken, zeros = np.isnan(raw), none
+            far = np.float32(1) - raw if kind == "near_one" else raw
+            sky = ~broken & (far >= 1)
+            z = np.float32(scale) * np.maximum(far, NEAREST)
         else:
             broken = np.isnan(raw) | (raw < 0)
             zero = raw == 0

@@ -274,7 +274,8 @@ class _Generation:
 
     def _layers_ready(self, kind: str, frame: int, part: Part) -> None:
         """A file with passes goes out, and is kept for another light if it isn't there."""
-        data = images.encode([part], {**self._labels(kind), **layers.labels(self.colours)}, self.scratch)
+        attributes = {**self._labels(kind), **layers.labels(self.colours), "PixelAspectRatio": self.shot.pixel_aspect}
+        data = images.encode([part], attributes, self.scratch)
         if "passes_of" not in self.facts:
             self.kept.put(self._layer_names(frame)[kind], data)
         self._ready(kind, frame, self._names(frame)[kind], data)

@@ -39,7 +39,8 @@ class GuidePicture:
 class Shot:
     """The inputs of a request.
 
-    `window`: the canvas, `display`: the plate's display window, `size`: (height, width) of the canvas.
+    `window`: the canvas, `display`: the plate's display window, `size`: (height, width) of the canvas. `pixel_aspect`: how many
+    times as wide as high the plate's pixels are, as its first frame's header says.
     `open_file`: SHA-256 -> path. Raises InputError as images.read_header does, for plate frames that can't be opened.
     """
 
@@ -53,6 +54,7 @@ class Shot:
         self._held: Dict[str, OrderedDict] = {}
         self.window, self.display = self._canvas()
         self.size: Tuple[int, int] = (self.window.height, self.window.width)
+        self.pixel_aspect = self._pixel_aspect()
         self.camera = self._camera()
 
     def source(self, input: str) -> Optional[Pass]:
@@ -87,7 +89,7 @@ class Shot:
 
     def raw_depth(self, frame: int) -> np.ndarray:
         """(h, w) float32, the file's own numbers on the canvas; outside its window what the kind of depth calls sky."""
-        return self._read("depth", frame, 0.0 if self.request.settings.depth_kind == "inverse" else np.inf)[..., 0]
+        return self._read("depth", frame, 0.0 if self.request.settings.depth_kind in ("inverse", "near_one") else np.inf)[..., 0]
 
     def mask(self, frame: int) -> np.ndarray:
         """(h, w) float32 in [0, 1]; 0 outside the mask's data window."""
@@ -164,10 +166,14 @@ class Shot:
         assert whole is not None  # a range has at least one frame
         return whole, display
 
+    def _pixel_aspect(self) -> float:
+        said = self.header("plate", self.request.frames.first).parts[0].attributes().get("PixelAspectRatio", 1.0)
+        return float(said) if isinstance(said, (int, float)) and 0.1 <= said <= 10.0 else 1.0
+
     def _camera(self) -> CameraPath:
         """The camera as it sees the canvas; the request's sees the display window, so overscan is a wider view."""
         shown, window = self.display, self.window
-        camera = CameraPath.from_request(self.request.camera, self.request.frames, shown.width, shown.height)
+        camera = CameraPath.from_request(self.request.camera, self.request.frames, shown.width, shown.height, self.pixel_aspect)
         if window == shown:
             return camera
         left, top = (window.x - shown.x) / shown.width, (window.y - shown.y) / shown.height

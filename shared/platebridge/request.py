@@ -15,12 +15,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
+from .depths import DEPTHS
 from .dials import DIALS, find
 from .errors import RequestError, VersionError
 from .frames import FrameRange
 
 REQUEST_VERSION = 1
-DEPTH_KINDS = ("z", "distance", "inverse")
+DEPTH_KINDS = tuple(DEPTHS)
 BAD_PIXELS = ("refuse", "scrub")
 Matrix = Tuple[Tuple[float, float, float, float], ...]
 
@@ -89,10 +90,12 @@ class Camera:
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """What the inputs mean. `depth_kind`: "z" (metres along the camera axis), "distance" (along the ray), "inverse" (1/Z).
+    """What the inputs mean. `depth_kind`: "z" (metres along the camera axis), "distance" (along the ray), "inverse" (1/Z),
+    "near_one" or "near_zero" (normalised: even steps to the far end).
 
-    `depth_scale` turns the file's unit into metres (after 1/Z is undone). `bad_pixels`: NaN and inf are refused by frame
-    number, or scrubbed with a warning. `working_space`: the DCC's scene-linear space, by name. `fps`: frames per second.
+    `depth_scale` turns the file's unit into metres (after 1/Z is undone); of a normalised depth it is the far end, in metres.
+    `bad_pixels`: NaN and inf are refused by frame number, or scrubbed with a warning. `working_space`: the DCC's
+    scene-linear space, by name. `fps`: frames per second.
     """
 
     depth_kind: str = "z"
@@ -396,7 +399,7 @@ def _settings(value: Any) -> ShotSettings:
     _only(tree, ShotSettings, "settings")
     kind, bad, space = tree.get("depth_kind", "z"), tree.get("bad_pixels", "refuse"), tree.get("working_space", "Linear Rec.709")
     if kind not in DEPTH_KINDS:
-        raise RequestError("%r is not a kind of depth." % (kind,), "Say z, distance or inverse.", input="depth")
+        raise RequestError("%r is not a kind of depth." % (kind,), "Say %s." % ", ".join(DEPTH_KINDS), input="depth")
     if bad not in BAD_PIXELS:
         raise RequestError("bad_pixels = %r is unknown." % (bad,), "Say refuse or scrub.")
     if not isinstance(space, str) or len(space) > 255:

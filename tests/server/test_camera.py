@@ -51,6 +51,15 @@ def test_focal_length_is_millimetres_over_the_sensor_in_pixels():
     assert path(CameraFrame(1, STILL, focal_mm=60.0)).at(1).fx == 100.0
 
 
+def test_pixels_twice_as_wide_as_high_are_the_squeezed_picture_of_square_ones():
+    lens = Camera(30.0, 36.0, (0, 0, 1), (CameraFrame(1, STILL),))
+    square = CameraPath.from_request(lens, FrameRange(1, 1), 120, 40).at(1)
+    scanned = CameraPath.from_request(lens, FrameRange(1, 1), 60, 40, 2.0).at(1)
+    points = np.random.default_rng(3).normal(size=(50, 3)) - (0, 0, 9)
+    (x, y, _), (wide, high, _) = scanned.project(points), square.project(points)
+    assert np.allclose(2 * x, wide) and np.allclose(y, high)
+
+
 def test_ray_scale_turns_distance_into_depth():
     camera = path(CameraFrame(1, STILL)).at(1)
     depth = np.full((40, 60), 7.0)

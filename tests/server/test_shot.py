@@ -47,12 +47,35 @@ def test_one_over_z_is_turned_round_before_its_unit_and_zero_is_sky(one_frame):
     assert z[1:] == pytest.approx(2.0) and np.isinf(z[0]).all()
 
 
+@pytest.mark.parametrize("kind, near", [("near_one", 1.0), ("near_zero", 0.0)])
+def test_a_normalised_depth_goes_in_even_steps_from_the_camera_to_its_far_end_which_is_sky(one_frame, kind, near):
+    raw = np.full((20, 30), 0.25 if near == 0.0 else 0.75)
+    raw[0], raw[1] = 1.0 - near, near
+    z = one_frame(ShotSettings(depth_kind=kind, depth_scale=80.0), depth=raw).depth(1001)
+    assert z[2:] == pytest.approx(20.0) and np.isinf(z[0]).all()
+    assert z[1] == pytest.approx(0.08)  # nothing can stand in the camera
+
+
+@pytest.mark.parametrize("kind", ["near_one", "near_zero"])
+def test_where_a_normalised_depth_has_no_pixels_there_is_sky(one_frame, tmp_path, write_exr, kind):
+    path = write_exr(tmp_path / "part.exr", np.full((5, 30, 1), 0.5), ("Z",), data=(0, 15), display=(0, 0, 30, 20))
+    z = one_frame(ShotSettings(depth_kind=kind), depth=path).depth(1001)
+    assert np.isinf(z[:15]).all() and z[15:] == pytest.approx(0.5)
+
+
 def test_distance_along_the_ray_becomes_depth_along_the_axis(one_frame):
     camera = Camera(frames=(CameraFrame(1001, IDENTITY),))
     focal = 35.0 / 36.0 * 30
     x, y = (np.arange(30) + 0.5 - 15) / focal, (np.arange(20) + 0.5 - 10) / focal
     distance = 7.0 * np.sqrt(1 + x[None] ** 2 + y[:, None] ** 2)
     assert one_frame(ShotSettings(depth_kind="distance"), camera, depth=distance).depth(1001) == pytest.approx(7.0, rel=1e-5)
+
+
+def test_pixel_aspect_is_read_from_the_plates_header(one_frame, tmp_path, write_exr):
+    plate = write_exr(tmp_path / "scan.exr", np.ones((20, 30, 3)), ("R", "G", "B"), attributes={"PixelAspectRatio": 2.0})
+    shot = one_frame(plate=plate)
+    assert shot.pixel_aspect == 2.0 and shot.camera.at(1001).fy == 2 * shot.camera.at(1001).fx
+    assert one_frame().pixel_aspect == 1.0
 
 
 @pytest.mark.parametrize("sky", [1e10, np.inf, 1e30, 0.0])
