@@ -54,6 +54,13 @@ def card(model: str) -> Optional[Dict[str, Any]]:
     return next((c for c in answer.cards if c.get("name") == model), None) if answer is not None else None
 
 
+def absent(card: Dict[str, Any]) -> str:
+    """What is to be done before a model can be used, a sentence; "" when it is there."""
+    if card.get("problem"):
+        return "%s %s" % (card["problem"].get("message", ""), card["problem"].get("mend", ""))
+    return "It is not on the server. Type there: %s." % card.get("install") if card.get("installed") is False else ""
+
+
 def _ask(make_client: Callable[[], Any]) -> None:
     from platebridge.errors import PlatebridgeError
 

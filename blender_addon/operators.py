@@ -191,7 +191,10 @@ class PLATEBRIDGE_OT_choose_model(_Operator):
     @classmethod
     def description(cls, context, properties):
         card = asking.card(properties.model)
-        return "%s Trained on: %s" % (card.get("summary", ""), card.get("trained_on", "not said")) if card else cls.__doc__
+        if not card:
+            return cls.__doc__
+        said = "%s Trained on: %s" % (card.get("summary", ""), card.get("trained_on", "not said"))
+        return "%s\n%s" % (asking.absent(card), said) if asking.absent(card) else said
 
     @says
     def execute(self, context):
@@ -207,7 +210,7 @@ class PLATEBRIDGE_MT_models(bpy.types.Menu):
     def draw(self, context):
         cards = asking.answer.cards if asking.answer is not None else []
         for card in cards:
-            text = "%s  (%s)" % (card.get("name"), card.get("licence", "licence unknown"))
+            text = "%s  (%s)" % (card.get("name"), "not here" if asking.absent(card) else card.get("licence", "licence unknown"))
             self.layout.operator("platebridge.choose_model", text=text).model = str(card.get("name"))
         if not cards:
             self.layout.operator("platebridge.ask_server", icon="FILE_REFRESH")

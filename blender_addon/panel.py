@@ -44,6 +44,8 @@ class _GeneratePanel(_Panel):
         row.menu("PLATEBRIDGE_MT_models", text="", icon="DOWNARROW_HLT")
         card = asking.card(shot.model)
         if card is not None:
+            if asking.absent(card):
+                sentence(column, asking.absent(card), "ERROR")
             sentence(column, "%s. Trained on: %s" % (card.get("licence", "Licence unknown"), card.get("trained_on", "not said")), "INFO")
         for name in _MODEL:
             column.prop(shot.dials, name)

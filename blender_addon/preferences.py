@@ -78,7 +78,9 @@ def facts():
     lines = [
         "Platebridge %s on %s, %.0f ms away" % (told["server"], told["device"] or "its own choice", asking.answer.seconds * 1000),
         "Memory: %.1f of %.1f GB free. Disk: %.0f GB free" % (told["memory_free"] / 1e9, told["memory"] / 1e9, told["disk_free"] / 1e9),
-        "Models: %s" % ", ".join("%s (%s)" % (card.get("name"), card.get("licence", "licence unknown")) for card in cards),
+        "Models: %s" % ", ".join(
+            "%s (%s)" % (card.get("name"), card.get("licence", "licence unknown")) for card in cards if not asking.absent(card)
+        ),
     ]
     if told["waiting"]:
         lines.append("%d takes under way or in line" % told["waiting"])

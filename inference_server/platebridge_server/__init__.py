@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The local inference server of Platebridge: socket, jobs, engines, worker, pipeline, models.
 
-Never imports bpy or nuke.
+Never imports bpy or nuke. Nothing of it reaches for the network, and no library may on its behalf: `models.fetching` alone
+lifts that, for as long as somebody fetches.
 """
+
+import os
+import sys
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+if "huggingface_hub.constants" in sys.modules:  # it reads the variable once, as it is imported
+    sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]

@@ -7,13 +7,11 @@ request or an input is at fault, 130 cancelled. What it does stands in the modul
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import signal
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import platebridge
 import typer
@@ -28,13 +26,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperCommand
 
-from . import command_cache
+from . import command_cache, command_models
 from . import command_generate as command
+from .stopping import Stop
 from .told import told
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Dust and debris over a shot, float pixels untouched."
 )
+app.add_typer(command_models.app, name="models")
 app.add_typer(command_cache.app, name="cache")
 out, err = Console(), Console(stderr=True)
 _PHASES = {
@@ -45,30 +45,6 @@ _PHASES = {
     "generating": "Generating",
     "writing": "Frames",
 }
-
-
-class Stop:
-    """Whether Ctrl-C was pressed. The first asks for a clean end; a second one ends at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def _heard(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        err.print("Cancelling: the frames that came are kept. Ctrl-C again to stop at once.")
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[Stop]:
-        before = signal.signal(signal.SIGINT, self._heard)
-        try:
-            yield self
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 class Bars:
@@ -173,7 +149,7 @@ def generate(
 ) -> None:
     """Generate dust over a shot: OpenEXR sequences in, a take folder out. Needs no server and no Blender."""
     use_server = server or connection is not None
-    with told(as_json), Stop().listening() as stop, Lines() if as_json else Bars() as shown:
+    with told(as_json), Stop("the frames that came are kept").listening(err) as stop, Lines() if as_json else Bars() as shown:
         done = []
         if resume is not None:
             request, by_hash, writer = command.resumed(resume, shown.show)
@@ -253,23 +229,6 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with told(False):
         run(data, bind, port, ipc, device, connection, client_keys=client_keys)
-
-
-@app.command()
-def models(as_json: bool = typer.Option(False, "--json", help="The cards as they are.")) -> None:
-    """The models there are, with licence, weights and limits."""
-    from .models import registry
-
-    with told(as_json):
-        cards = {name: registry.find(name).card() for name in registry.names()}
-        if as_json:
-            print(json.dumps(cards, indent=1))
-            return
-        for name, card in cards.items():
-            table = Table(title=name, show_header=False, title_justify="left")
-            for key, value in card.items():
-                table.add_row(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-            out.print(table)
 
 
 @app.command(name="takes")

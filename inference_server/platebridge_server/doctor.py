@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Any, Callable, List, Mapping, Optional
 
 import platebridge
 import psutil
@@ -136,6 +136,9 @@ def _models() -> List[Finding]:
         try:
             model = registry.find(name)
             card = model.card()
+            if "installed" in card:  # a large one: it is looked at, never loaded
+                found.append(_large(name, card))
+                continue
             model.load("cpu")  # compares the weights with the card's hash
             found.append(
                 Finding(
@@ -150,6 +153,20 @@ def _models() -> List[Finding]:
         except (OSError, ValueError, ImportError) as error:
             found.append(Finding(False, "model " + name, str(error), "Install Platebridge again."))
     return found
+
+
+def _large(name: str, card: Mapping[str, Any]) -> Finding:
+    """A model that needn't be here. Every byte of it is read by `platebridge models verify`; that takes minutes."""
+    from .models import store
+
+    model = store.find(name)
+    if model is None:
+        return Finding(True, "model " + name, "not installed; to have it: %s" % card["install"])
+    lost = next((file for file in model.files if not (model.folder / file).is_file()), None)
+    if lost:
+        mend = "Put it back, or: platebridge models remove %s" % name
+        return Finding(False, "model " + name, "%s is not there" % (model.folder / lost), mend)
+    return Finding(True, "model " + name, "%.1f GB in %s, SHA-256 %s…" % (model.bytes / 1e9, model.folder, card["weights_sha256"][:12]))
 
 
 def _port_and_server(path: Optional[Path]) -> Callable[[], List[Finding]]:

@@ -134,6 +134,7 @@ class _Generation:
 
     def _check(self) -> None:
         request = self.request
+        registry.ready(request.model.name)
         checks.check_request(request)
         files = {(name, f.frame): f.sha256 for name, source in vars(request.inputs).items() if source for f in source.files}
         checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(files[name, frame]), Where(name, frame)))

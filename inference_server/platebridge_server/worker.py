@@ -120,19 +120,8 @@ def main(argv: List[str]) -> None:
     device = settings["device"] or module.best_device()
     worker = Worker(getattr(module, function), Spool(Path(settings["spool"]), SpoolLimits(reserve=settings["reserve"])), device, say)
     threading.Thread(target=worker.listen, args=(talk_in,), name="ears", daemon=True).start()
-    say({"t": "ready", "device": device, "models": _cards() if settings["generator"] == GENERATOR else []})
+    say({"t": "ready", "device": device, "models": registry.cards() if settings["generator"] == GENERATOR else []})
     worker.work()
-
-
-def _cards() -> List[Dict[str, Any]]:
-    """What each model says of itself. One that can't (its weights are gone) says why, and the others are offered all the same."""
-    cards = []
-    for name in registry.names():
-        try:
-            cards.append(dict(registry.find(name).card()))
-        except PlatebridgeError as error:
-            cards.append({"name": name, "problem": error.to_dict()})
-    return cards
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def test_a_server_tells_what_it_is_and_what_models_it_has(scene, whole_server):
     assert bpy.ops.platebridge.ask_server() == {"FINISHED"} and asking.asking
     answer = heard(asking)
     assert answer.trouble == "" and not asking.asking
-    assert {card["name"] for card in answer.cards} == {"dust", "guide"}
+    assert [card["name"] for card in answer.cards][:2] == ["dust", "guide"]
+    assert not asking.absent(asking.card("dust"))
+    assert "Type there: platebridge models fetch wan-vace-14b" in asking.absent(asking.card("wan-vace-14b"))
     said = " ".join(preferences.facts())
     assert "dust (Apache-2.0)" in said and "GB free" in said and "on cpu" in said
     assert asking.card("dust")["trained_on"] and asking.card("absent") is None

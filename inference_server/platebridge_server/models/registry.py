@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models there are, by name. A model is imported when it is asked for, so a list costs nothing."""
+"""The models there are, by name. A model is imported when it is asked for, so a list costs nothing.
+
+Those that ship come first, then the large ones that we know, here or not, then a studio's own.
+"""
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, List, Tuple
 
-from platebridge.errors import ModelError
+from platebridge.errors import ModelError, PlatebridgeError
 
+from . import cards as known
+from . import store
 from .base import Model
 
 
@@ -22,20 +28,46 @@ def _guide() -> Model:
     return GuideModel()
 
 
-_MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust, "guide": _guide}
+def _large(name: str) -> Model:
+    from .stored_model import StoredModel
+
+    return StoredModel(name)
+
+
+_MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust, "guide": _guide, **{name: partial(_large, name) for name in known.names()}}
 _made: Dict[Tuple[str, Callable[[], Model]], Model] = {}
 
 
 def names() -> List[str]:
     """Every model's name, the built-in one first."""
-    return list(_MODELS)
+    return list(_MODELS) + [name for name in store.names() if name not in _MODELS]
 
 
 def find(name: str) -> Model:
     """The model of that name, the same each time: what it has loaded serves every take. Raises ModelError that lists what there is."""
+    if name not in _MODELS and name in store.names():
+        _MODELS[name] = partial(_large, name)
     if name not in _MODELS:
         raise ModelError("There is no model called %r." % name, "There is %s." % " and ".join(names()))
     make = _MODELS[name]
     if (name, make) not in _made:
         _made[name, make] = make()
     return _made[name, make]
+
+
+def cards() -> List[Dict[str, Any]]:
+    """What each model says of itself. One that can't (its weights are gone) says why in `problem`; the others are listed all the same."""
+    found = []
+    for name in names():
+        try:
+            found.append(dict(find(name).card()))
+        except PlatebridgeError as error:
+            found.append({"name": name, "problem": error.to_dict()})
+    return found
+
+
+def ready(name: str) -> None:
+    """Raises ModelError, with the line to type, for a model that is not on this machine: before any work is done for it."""
+    card = find(name).card()
+    if card.get("installed") is False:
+        raise ModelError("The model %s is not installed." % name, "Type: %s" % card["install"])

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The large models on this machine: a folder for each, and beside it what its files were when they were taken in.
+
+    <root>/wan-vace-1.3b/platebridge.json      what it is, every file's SHA-256, and where the files lie: here, or in a folder of yours
+
+    model = store.opened("wan-vace-1.3b")      # its files are those that were taken in, or ModelError says what is not
+    WanVACEPipeline.from_pretrained(model.folder, local_files_only=True, use_safetensors=True)
+
+Nothing here touches the network, and nothing is loaded. `PLATEBRIDGE_MODELS` names another root: a share that a whole studio reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+
+import platformdirs
+from platebridge.errors import Cancelled, ModelError, StorageError
+from platebridge.takes import storage_error
+
+from . import cards, layout
+
+VARIABLE = "PLATEBRIDGE_MODELS"
+MANIFEST = "platebridge.json"
+MANIFEST_VERSION = 1
+#: Of the disk, bytes that stay free when weights are copied or fetched.
+RESERVE = 2 * 2**30
+_ANEW = "To take it anew: platebridge models remove %s, then add or fetch it."
+Progress = Callable[[str, int, int], None]  # (file, bytes done, bytes in all)
+
+
+def _quiet(file: str, done: int, total: int) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model that is here. `folder`: in diffusers' layout. `card`: with the weights' hash. `manifest`: as it was written."""
+
+    name: str
+    folder: Path
+    card: Dict[str, Any]
+    manifest: Dict[str, Any]
+
+    @property
+    def files(self) -> Dict[str, Dict[str, Any]]:
+        """{"transformer/config.json": {"sha256", "bytes"}}"""
+        return self.manifest["files"]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file["bytes"] for file in self.files.values())
+
+
+def root() -> Path:
+    """Where models lie: the variable's folder, else this user's own."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else Path(platformdirs.user_data_dir("platebridge", appauthor=False)) / "models"
+
+
+def names() -> List[str]:
+    """The models that are here."""
+    with contextlib.suppress(OSError):
+        return sorted(path.parent.name for path in root().glob("*/" + MANIFEST))
+    return []
+
+
+def how_to_get(name: str) -> str:
+    """The one line to type for a model that is not here."""
+    try:
+        revision = cards.card(name)["source"]["revision"]
+    except ModelError:
+        return "platebridge models add FOLDER --card CARD.json"
+    return "platebridge models fetch %s%s" % (name, "" if revision else " --revision COMMIT")
+
+
+def find(name: str) -> Optional[Installed]:
+    """What is here under that name, unverified; None when there is nothing. Raises ModelError when what it says of itself is no sense."""
+    path = _place(name) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as problem:
+        raise _broken(name, "%s can't be read (%s)" % (MANIFEST, problem)) from problem
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or manifest.get("version") != MANIFEST_VERSION or manifest.get("name") != name:
+        raise _broken(name, "%s is not one of ours" % MANIFEST)
+    for file, said in files.items():
+        sane = isinstance(said, dict) and isinstance(said.get("sha256"), str) and isinstance(said.get("bytes"), int)
+        if not sane or ".." in Path(file).parts or Path(file).is_absolute():
+            raise _broken(name, "%s names %r" % (MANIFEST, file))
+    card = cards.checked(manifest["card"], MANIFEST) if manifest.get("card") else cards.card(name)
+    if card["name"] != name:
+        raise _broken(name, "its card is that of %s" % card["name"])
+    combined = weights_sha256({file: said["sha256"] for file, said in files.items()})
+    for who, claim in ((MANIFEST, manifest.get("weights_sha256")), ("its card", card.get("weights_sha256") or combined)):
+        if claim != combined:
+            raise _broken(name, "the weights' hash in %s is not that of its files" % who)
+    folder = manifest.get("folder", ".")
+    return Installed(name, root() / name if folder == "." else Path(folder), {**card, "weights_sha256": combined}, manifest)
+
+
+def opened(name: str, progress: Progress = _quiet, cancelled: Callable[[], bool] = lambda: False) -> Installed:
+    """A model that is here, every file being what was taken in. Raises ModelError with the line to type, or what has changed.
+
+    A file that was hashed before and has not been touched since is not hashed again; on another machine, or through another user,
+    that takes a minute or two once.
+    """
+    return _compared(_there(name), False, progress, cancelled)
+
+
+def verify(name: str, progress: Progress = _quiet, cancelled: Callable[[], bool] = lambda: False) -> Installed:
+    """As `opened`, but every byte is read again, and the folder's layout is looked at again."""
+    model = _there(name)
+    layout.checked(model.folder, model.card)
+    return _compared(model, True, progress, cancelled)
+
+
+def add(
+    folder: Path,
+    card: Optional[Mapping[str, Any]] = None,
+    *,
+    copy: bool = False,
+    progress: Progress = _quiet,
+    cancelled: Callable[[], bool] = lambda: False,
+    free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+) -> Installed:
+    """Takes in a folder that was copied by hand, in diffusers' layout. It stays where it is, unless `copy`.
+
+    card: a studio's own; one of ours is recognised from the folder. Raises ModelError, StorageError; then nothing was taken in.
+    """
+    folder = Path(folder).resolve()
+    own = card is not None
+    if card is None:
+        card = layout.nearest(folder, [cards.card(name) for name in cards.names()])
+    check_absent(card["name"])
+    sizes = layout.checked(folder, card)
+    if copy:
+        check_room(root(), sum(sizes.values()), free)
+    hashes: Dict[str, str] = {}
+    with being_added(card["name"]) as place:
+        done, total = 0, sum(sizes.values())
+        for file, size in sizes.items():
+            def tell(within: int, file: str = file, done: int = done) -> None:
+                progress(file, done + within, total)
+
+            hashes[file] = _copied(folder / file, place / file, tell, cancelled) if copy else hash_of(folder / file, tell, cancelled)
+            done += size
+        said = {"source": {"kind": "folder", "folder": str(folder)}, "folder": "." if copy else str(folder)}
+        write_manifest(place, card, own, hashes, sizes, said)
+    return remembered(_there(card["name"]))
+
+
+def remove(name: str) -> int:
+    """Takes a model away and gives the bytes that are free again. A folder of yours that was only pointed at stays."""
+    place = _place(name)
+    if not (place / MANIFEST).is_file():
+        raise ModelError("The model %s is not here." % name, "`platebridge models list` shows what is.")
+    freed = sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
+    gone = root() / (".removed-" + uuid.uuid4().hex)
+    try:
+        os.replace(place, gone)  # first out of sight, so that nobody opens half a model
+        shutil.rmtree(gone)
+    except OSError as problem:
+        raise storage_error(problem, place) from problem
+    return freed
+
+
+# --- what fetching needs, too ------------------------------------------------------------------------------------------------
+
+
+def check_absent(name: str) -> None:
+    if (root() / name / MANIFEST).exists():
+        raise ModelError("The model %s is here already." % name, "To have another in its place: platebridge models remove %s" % name)
+
+
+def check_room(place: Path, wanted: int, free: Callable[[Path], int]) -> None:
+    """Raises StorageError when `wanted` bytes more would not leave RESERVE free on the disk of `place`."""
+    there = place
+    while not there.exists():
+        there = there.parent
+    left = free(there)
+    if left < wanted + RESERVE:
+        raise StorageError(
+            "There is not enough disk: %.1f GB are needed and %.1f GB are free in %s." % ((wanted + RESERVE) / 1e9, left / 1e9, place),
+            "Make room, or name another folder in %s." % VARIABLE,
+        )
+
+
+@contextlib.contextmanager
+def being_added(name: str) -> Iterator[Path]:
+    """A folder that becomes the model's own when the block ends well, and is gone when it doesn't."""
+    place = root() / (".adding-" + uuid.uuid4().hex)
+    try:
+        place.mkdir(parents=True)
+        yield place
+        become(place, name)
+    except OSError as problem:
+        raise storage_error(problem, place) from problem
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def become(place: Path, name: str) -> None:
+    """A finished folder takes the model's name, whole or not at all."""
+    check_absent(name)
+    shutil.rmtree(root() / name, ignore_errors=True)  # what an interrupted removal left: it has no manifest
+    os.replace(place, root() / name)
+
+
+def write_manifest(
+    place: Path, card: Mapping[str, Any], own: bool, hashes: Mapping[str, str], sizes: Mapping[str, int], said: Mapping[str, Any]
+) -> None:
+    """What was taken in. Raises ModelError if the card says that it should have been something else."""
+    combined = weights_sha256(hashes)
+    if card.get("weights_sha256") not in (None, "", combined):
+        raise ModelError(
+            "The card of %s says weights of SHA-256 %s…, these are %s…." % (card["name"], card["weights_sha256"][:12], combined[:12]),
+            "One of the two is not what it should be.",
+        )
+    manifest = {
+        "version": MANIFEST_VERSION,
+        "name": card["name"],
+        "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **said,
+        "weights_sha256": combined,
+        "files": {file: {"sha256": hashes[file], "bytes": sizes[file]} for file in sizes},
+        **({"card": dict(card)} if own else {}),
+    }
+    (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def weights_sha256(hashes: Mapping[str, str]) -> str:
+    """One hash for a model: of the names and hashes of its safetensors files, as canonical JSON."""
+    weights = {file: sha for file, sha in hashes.items() if file.endswith(".safetensors")}
+    return hashlib.sha256(json.dumps(weights, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def hash_of(
+    path: Path, progress: Callable[[int], None], cancelled: Callable[[], bool], into: Optional[Callable[[bytes], Any]] = None
+) -> str:
+    """SHA-256 of a file. `into`: is given every block, too."""
+    digest, done = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**22), b""):
+            if cancelled():
+                raise Cancelled("Cancelled.")
+            digest.update(block)
+            if into is not None:
+                into(block)
+            done += len(block)
+            progress(done)
+    return digest.hexdigest()
+
+
+# --- within ------------------------------------------------------------------------------------------------------------------
+
+
+def _place(name: str) -> Path:
+    if not name or name[0] in ".-" or set(name) & set("/\\:\0"):
+        raise ModelError("%r can't name a model." % name, "`platebridge models list` shows the names.")
+    return root() / name
+
+
+def _there(name: str) -> Installed:
+    model = find(name)
+    if model is None:
+        raise ModelError("The model %s is not installed." % name, "Type: %s" % how_to_get(name))
+    return model
+
+
+def _compared(model: Installed, again: bool, progress: Progress, cancelled: Callable[[], bool]) -> Installed:
+    stamps, done = ({} if again else _stamps()), 0
+    seen: Dict[str, List[Any]] = {}
+    for file, said in model.files.items():
+        path = model.folder / file
+        try:
+            state = path.stat()
+            if state.st_size != said["bytes"]:
+                raise _changed(model, file)
+            stamp = seen[str(path)] = [state.st_size, state.st_mtime_ns, said["sha256"]]
+            if stamps.get(str(path)) != stamp:
+                found = hash_of(path, lambda within, file=file, done=done: progress(file, done + within, model.bytes), cancelled)
+                if found != said["sha256"]:
+                    raise _changed(model, file)
+        except OSError as problem:
+            said_ = "The model %s has lost %s (%s)." % (model.name, file, problem.strerror)
+            raise ModelError(said_, "Put it back, or: platebridge models remove %s" % model.name) from problem
+        done += state.st_size
+    _remember(seen)
+    return model
+
+
+def _changed(model: Installed, file: str) -> ModelError:
+    return ModelError(
+        "%s of the model %s is not what was taken in." % (file, model.name),
+        "It is not loaded. " + _ANEW % model.name,
+    )
+
+
+def _broken(name: str, why: str) -> ModelError:
+    return ModelError("The model %s is refused: %s." % (name, why), _ANEW % name)
+
+
+def _copied(source: Path, target: Path, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "wb") as out:
+        return hash_of(source, progress, cancelled, out.write)
+
+
+def _stamp_file() -> Path:
+    """This user's own note of which file had which hash. Not beside the weights: those may be anybody's to write."""
+    return Path(platformdirs.user_cache_dir("platebridge", appauthor=False)) / "hashed.json"
+
+
+def _stamps() -> Dict[str, List[Any]]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(_stamp_file().read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def remembered(model: Installed) -> Installed:
+    """Notes that a model's files are what its manifest says: they have just been hashed."""
+    states = {file: (model.folder / file).stat() for file in model.files}
+    _remember({str(model.folder / file): [s.st_size, s.st_mtime_ns, model.files[file]["sha256"]] for file, s in states.items()})
+    return model
+
+
+def _remember(seen: Mapping[str, List[Any]]) -> None:
+    """A note that can't be written costs time and nothing else."""
+    before = _stamps()
+    known = {**before, **seen}
+    if known != before:
+        with contextlib.suppress(OSError):
+            note = _stamp_file()
+            note.parent.mkdir(parents=True, exist_ok=True)
+            fresh = note.with_name("%s.%s" % (note.name, uuid.uuid4().hex))
+            fresh.write_text(json.dumps(known), encoding="utf-8")
+            os.replace(fresh, note)

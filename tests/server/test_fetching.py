@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetching a model, from a hub of our own on the loopback: whole or not at all, on from where it stopped, and nothing else reaches out."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from fake_hub import COMMIT, FakeHub
+from platebridge.errors import Cancelled, ModelError, RequestError, StorageError
+from platebridge_server import cli
+from platebridge_server.models import cards, fetching, store
+from tiny_model import make_model
+from typer.testing import CliRunner
+
+NAME = "wan-vace-1.3b"
+REPOSITORY = cards.card(NAME)["source"]["repository"]
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "models"))
+
+
+@pytest.fixture
+def serve(monkeypatch, tmp_path):
+    """`serve(**how)`: a hub with a model made so."""
+    made = []
+
+    def start(**how):
+        made.append(FakeHub(make_model(tmp_path / "remote", **how), REPOSITORY))
+        monkeypatch.setenv("HF_ENDPOINT", made[-1].address)
+        return made[-1]
+
+    yield start
+    for hub in made:
+        hub.close()
+
+
+@pytest.fixture
+def hub(serve):
+    return serve()
+
+
+def partials():
+    return list((store.root() / (".fetching-" + NAME)).glob(".partial/*"))
+
+
+def test_a_model_is_fetched_whole_and_opened(hub):
+    told = []
+    model = fetching.fetch(NAME, COMMIT, progress=lambda file, done, total: told.append((done, total)))
+    assert model.manifest["source"] == {"kind": "hub", "repository": REPOSITORY, "revision": COMMIT}
+    for file in model.files:
+        assert (model.folder / file).read_bytes() == (hub.folder / file).read_bytes()
+    assert told[-1][0] == told[-1][1] == model.bytes
+    assert store.opened(NAME).card["weights_sha256"] == store.verify(NAME).card["weights_sha256"]
+    assert [path.name for path in store.root().iterdir()] == [NAME]
+    with pytest.raises(ModelError, match=r"here already"):
+        fetching.fetch(NAME, COMMIT)
+
+
+def test_it_has_the_hash_of_the_same_model_copied_by_hand(hub):
+    fetched = fetching.fetch(NAME, COMMIT).card["weights_sha256"]
+    store.remove(NAME)
+    assert store.add(hub.folder).card["weights_sha256"] == fetched
+
+
+def test_pickles_and_what_lies_beside_the_model_are_not_even_asked_for(hub):
+    for name in ("vae/diffusion_pytorch_model.bin", "original.pth", "film.mp4", "vae/own_code.py"):
+        (hub.folder / name).write_bytes(b"x" * 300)
+    files = fetching.fetch(NAME, COMMIT).files
+    assert hub.fetched() == sorted(files) and not [f for f in files if f.endswith((".bin", ".pth", ".mp4", ".py"))]
+
+
+def test_a_model_with_nothing_but_pickles_is_refused(hub):
+    os.rename(hub.folder / "vae/diffusion_pytorch_model.safetensors", hub.folder / "vae/diffusion_pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"a pickle"):
+        fetching.fetch(NAME, COMMIT)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("revision", ["", "main", "0123456", COMMIT.upper(), COMMIT + "0"])
+def test_nothing_but_a_whole_commit_is_fetched(hub, revision):
+    with pytest.raises(RequestError, match=r"[Cc]ommit"):
+        fetching.fetch(NAME, revision)
+    assert hub.asked == []
+
+
+def test_a_commit_or_repository_that_the_hub_lacks_is_said_so(hub):
+    with pytest.raises(RequestError, match=r"no such commit"):
+        fetching.fetch(NAME, "f" * 40)
+    with pytest.raises(ModelError, match=r"does not give that repository"):
+        fetching.fetch(NAME, COMMIT, repository="some/other")
+    with pytest.raises(RequestError, match=r"owner/name"):
+        fetching.fetch(NAME, COMMIT, repository="not a name/at all/")
+
+
+def test_a_hub_that_is_not_there_is_said_so(monkeypatch, hub):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=r"can't be reached.*docs/models.md"):
+        fetching.fetch(NAME, COMMIT)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, "vae/config.json"])
+def test_a_file_that_is_not_what_the_hub_announced_is_thrown_away(hub, file):
+    data = (hub.folder / file).read_bytes()
+    hub.lies[file] = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(ModelError, match=r"%s is not what the hub announced" % file):
+        fetching.fetch(NAME, COMMIT)
+    assert store.find(NAME) is None and partials() == []
+    hub.lies.clear()
+    hub.asked.clear()
+    fetching.fetch(NAME, COMMIT)
+    assert file in hub.fetched() and len(hub.fetched()) < len(store.find(NAME).files)  # what was good is not fetched again
+
+
+def test_the_disk_is_looked_at_before_anything_is_fetched(hub):
+    with pytest.raises(StorageError, match=r"not enough disk"):
+        fetching.fetch(NAME, COMMIT, free=lambda path: store.RESERVE + 100)
+    assert hub.asked == []
+
+
+def test_a_disk_that_fills_up_on_the_way_keeps_what_came(hub, monkeypatch):
+    write = fetching._Counted.write
+
+    def full(self, data):
+        if len(data) > 300:
+            write(self, data[:200])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetching._Counted, "write", full)
+        with pytest.raises(StorageError, match=r"The disk is full"):
+            fetching.fetch(NAME, COMMIT)
+    assert [path.stat().st_size for path in partials()] == [200]
+    hub.asked.clear()
+    fetching.fetch(NAME, COMMIT)
+    assert hub.asked[0][1] == 200
+
+
+def test_a_cancelled_fetch_goes_on_where_it_stopped(hub):
+    pressed = []
+
+    def tell(file, done, total):
+        if file == WEIGHTS:
+            pressed.append(True)
+
+    with pytest.raises(Cancelled, match=r"kept"):
+        fetching.fetch(NAME, COMMIT, progress=tell, cancelled=lambda: bool(pressed))
+    came = set(hub.fetched())
+    assert store.find(NAME) is None
+    hub.asked.clear()
+    model = fetching.fetch(NAME, COMMIT)
+    assert not came & set(hub.fetched()) and came | set(hub.fetched()) == set(model.files)
+
+
+def test_a_fetch_that_is_killed_goes_on_within_the_file(serve):
+    hub = serve(numbers=3_000_000)  # 12 MB: huggingface_hub writes ten at a time
+    hub.stall_at = (WEIGHTS, 11_000_000)
+    process = subprocess.Popen([sys.executable, "-m", "platebridge_server", "models", "fetch", NAME, "--revision", COMMIT, "--json"])
+    try:
+        assert hub.stalled.wait(60)
+        (partial,) = partials()
+        while partial.stat().st_size < 10 * 2**20 and process.poll() is None:
+            pass
+    finally:
+        process.kill()
+        process.wait()
+    hub.let_go.set()
+    hub.stall_at = None
+    hub.asked.clear()
+    model = fetching.fetch(NAME, COMMIT)
+    assert (WEIGHTS, 10 * 2**20) in hub.asked
+    assert (model.folder / WEIGHTS).read_bytes() == (hub.folder / WEIGHTS).read_bytes()
+
+
+def test_half_a_file_of_another_commit_is_not_gone_on_with(hub, tmp_path):
+    with pytest.raises(Cancelled):
+        fetching.fetch(NAME, COMMIT, cancelled=lambda: bool(partials() and partials()[0].stat().st_size))
+    shutil.rmtree(hub.folder)
+    make_model(hub.folder, seed=5)
+    model = fetching.fetch(NAME, COMMIT)
+    assert (model.folder / WEIGHTS).read_bytes() == (hub.folder / WEIGHTS).read_bytes()
+    assert sorted(str(p.relative_to(model.folder).as_posix()) for p in model.folder.rglob("*") if p.is_file()) == sorted(
+        [*model.files, store.MANIFEST]
+    )
+
+
+def test_a_name_that_would_leave_the_folder_is_not_fetched(hub, monkeypatch):
+    siblings = FakeHub._siblings
+    escaping = {"rfilename": "../escaped.json", "size": 1, "blobId": "0" * 40}
+    monkeypatch.setattr(FakeHub, "_siblings", lambda self: [*siblings(self), escaping])
+    fetching.fetch(NAME, COMMIT)
+    assert not [name for name in hub.fetched() if "escaped" in name]
+
+
+def test_everything_but_fetching_is_told_that_there_is_no_network(hub):
+    import huggingface_hub
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    fetching.fetch(NAME, COMMIT)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    with pytest.raises(OfflineModeIsEnabled):
+        huggingface_hub.HfApi(hub.address).model_info(REPOSITORY)
+    alone = "import platebridge_server; from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE)"
+    assert subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=True).stdout.strip() == "True"
+
+
+def test_the_command_fetches_and_says_where_it_lies(hub):
+    result = CliRunner().invoke(cli.app, ["models", "fetch", NAME, "--revision", COMMIT, "--json"])
+    assert result.exit_code == 0 and json.loads(result.stdout)["source"]["revision"] == COMMIT
+    result = CliRunner().invoke(cli.app, ["models", "fetch", "wan-vace-14b"])
+    assert result.exit_code == 2 and "--revision" in result.stderr

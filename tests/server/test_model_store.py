@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large models on this machine: only what their card describes is taken in, and only what was taken in is loaded."""
+
+import json
+import os
+import pickle
+import shutil
+
+import pytest
+from platebridge.errors import Cancelled, ModelError, StorageError
+from platebridge_server import cli, doctor
+from platebridge_server.models import cards, layout, registry, store
+from tiny_model import make_model
+from typer.testing import CliRunner
+
+NAME = "wan-vace-1.3b"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """A user's folders of our own."""
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "models"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_model(tmp_path / "copied")
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files that are hashed from now on."""
+    seen, hash_of = [], store.hash_of
+    monkeypatch.setattr(store, "hash_of", lambda path, *a, **k: seen.append(path.name) or hash_of(path, *a, **k))
+    return seen
+
+
+def run(*arguments):
+    result = CliRunner().invoke(cli.app, ["models", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refusal(folder, **how):
+    with pytest.raises(ModelError) as found:
+        store.add(folder, **how)
+    assert store.names() == [] and not list(store.root().glob("*")), "nothing is left of what was refused"
+    return str(found.value)
+
+
+# --- taking in ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("name", cards.names())
+def test_each_of_our_models_is_recognised_taken_in_and_opened(tmp_path, name, copy):
+    folder = make_model(tmp_path / "copied", name, shards=3)
+    assert store.add(folder, copy=copy).name == name
+    model = store.opened(name)
+    assert model.folder == (store.root() / name if copy else folder.resolve())
+    assert {"model_index.json", "vae/config.json", "transformer/diffusion_pytorch_model-00003-of-00003.safetensors"} <= set(model.files)
+    assert len(model.card["weights_sha256"]) == 64 and model.card["licence"] == "Apache-2.0"
+    if copy:
+        shutil.rmtree(folder)
+        assert store.verify(name).bytes == model.bytes
+
+
+def test_the_hash_of_a_model_is_that_of_its_weights_alone(tmp_path, folder):
+    first = store.add(folder).card["weights_sha256"]
+    store.remove(NAME)
+    (folder / "README.md").write_text("Another word.")
+    assert store.add(folder).card["weights_sha256"] == first
+    store.remove(NAME)
+    assert store.add(make_model(tmp_path / "other", seed=1)).card["weights_sha256"] != first
+
+
+def test_what_lies_beside_the_model_is_not_taken_in(folder):
+    (folder / "assets").mkdir()
+    (folder / "assets" / "film.mp4").write_bytes(b"film")
+    for variant in ("diffusion_pytorch_model.fp16.safetensors", "notes.py"):
+        shutil.copy(folder / "vae" / "diffusion_pytorch_model.safetensors", folder / "vae" / variant)
+    files = store.add(folder, copy=True).files
+    assert not [file for file in files if "film" in file or "fp16" in file or ".py" in file]
+    assert not (store.root() / NAME / "assets").exists()
+
+
+def test_a_second_model_of_the_name_is_refused_until_the_first_is_removed(tmp_path, folder):
+    store.add(folder)
+    with pytest.raises(ModelError, match=r"here already.*platebridge models remove wan-vace-1.3b"):
+        store.add(make_model(tmp_path / "other"))
+
+
+def test_a_pickle_is_refused_wherever_it_lies(folder):
+    for place in ("pytorch_model.bin", "vae/diffusion_pytorch_model.bin", "text_encoder/pytorch_model.PT"):
+        (folder / place).write_bytes(pickle.dumps({}))
+        assert "pickle" in refusal(folder)
+        (folder / place).unlink()
+    store.add(folder)
+
+
+def test_a_pickle_under_the_name_of_safetensors_is_refused(folder):
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(pickle.dumps(list(range(1000))))
+    assert "is no safetensors file" in refusal(folder)
+
+
+def test_weights_that_are_only_pickled_are_no_weights(folder):
+    paths = [str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_file() and p.parent.name != "vae"]
+    with pytest.raises(ModelError, match=r"only as diffusion_pytorch_model.bin, a pickle"):
+        layout.wanted([*paths, "vae/config.json", "vae/diffusion_pytorch_model.bin"], cards.card(NAME))
+
+
+def test_half_a_copy_is_refused(folder):
+    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "half a copy" in refusal(folder)
+
+
+def test_a_missing_shard_or_component_is_refused(tmp_path):
+    folder = make_model(tmp_path / "copied", shards=3)
+    (folder / "transformer" / "diffusion_pytorch_model-00002-of-00003.safetensors").unlink()
+    assert "transformer lacks a part of its weights" in refusal(folder)
+    shutil.rmtree(folder / "transformer")
+    assert "The component transformer is missing" in refusal(folder)
+
+
+def test_an_index_that_points_elsewhere_is_refused(tmp_path):
+    folder = make_model(tmp_path / "copied", shards=2)
+    index = folder / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"layer.0": "../../secret.safetensors"}}))
+    assert "../../secret.safetensors, which is not there" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "file, change, said",
+    [
+        ("model_index.json", {"_class_name": "WanPipeline"}, "It is a WanPipeline"),
+        ("model_index.json", {"vae": ["diffusers", "AutoencoderKL"]}, "Its vae is diffusers.AutoencoderKL"),
+        ("model_index.json", {"vae": ["own_code", "AutoencoderKLWan"]}, "Its vae is own_code.AutoencoderKLWan"),
+        ("model_index.json", {"spy": ["diffusers", "AutoencoderKLWan"]}, "a component spy"),
+        ("model_index.json", {"scheduler": [None, None]}, "does not name the component scheduler"),
+        ("transformer/config.json", {"_class_name": "WanTransformer3DModel"}, "say WanTransformer3DModel"),
+        ("transformer/config.json", {"num_layers": 31}, "has num_layers = 31, where wan-vace-1.3b has 30"),
+        ("text_encoder/config.json", {"auto_map": {"AutoModel": "own.Encoder"}}, "code of their own"),
+    ],
+)
+def test_another_model_or_one_with_code_of_its_own_is_refused(folder, file, change, said):
+    tree = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**tree, **change}))
+    assert said in refusal(folder)
+
+
+def test_no_folder_and_no_model_are_said_to_be_none(tmp_path):
+    assert "There is no folder" in refusal(tmp_path / "nowhere")
+    assert "model_index.json" in refusal(tmp_path)
+
+
+def test_a_copy_that_the_disk_can_not_take_is_not_begun(folder):
+    with pytest.raises(StorageError, match=r"not enough disk"):
+        store.add(folder, copy=True, free=lambda path: store.RESERVE)
+    assert store.names() == []
+
+
+def test_a_cancelled_copy_leaves_nothing(folder):
+    with pytest.raises(Cancelled):
+        store.add(folder, copy=True, cancelled=lambda: True)
+    assert not list(store.root().iterdir())
+
+
+def test_progress_ends_at_the_whole(folder):
+    told = []
+    model = store.add(folder, progress=lambda file, done, total: told.append((done, total)))
+    assert told[-1] == (model.bytes, model.bytes) and told == sorted(told)
+
+
+# --- a card of one's own -----------------------------------------------------------------------------------------------------
+
+
+def own_card(**changed):
+    return {**cards.card(NAME), "name": "our-dust-1.3b", "trained_on": "Our own plates.", **changed}
+
+
+def test_a_studios_own_model_stands_under_its_own_card(folder):
+    store.add(folder, own_card())
+    card = registry.find("our-dust-1.3b").card()
+    assert card["trained_on"] == "Our own plates." and card["installed"] and "our-dust-1.3b" in registry.names()
+    assert [c["name"] for c in registry.cards()][-1] == "our-dust-1.3b"
+    store.remove("our-dust-1.3b")
+    assert "our-dust-1.3b" not in store.names()
+
+
+def test_a_card_that_lies_about_its_weights_is_refused_when_it_is_taken_in(folder):
+    assert "says weights of SHA-256 aaaa" in refusal(folder, card=own_card(weights_sha256="a" * 64))
+
+
+@pytest.mark.parametrize("name", ["../up", "", ".hidden", "Big", "a/b", 7])
+def test_a_name_that_is_no_folders_is_refused(name):
+    with pytest.raises(ModelError, match=r"can't name a model"):
+        cards.checked(own_card(name=name), "card.json")
+
+
+def test_a_card_says_what_it_lacks(tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text('{"name": "x", "licence": "mine"}')
+    with pytest.raises(ModelError, match=r"does not say summary, trained_on"):
+        cards.from_file(path)
+    path.write_text("no json")
+    with pytest.raises(ModelError, match=r"can't be read"):
+        cards.from_file(path)
+
+
+# --- opening -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_not_here_says_what_to_type():
+    with pytest.raises(ModelError, match=r"not installed. Type: platebridge models fetch wan-vace-14b --revision COMMIT"):
+        store.opened("wan-vace-14b")
+    with pytest.raises(ModelError, match=r"not installed"):
+        registry.find(NAME).load("cpu")
+
+
+def test_opening_hashes_once_and_again_only_what_was_touched(folder, hashed, tmp_path):
+    store.add(folder)
+    hashed.clear()
+    store.opened(NAME)
+    assert hashed == []
+    os.utime(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    store.opened(NAME)
+    assert hashed == ["diffusion_pytorch_model.safetensors"]
+    hashed.clear()
+    store._stamp_file().unlink()  # another machine, another user
+    store.opened(NAME)
+    assert len(hashed) == len(store.find(NAME).files)
+
+
+def swapped(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def test_weights_that_were_changed_are_refused(folder):
+    store.add(folder)
+    swapped(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    for door in (store.opened, store.verify):
+        with pytest.raises(ModelError, match=r"transformer/diffusion_pytorch_model.safetensors of the model .* is not what was taken in"):
+            door(NAME)
+
+
+def test_weights_changed_under_their_old_date_are_found_by_verify(folder):
+    store.add(folder)
+    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    before = path.stat()
+    swapped(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ModelError, match=r"not what was taken in"):
+        store.verify(NAME)
+
+
+def test_settings_that_were_changed_or_files_that_are_lost_are_refused(folder):
+    store.add(folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ModelError, match=r"scheduler_config.json"):
+        store.opened(NAME)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"has lost scheduler/scheduler_config.json"):
+        store.opened(NAME)
+
+
+def rewritten(**change):
+    path = store.root() / NAME / store.MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
+def test_a_manifest_that_lies_about_its_weights_is_refused(folder):
+    model = store.add(folder)
+    lie = {**model.files, "vae/diffusion_pytorch_model.safetensors": {"sha256": "b" * 64, "bytes": 336}}
+    rewritten(files=lie)
+    with pytest.raises(ModelError, match=r"the weights' hash in platebridge.json is not that of its files"):
+        store.find(NAME)
+    rewritten(files=lie, weights_sha256=store.weights_sha256({file: said["sha256"] for file, said in lie.items()}))
+    with pytest.raises(ModelError, match=r"is not what was taken in"):
+        store.opened(NAME)
+
+
+def test_a_card_that_lies_in_the_manifest_is_refused(folder):
+    store.add(folder, own_card())
+    path = store.root() / "our-dust-1.3b" / store.MANIFEST
+    tree = json.loads(path.read_text())
+    path.write_text(json.dumps({**tree, "card": {**tree["card"], "weights_sha256": "c" * 64}}))
+    with pytest.raises(ModelError, match=r"the weights' hash in its card"):
+        store.find("our-dust-1.3b")
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 9}, {"name": "dust"}, {"files": []}, {"files": {"../x": {"sha256": "a", "bytes": 1}}}, {"files": {"x": {}}}]
+)
+def test_a_manifest_that_is_not_ours_is_refused_and_the_other_models_are_listed(folder, change):
+    store.add(folder)
+    rewritten(**change)
+    with pytest.raises(ModelError, match=r"is refused"):
+        store.find(NAME)
+    found = {card["name"]: card for card in registry.cards()}
+    assert "is refused" in found[NAME]["problem"]["message"] and found["dust"]["licence"] == "Apache-2.0"
+
+
+# --- removing ----------------------------------------------------------------------------------------------------------------
+
+
+def test_removing_leaves_a_folder_of_yours_and_takes_a_copy_away(folder):
+    store.add(folder)
+    store.remove(NAME)
+    assert store.find(NAME) is None and (folder / "model_index.json").exists()
+    size = store.add(folder, copy=True).bytes
+    assert store.remove(NAME) >= size and not list(store.root().iterdir())
+
+
+@pytest.mark.parametrize("name", ["wan-vace-14b", "..", "../models", ""])
+def test_only_models_are_removed(name):
+    with pytest.raises(ModelError):
+        store.remove(name)
+
+
+# --- what is seen of it ------------------------------------------------------------------------------------------------------
+
+
+def test_cards_say_what_a_clearance_desk_asks():
+    for name in cards.names():
+        card = cards.card(name)
+        assert (card["licence"] == "Apache-2.0" and card["trained"] and "arXiv" in card["trained_on"]) or "README" in card["trained_on"]
+        assert all(side % card["limits"]["multiple_of"] == 0 for size in card["limits"]["sizes"] for side in size)
+        assert card["source"]["revision"] is None or len(card["source"]["revision"]) == 40
+
+
+def test_a_job_for_a_model_that_is_not_here_is_refused_before_any_work(tiny_shot, tmp_path):
+    from dataclasses import replace
+
+    from platebridge_server.generate import generate
+
+    request = replace(tiny_shot.request(), model=replace(tiny_shot.request().model, name=NAME))
+    with pytest.raises(ModelError, match=r"Type: platebridge models fetch"):
+        for event in generate(request, tiny_shot.open_file, "0" * 32, scratch=tmp_path / "scratch"):
+            assert type(event).__name__ == "Started"
+
+
+def test_the_command_takes_in_lists_verifies_and_removes(folder, tmp_path):
+    code, said, _ = run("list")
+    assert code == 0 and "platebridge models fetch wan-vace-14b --revision COMMIT" in said and "47 to 81 GB" in said
+    listed = json.loads(run("--json")[1])
+    assert listed[NAME]["installed"] is False and listed["dust"]["name"] == "dust"
+    code, said, _ = run("add", folder)
+    assert code == 0 and "wan-vace-1.3b is here and whole" in said
+    assert "here, in %s" % folder.resolve() in run("list")[1]
+    assert json.loads(run("verify", NAME, "--json")[1])["source"] == {"kind": "folder", "folder": str(folder.resolve())}
+    swapped(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    code, _, said = run("verify", NAME)
+    assert code == 1 and "not what was taken in" in said
+    assert run("remove", NAME)[0] == 0 and run("remove", NAME)[0] == 1
+
+
+def test_the_doctor_looks_at_large_models_and_does_not_load_them(folder):
+    found = {finding.what: finding for finding in doctor._models()}
+    assert found["model " + NAME].good and "platebridge models fetch" in found["model " + NAME].found
+    store.add(folder)
+    assert "SHA-256" in {f.what: f for f in doctor._models()}["model " + NAME].found
+    (folder / "model_index.json").unlink()
+    assert not {f.what: f for f in doctor._models()}["model " + NAME].good
