@@ -21,17 +21,7 @@ from platebridge.request import GenerateRequest
 from . import capture, captured, runner, sources, timeline, versions
 
 log = logging.getLogger(__name__)
-PHASES = {
-    "capture": "Rendering the passes",
-    "finding": "Reading the files",
-    "uploading": "Sending what the server lacks",
-    "queued": "Waiting for its turn",
-    "reading": "Checking the frames",
-    "guide": "Guide",
-    "generating": "Generating",
-    "writing": "Frames",
-    "done": "Done",
-}
+PHASES = {"capture": "Rendering the passes", **events.PHASES, "done": "Done"}
 
 
 class Job:

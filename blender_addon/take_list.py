@@ -79,7 +79,7 @@ def refresh(scene):
 
 def _read(scene):
     from platebridge.errors import PlatebridgeError
-    from platebridge.request import differing_dials, from_dict
+    from platebridge.request import from_dict, told_apart
     from platebridge.takes import list_takes
 
     from . import sources
@@ -100,7 +100,7 @@ def _read(scene):
                 "name": take.path.name,
                 "folder": str(take.path),
                 "take_id": str(tree.get("take_id", "")),
-                "differs": _differences(request, before, differing_dials),
+                "differs": told_apart(request, before),
                 "told": _told(take, request),
                 "finished": take.finished,
                 "star": take.marks.star,
@@ -109,24 +109,6 @@ def _read(scene):
         )
         before = request
     return out[::-1]
-
-
-def _differences(request, before, differing_dials):
-    if before is None:
-        return "seed %d" % request.model.seed
-    pairs = differing_dials(before, request)
-    said = ["%s %s" % (name.replace("_", " "), _short(pair[1])) for name, pair in pairs.items()]
-    if request.model.name != before.model.name:
-        said.insert(0, "model %s" % request.model.name)
-    if request.frames != before.frames:
-        said.append("frames %s" % request.frames)
-    return ", ".join(said) or "same dials"
-
-
-def _short(value):
-    if isinstance(value, (tuple, list)):
-        return "/".join(_short(part) for part in value)
-    return "%.4g" % value if isinstance(value, float) else str(value)
 
 
 def _told(take, request):

@@ -6,10 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from platebridge import __version__
+from platebridge.depths import DEPTHS
 from platebridge.dials import DIALS
+from platebridge.presets import PRESETS
 
 FILE = Path(__file__).parents[1] / "nuke_gizmo" / "Platebridge.gizmo"
-INPUTS = ("plate", "depth", "mask", "vectors", "guide")
+INPUTS = ("plate", "depth", "mask", "vectors", "guide", "camera")
 ABSENT = "Platebridge is not installed here: put its folder on NUKE_PATH and start Nuke again."
 
 
@@ -25,11 +27,11 @@ def knob(kind: int, name: str, label: str, tip: str = "", *more: str, value: str
     return " addUserKnob {%s}\n" % " ".join(parts) + (" %s %s\n" % (name, value) if value else "")
 
 
-def button(name: str, label: str, tip: str) -> str:
+def button(name: str, label: str, tip: str, line: str = "+STARTLINE") -> str:
     code = (
         "try:\n    from platebridge_nuke import node\nexcept ImportError:\n    nuke.message('%s')\nelse:\n    node.%s(nuke.thisNode())" % (ABSENT, name)
     )
-    return knob(22, name, label, tip, "T", quoted(code), "+STARTLINE")
+    return knob(22, name, label, tip, "T", quoted(code), line)
 
 
 def choice(name: str, label: str, tip: str, items: list[str], value: str) -> str:
@@ -44,12 +46,12 @@ def dial(name: str) -> str:
         return choice(name, row.label, tip, list(row.choices), str(row.default))
     if row.kind == "colour":
         return knob(18, name, row.label, tip, value="{%s}" % " ".join("%g" % part for part in row.default))  # type: ignore[union-attr]
-    return knob(3 if row.kind == "int" else 7, name, row.label, tip, "R", "%g" % row.minimum, "%g" % row.maximum, value="%g" % row.default)
+    return knob(3 if row.kind == "int" else 7, name, row.label, tip, "R", "%.10g" % row.minimum, "%.10g" % row.maximum, value="%.10g" % row.default)
 
 
 def text() -> str:
     """The whole gizmo."""
-    out = "#! a Group in a .gizmo file: a script that holds it opens without it\nGroup {\n name Platebridge\n inputs 5\n"
+    out = "#! a Group in a .gizmo file: a script that holds it opens without it\nGroup {\n name Platebridge\n inputs 6\n"
     out += " onCreate %s\n" % quoted(
         "try:\n    from platebridge_nuke import on_create\n    on_create(nuke.thisNode())\nexcept ImportError:\n    pass"
     )
@@ -60,20 +62,23 @@ def text() -> str:
     out += knob(1, "shot", "Shot", "Name of the shot; its takes lie in a folder of this name. Empty: the script's name")
     out += knob(3, "first", "First", "First frame to generate", value="1001")
     out += knob(3, "last", "Last", "Last frame to generate, included", value="1048")
-    out += knob(1, "view", "View", "The view to render; empty: the script's first")
-    out += choice("plate_type", "Plate as", "Half holds what most plates hold; float is for plates of 32 bits", ["16 bit half", "32 bit float"], "16 bit half")
+    out += knob(1, "views", "Views", "The views to generate, a take each; all, or their names. Empty: the script's first")
+    out += choice("reuse", "Render", "Which frames of the inputs Generate renders", ["what changed", "every frame"], "what changed")
+    out += choice("plate_type", "Plate as", "Half holds what most plates hold; float is for plates of 32 bits", ["as its file", "16 bit half", "32 bit float"], "as its file")
     out += knob(1, "depth_channel", "Depth channel", "", value="depth.Z")
-    out += choice(
-        "depth_kind", "Depth is", "What the depth's numbers mean. ScanlineRender writes 1/Z", ["Z", "Distance", "1/Z"], "1/Z"
-    )
-    out += knob(7, "depth_scale", "Metres per unit", "Turns the script's unit into metres", "R", "0.001", "1000", value="1")
+    kinds = "; ".join("%s: %s" % (kind.label, kind.tooltip[0].lower() + kind.tooltip[1:]) for kind in DEPTHS.values())
+    out += choice("depth_kind", "Depth is", "What the depth's numbers mean. " + kinds, [kind.label for kind in DEPTHS.values()], DEPTHS["inverse"].label)
+    out += knob(7, "depth_scale", "Metres per unit", "Turns the depth's unit into metres; of a normalised depth, the metres to its far end", "R", "0.001", "1000", value="1")
     out += knob(1, "mask_channel", "Mask channel", "White is what collapses", value="rgba.alpha")
     out += knob(1, "vectors_layer", "Vectors layer", "u and v: where each pixel was a frame before, in pixels", value="backward")
-    out += knob(1, "camera", "Camera node", "Name of the Camera that saw the shot; empty: the lens below, standing still")
-    out += knob(7, "focal", "Focal length", "Millimetres; used where no Camera node is named", "R", "1", "1000", value="35")
-    out += knob(7, "sensor", "Film back width", "Millimetres; used where no Camera node is named", "R", "1", "200", value="36")
+    out += knob(7, "camera_scale", "Camera: metres per unit", "Turns the connected Camera's unit into metres", "R", "0.001", "1000", value="1")
+    out += knob(7, "focal", "Focal length", "Millimetres; used where no Camera is connected: it then stands still", "R", "1", "1000", value="35")
+    out += knob(7, "sensor", "Film back width", "Millimetres; used where no Camera is connected", "R", "1", "200", value="36")
     out += choice("bad_pixels", "NaN and inf", "What to do with pixels that are not numbers", ["refuse", "scrub"], "refuse")
     out += knob(20, "platebridge_guide", "Guide")
+    labels = [preset.label for preset in PRESETS.values()]
+    out += choice("preset", "Preset", "; ".join("%s: %s" % (preset.label, preset.tooltip) for preset in PRESETS.values()), labels, labels[0])
+    out += button("use_preset", "Use preset", "Turns the guide's dials to this preset. Model, seed and quality stay", "-STARTLINE")
     out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("guide."))
     out += knob(20, "platebridge_model", "Model")
     out += knob(1, "model", "Model", "The model that makes the dust from the guide", value="dust")
@@ -84,9 +89,16 @@ def text() -> str:
     out += knob(2, "take", "Take", "The folder of the take that is shown, made here or in Blender")
     out += choice("output", "Show", "comp: the finished picture; effect: premultiplied, to merge yourself", ["comp", "effect", "guide"], "comp")
     out += button("show", "Show take", "Shows the take named above, as far as it has come")
-    out += button("attach", "Attach", "Goes on with the take named above where it was interrupted")
-    out += button("list_takes", "List takes", "Every take of this shot, and what differs from the one shown")
+    out += button("older", "Older", "Shows the take before it", "-STARTLINE")
+    out += button("newer", "Newer", "Shows the take after it", "-STARTLINE")
+    out += button("attach", "Attach", "Goes on with the take named above where it was interrupted", "-STARTLINE")
+    out += knob(6, "star", "Star", "Marks the take as a good one; kept beside its files", "+STARTLINE")
+    out += knob(1, "note", "Note", "Your own words on this take; kept beside its files")
+    out += button("keep_marks", "Keep star and note", "Writes both beside the take's files, where Blender finds them too", "-STARTLINE")
     out += button("make_reads", "Make Read nodes", "Ordinary Reads of the take: the script then renders without Platebridge")
+    out += button("to_timeline", "Put on the timeline", "The take as a clip over the shot's, in the sequence that is open")
+    out += choice("timeline_as", "as", "Where it goes", ["new track", "version of the shot's clip"], "new track")
+    out += button("list_takes", "List takes", "Every take of this shot, and what differs from the one shown")
     out += knob(26, "takes_text", "", "", "T", '""', "+STARTLINE")
     for name in ("result_file",):
         out += knob(1, name, name, "", "+INVISIBLE")

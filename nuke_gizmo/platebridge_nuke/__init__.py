@@ -7,8 +7,13 @@ from typing import Any
 
 
 def on_create(node: Any) -> None:
-    """Nuke calls this when a script with the node is opened: flags set from Python do not live in the script."""
-    for name in ("result_file", "result_first", "result_last", "result_version"):
+    """Nuke calls this when a script with the node is opened: flags set from Python do not live in the script. Cheap, and says nothing."""
+    import nuke
+
+    timeline = bool(nuke.env.get("studio") or nuke.env.get("hiero"))
+    shown = {"result_file": False, "result_first": False, "result_last": False, "result_version": False}
+    shown.update(to_timeline=timeline, timeline_as=timeline)
+    for name, visible in shown.items():
         knob = node.knob(name)
         if knob is not None:
-            knob.setVisible(False)
+            knob.setVisible(visible)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import nuke
 
@@ -15,3 +16,25 @@ def post(call: Callable[..., Any], *args: Any) -> None:
         call(*args)  # asked from the main thread, Nuke would hang
     else:
         nuke.executeInMainThread(call, args)
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """What happens in here leaves no step to undo: an artist's undo must bring back neither our Write nor yesterday's frame."""
+    undo: Any = nuke.Undo
+    undo.disable()
+    try:
+        yield
+    finally:
+        undo.enable()
+
+
+@contextlib.contextmanager
+def one_undo_step(name: str) -> Iterator[None]:
+    """What happens in here is one step to undo, under that name."""
+    undo: Any = nuke.Undo
+    undo.begin(name)
+    try:
+        yield
+    finally:
+        undo.end()

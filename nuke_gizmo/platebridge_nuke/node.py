@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The buttons. Each runs on the main thread and returns at once; the courier's news come back through the one gate (main_thread)."""
+"""The buttons. Each runs on the main thread and returns at once; what is wrong stands in the node's status line, in one sentence."""
 
 from __future__ import annotations
 
@@ -7,215 +7,181 @@ from . import vendored  # noqa: F401  it must come first: it is where the client
 
 # isort: split
 import atexit
+import functools
 import platform
-import re
-import threading
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import nuke
 import platebridge
 from platebridge.client import Client
-from platebridge.courier import Began, Courier, Ended, Landed, News, Waiting
+from platebridge.courier import Courier
 from platebridge.errors import Cancelled, InputError, PlatebridgeError
-from platebridge.events import Progress, Warned
-from platebridge.request import differing_dials
-from platebridge.request import from_dict as request_from_dict
-from platebridge.takes import list_takes as takes_in
-from platebridge.takes import read_take
+from platebridge.presets import PRESETS
+from platebridge.takes import next_number, read_take
 
-from . import inputs
-from .main_thread import post
+from . import asking, colour, inputs, rendering, showing, takes_tab, timeline
+from .camera import camera
+from .job import Errand, Job, jobs, say
+from .main_thread import one_undo_step, unrecorded
+from .showing import frames_there
 
-jobs: Dict[str, Job] = {}
-"""The job under way by the node's full name; kept here, not in the script: undo must not bring one back."""
-
-
-class Job:
-    """One take on its way. `error` is set at the end, None for a whole take."""
-
-    def __init__(self, node: Any, courier: Courier) -> None:
-        self.name, self.courier = node.fullName(), courier
-        self.take: Optional[Path] = None
-        self.error: Optional[PlatebridgeError] = None
-        self.ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="platebridge news", daemon=True)
-
-    def start(self) -> None:
-        """With a window a thread follows and Nuke is free; under -t this waits for the end, for no event loop would serve a thread."""
-        jobs[self.name] = self
-        self.courier.start()
-        if nuke.GUI:
-            self._thread.start()
-        else:
-            self._follow()
-
-    def leave(self) -> None:
-        """Nuke quits: the server goes on, and the take can be attached to."""
-        self.courier.leave()
-        self.courier.join(2.0)
-
-    def _follow(self) -> None:
-        task = nuke.ProgressTask("Platebridge") if nuke.GUI else None
-        while True:
-            news = self.courier.take_news()
-            if news is None:
-                if task is not None and task.isCancelled():
-                    self.courier.cancel()
-                self.courier.bell.wait(0.25)
-                continue
-            if task is not None and isinstance(news, Progress):
-                task.setMessage(news.phase)
-                task.setProgress(int(100 * news.done / max(1, news.total)))
-            post(self._hear, news)
-            if isinstance(news, Ended):
-                self.error = news.error
-                self.ended.set()
-                return
-
-    def _hear(self, news: News) -> None:
-        """On the main thread. The node is looked up by name each time: it may have been deleted, and then the job goes on without it."""
-        if isinstance(news, Began):
-            self.take = news.path
-        if isinstance(news, Ended) and jobs.get(self.name) is self:
-            del jobs[self.name]
-        node = nuke.toNode(self.name)
-        if node is None or node.knob("result_file") is None:
-            return
-        if isinstance(news, Began):
-            node["take"].setValue(news.path.as_posix())
-            node["result_file"].setValue("")
-        elif isinstance(news, Landed):
-            if news.kind == node["output"].value() and node["take"].value() == news.path.parent.as_posix():
-                _show(node, news.path.parent)
-        elif isinstance(news, Waiting):
-            _say(node, "Waiting for the server: %s" % news.why if news.why else "The server is back.")
-        elif isinstance(news, Progress):
-            _say(node, "%s %d/%d" % (news.phase, news.done, news.total))
-        elif isinstance(news, Warned):
-            _say(node, news.message)
-        elif isinstance(news, Ended):
-            _say(node, str(news.error) if news.error else "%s is whole." % self.take)
+__all__ = ["frames_there", "jobs"]  # what others look for here
+Button = Callable[[Any], Any]
 
 
-def generate(node: Any) -> Optional[Job]:
-    """Renders the inputs, hands them to a thread and returns. What is wrong stands in the status line."""
-    try:
-        _check_free(node)
-        plan = inputs.plan(node)
-        camera = inputs.camera(node, plan.request.frames)
-        _say(node, "Rendering the inputs")
+def says(button: Button) -> Button:
+    """What is wrong becomes the status line; the button then gives None."""
+
+    @functools.wraps(button)
+    def pressed(node: Any) -> Any:
         try:
-            files = inputs.render(node, plan)
+            return button(node)
+        except PlatebridgeError as error:
+            with unrecorded():
+                say(node, str(error))
+            return None
+
+    return pressed
+
+
+@says
+def generate(node: Any) -> Optional[Job]:
+    """Renders the inputs, hands them to a thread and returns: a take for each view."""
+    _check_free(node)
+    plan = inputs.plan(node)
+    for other in jobs.values():
+        if set(other.folders) & set(plan.folders.values()):
+            raise InputError("A take of this shot is under way at %s." % other.name, "Wait for it, or name another shot.")
+    cameras = {view: camera(node, plan.frames, view) for view in plan.requests}
+    asking.check_server(node["connection"].value() or None)
+    with unrecorded():
+        say(node, "Rendering the inputs")
+    least = max(next_number(folder) for folder in plan.folders.values())  # the views' takes share a number, so that %V can name them
+    errands: List[Errand] = []
+    for view, request in plan.requests.items():
+        try:
+            files = rendering.render(node, plan, view)
         except RuntimeError as error:
-            raise Cancelled("The inputs were not rendered: %s" % error, "Press Generate again.") from error
-    except PlatebridgeError as error:
-        _say(node, str(error))
-        return None
-    job = Job(node, Courier.send(_client(node), plan.request, files, camera, plan.folder, origin()))
+            raise Cancelled("The inputs were not rendered: %s." % str(error).rstrip("."), "Press Generate again.") from error
+        make = partial(Courier.send, _client(node), request, files, cameras[view], plan.folders[view], origin(view), least)
+        errands.append((view, plan.folders[view], make))
+    job = Job(node, errands)
     job.start()
     return job
 
 
+@says
 def attach(node: Any) -> Optional[Job]:
-    """Goes on with the interrupted take that the knob names."""
-    try:
-        _check_free(node)
-        take = Path(node["take"].value())
-        if not read_take(take).note:
-            raise InputError("%s is no interrupted take." % take, "Name one under Takes; List takes shows them.")
-    except PlatebridgeError as error:
-        _say(node, str(error))
-        return None
-    job = Job(node, Courier.resume(_client(node), take, origin()))
+    """Goes on with the interrupted take that the knob names, and with those of the other views that are interrupted too."""
+    _check_free(node)
+    named = takes_tab.chosen(node)
+    takes = [take for take in showing.of_every_view(named) if read_take(take).note]
+    if not takes:
+        raise InputError("%s is no interrupted take." % named, "Name one under Takes; List takes shows them.")
+    errands: List[Errand] = [(take.parent.name, take.parent, partial(Courier.resume, _client(node), take, origin(""))) for take in takes]
+    job = Job(node, errands)
     job.start()
     return job
 
 
+@says
 def cancel(node: Any) -> None:
     """Asks for the end; what came is kept."""
     job = jobs.get(node.fullName())
     if job is None:
-        _say(node, "Nothing is under way.")
-    else:
-        job.courier.cancel()
+        raise InputError("Nothing is under way.", "Press Generate.")
+    job.cancel()
 
 
+@says
+def use_preset(node: Any) -> None:
+    """Turns the guide's dials to the preset that is chosen; model, seed and quality stay. One step to undo."""
+    preset = next(preset for preset in PRESETS.values() if preset.label == node["preset"].value())
+    with one_undo_step("Platebridge preset"):
+        for name, value in preset.dials.items():
+            node[name].setValue(list(value) if isinstance(value, tuple) else value)
+    with unrecorded():
+        say(node, "%s: %s." % (preset.label, preset.tooltip))
+
+
+@says
 def show(node: Any) -> None:
     """Shows the take that the knob names, as far as it has come; made here, in Blender or by the command."""
-    try:
-        _show(node, Path(node["take"].value()))
-    except PlatebridgeError as error:
-        _say(node, str(error))
+    _show(node, takes_tab.chosen(node))
 
 
+@says
+def older(node: Any) -> None:
+    """Shows the take before the one that is named."""
+    _show(node, takes_tab.neighbour(node, -1))
+
+
+@says
+def newer(node: Any) -> None:
+    """Shows the take after the one that is named; from none, the newest."""
+    _show(node, takes_tab.neighbour(node, 1))
+
+
+@says
 def list_takes(node: Any) -> None:
-    """Every take of the shot, with the dials that differ from the one shown."""
-    try:
-        found = takes_in(inputs.shot_folder(node))
-        shown = [take for take in found if take.path.as_posix() == node["take"].value()]
-        base = request_from_dict((shown[0].document or shown[0].note)["request"]) if shown else None
-        lines = []
-        for take in found:
-            tree = (take.document or take.note).get("request")
-            differs = differing_dials(base, request_from_dict(tree)) if base and tree else {}
-            told = ", ".join("%s %s" % (name, value[1]) for name, value in differs.items())
-            lines.append("%s%s%s" % (take.path.name, "" if take.finished else " (unfinished)", ": " + told if told else ""))
-        node["takes_text"].setValue("\n".join(lines) or "There is no take yet.")
-    except PlatebridgeError as error:
-        _say(node, str(error))
+    """Every take of the shot: stars, what differs from the one shown, notes."""
+    text = takes_tab.listed(node)
+    with unrecorded():
+        node["takes_text"].setValue(text)
 
 
+@says
+def keep_marks(node: Any) -> None:
+    """Keeps star and note beside the take's files, where Blender finds them too."""
+    takes_tab.keep_marks(node)
+    list_takes(node)
+
+
+@says
 def make_reads(node: Any) -> List[Any]:
-    """Ordinary Reads of the take's comp, effect and guide, at the plate's own frame numbers."""
-    made = []
-    take = Path(node["take"].value())
-    parent = inputs.parent_of(node)
-    parent.begin()
-    try:
-        for kind in ("comp", "effect", "guide"):
-            numbers = frames_there(take, kind)
-            if not numbers:
-                continue
-            read: Any = nuke.nodes.Read()
-            read["file"].fromUserText("%s/%s.####.exr %d-%d" % (take.as_posix(), kind, numbers[0], numbers[-1]))
-            for knob, value in (("first", numbers[0]), ("origfirst", numbers[0]), ("last", numbers[-1]), ("origlast", numbers[-1])):
-                read[knob].setValue(value)
-            read["raw"].setValue(True)
-            made.append(read)
-    finally:
-        parent.end()
+    """Ordinary Reads of the take: the script then renders without Platebridge. One step to undo."""
+    take = takes_tab.chosen(node)
+    with one_undo_step("Platebridge Reads"):
+        made = showing.make_reads(node, take)
     if not made:
-        _say(node, "%s has no frames yet. Name another take, or wait." % (take if str(take) != "." else "The take"))
+        raise InputError("%s has no frames yet." % take, "Name another take, or wait.")
     return made
 
 
-def frames_there(take: Path, kind: str) -> List[int]:
-    """The frames of a kind that lie in a take's folder, in order."""
-    found = (re.fullmatch(kind + r"\.(-?\d+)\.exr", path.name) for path in (take.iterdir() if take.is_dir() else ()))
-    return sorted(int(match.group(1)) for match in found if match)
+@says
+def to_timeline(node: Any) -> None:
+    """In Nuke Studio and Hiero: the take onto the open sequence."""
+    plate = node.input(0)
+    file = str(nuke.filename(plate) or "") if plate is not None else ""
+    take, kind = takes_tab.chosen(node), node["output"].value()
+    told = timeline.put(
+        take, kind, file, node["shot"].value() or take.parent.name, node["timeline_as"].value() == "version of the shot's clip"
+    )
+    with unrecorded():
+        say(node, told)
 
 
-def origin() -> Dict[str, str]:
+def origin(view: str) -> Dict[str, Any]:
     """What this client says of itself in take.json."""
-    return {
+    told: Dict[str, Any] = {
         "application": "Nuke %s" % nuke.NUKE_VERSION_STRING,
         "version": platebridge.__version__,
         "host": platform.node(),
         "file": Path(nuke.root().name()).name,
+        "colour": colour.settings(),
     }
+    if view:
+        told["view"] = view
+    return told
 
 
 def _show(node: Any, take: Path) -> None:
-    kind = node["output"].value()
-    numbers = frames_there(take, kind)
-    if not numbers:
-        raise InputError("%s has no %s frames yet." % (take, kind), "Attach to it, or name another take.")
-    node["result_first"].setValue(numbers[0])
-    node["result_last"].setValue(numbers[-1])
-    node["result_file"].setValue("%s/%s.####.exr" % (take.as_posix(), kind))
-    node["result_version"].setValue(int(node["result_version"].value()) + 1)  # Read looks at its files again
+    with one_undo_step("Platebridge take"):
+        showing.show(node, showing.of_every_view(take))
+        node["take"].setValue(take.as_posix())
+        takes_tab.read_marks(node, take)
 
 
 def _client(node: Any) -> Any:
@@ -225,10 +191,6 @@ def _client(node: Any) -> Any:
 def _check_free(node: Any) -> None:
     if node.fullName() in jobs:
         raise InputError("This node's take is still under way.", "Wait for it, or press Cancel.")
-
-
-def _say(node: Any, sentence: str) -> None:
-    node["status"].setValue(sentence)
 
 
 def _leave_all() -> None:

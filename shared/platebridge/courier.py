@@ -95,9 +95,10 @@ class Courier(threading.Thread):
         camera: Optional[Camera],
         folder: Path,
         origin: Mapping[str, Any],
+        least: int = 1,
     ) -> Courier:
-        """A new take in `folder`. `request` is whole but for the inputs' content and the camera."""
-        return cls(make_client, lambda self: self._send(request, inputs, camera, folder), origin)
+        """A new take in `folder`, its number not below `least`. `request` is whole but for the inputs' content and the camera."""
+        return cls(make_client, lambda self: self._send(request, inputs, camera, folder, least), origin)
 
     @classmethod
     def resume(cls, make_client: MakeClient, take: Path, origin: Mapping[str, Any]) -> Courier:
@@ -142,14 +143,14 @@ class Courier(threading.Thread):
         self._news.put(news)
         self.bell.set()
 
-    def _send(self, request: GenerateRequest, inputs: Mapping[str, Input], camera: Optional[Camera], folder: Path) -> None:
+    def _send(self, request: GenerateRequest, inputs: Mapping[str, Input], camera: Optional[Camera], folder: Path, least: int) -> None:
         content, paths = self._hashed(inputs)
         request = dataclasses.replace(request, inputs=Inputs(**content), camera=camera)
         request = request_from_dict(request.to_dict())  # the checks for requests from outside hold for an artist's too
         note: Dict[str, Any] = {"request": request.to_dict(), "files": {sha: str(path) for sha, path in paths.items()}}
         if all(item.pattern for item in inputs.values()):  # so that the command can go on with it too
             note["sources"] = {"patterns": {which: item.pattern for which, item in inputs.items()}, "channels": {}}
-        writer = TakeWriter.create(folder, uuid.uuid4().hex, note)
+        writer = TakeWriter.create(folder, uuid.uuid4().hex, note, least)
         self._tell(Began(writer.take_id, writer.path, request, inputs["plate"].files))
         try:
             self._follow(

@@ -8,6 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Union
 
+#: What the phases of a take's way are called in a status line, in every program.
+PHASES: Dict[str, str] = {
+    "finding": "Reading the files",
+    "uploading": "Sending what the server lacks",
+    "queued": "Waiting for its turn",
+    "reading": "Checking the frames",
+    "guide": "Guide",
+    "generating": "Generating",
+    "writing": "Frames",
+}
+
 
 @dataclass(frozen=True)
 class Started:

@@ -208,6 +208,24 @@ def differing_dials(a: GenerateRequest, b: GenerateRequest) -> Dict[str, Tuple[A
     return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
 
 
+def told_apart(request: GenerateRequest, before: Optional[GenerateRequest]) -> str:
+    """What sets a take apart from the one before it, in the words of every program's list of takes: "amount 2, seed 7"."""
+    if before is None:
+        return "seed %d" % request.model.seed
+    said = ["%s %s" % (name.replace("_", " "), _short(pair[1])) for name, pair in differing_dials(before, request).items()]
+    if request.model.name != before.model.name:
+        said.insert(0, "model %s" % request.model.name)
+    if request.frames != before.frames:
+        said.append("frames %s" % request.frames)
+    return ", ".join(said) or "same dials"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "/".join(_short(part) for part in value)
+    return "%.4g" % value if isinstance(value, float) else str(value)
+
+
 # --- reading a tree that came from outside -----------------------------------------------------------------------------------
 
 MAX_FRAMES = 100_000

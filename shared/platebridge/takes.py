@@ -49,15 +49,16 @@ class TakeWriter:
         return TAKE in self.have
 
     @classmethod
-    def create(cls, folder: AnyPath, take_id: str, note: Optional[Dict[str, Any]] = None) -> TakeWriter:
+    def create(cls, folder: AnyPath, take_id: str, note: Optional[Dict[str, Any]] = None, least: int = 1) -> TakeWriter:
         """A new folder take_0001, take_0002 … in `folder`, beside all that are there. Raises StorageError.
 
         `note`: plain data to find again after a crash (the request, the endpoint). Two programs may do this at once.
+        `least`: the lowest number it may get.
         """
         root = Path(folder)
         with _storage(root):
             root.mkdir(parents=True, exist_ok=True)
-            number = max((_number(p) for p in [*root.iterdir(), *_within(root / TRASH)]), default=0)
+            number = max(next_number(root), least) - 1
             while True:
                 number += 1
                 path = root / ("take_%04d" % number)
@@ -210,6 +211,13 @@ def _marks(take: Path) -> Marks:
         return Marks(tree.get("star") is True, str(tree.get("text", "")))
     except (OSError, ValueError, AttributeError):
         return Marks()
+
+
+def next_number(folder: AnyPath) -> int:
+    """The number that the next take of a shot's folder gets; those in its trash are not given out again."""
+    root = Path(folder)
+    with _storage(root):
+        return 1 + max((_number(p) for p in [*_within(root), *_within(root / TRASH)]), default=0)
 
 
 def throw_away(path: AnyPath) -> Path:

@@ -2,49 +2,25 @@
 """A strict stand-in for Nuke's Python module: what Nuke would refuse is refused, in its way. Only what the node needs is here.
 
 Any other name is an AttributeError. Nodes and knobs may be touched on the main thread alone; `pump()` is the event loop.
-Pixels are real: a Read's files are read and a Write's are written, by OpenImageIO. `reset()` opens an empty script.
+Pixels are real: a Read's files are read and a Write's are written. A script is saved as text and opened by a real Tcl interpreter.
+`reset()` opens an empty script. What a test may set: GUI, env, executing, cancel_at, disk_full, blind_hashes, current_view.
 """
 
+import hashlib
 import queue
 import re
+import sys
 import threading
 from pathlib import Path
 
-import numpy as np
-import OpenImageIO as oiio
-
-from .tcl import read_group
+from . import pictures, tables
+from .script import text as _script_text
+from .tcl import Child, read_group, read_script
 
 GUI = True
 NUKE_VERSION_STRING = "16.0v3"
 NC_LIMIT = 10
-env = {"nc": False}
-_EXR_NAMES = {"R": "rgba.red", "G": "rgba.green", "B": "rgba.blue", "A": "rgba.alpha", "Z": "depth.Z"}
-_LAYERS = {"rgb": ("rgba.red", "rgba.green", "rgba.blue"), "rgba": ("rgba.red", "rgba.green", "rgba.blue", "rgba.alpha")}
-_BACK = {value: key for key, value in _EXR_NAMES.items() if key != "Z"}
-
-#: Knobs of the classes used: a tuple is an enum's values, else the default. From the public 17.0v3 scan of knobs and values.
-_KNOBS = {
-    "Root": {"proxy": False, "fps": 24.0, "colorManagement": ("Nuke", "OCIO"), "workingSpaceLUT": "linear", "name": ""},
-    "Read": {
-        "file": "", "file_type": "", "first": 1, "last": 1, "origfirst": 1, "origlast": 1, "raw": False, "version": 0,
-        "before": ("hold", "loop", "bounce", "black"), "after": ("hold", "loop", "bounce", "black"),
-        "on_error": ("error", "black", "checkerboard", "nearest frame"),
-        "localizationPolicy": ("fromAutoLocalizePath", "on", "onDemand", "off"),
-    },
-    "Write": {"file": "", "file_type": ("", "exr", "png", "tiff"), "channels": "rgb", "raw": False, "disable": False},
-    "Switch": {"which": 0.0},
-    "Input": {"number": 0},
-    "Output": {},
-    "Group": {"onCreate": ""},
-    "Camera2": {"focal": 50.0, "haperture": 24.576, "world_matrix": None},
-}
-_EXR_ONLY = {
-    "datatype": ("16 bit half", "32 bit float"),
-    "compression": ("none", "Zip (1 scanline)", "Zip (16 scanlines)", "PIZ Wavelet (32 scanlines)", "RLE", "B44", "B44A", "DWAA", "DWAB"),
-    "metadata": ("no metadata", "default metadata", "default metadata and exr/*", "all metadata except input/*", "all metadata"),
-    "autocrop": False,
-}
+env = {}
 
 
 def _main():
@@ -52,44 +28,126 @@ def _main():
         raise AssertionError("a node or knob was touched off the main thread: Nuke crashes")
 
 
+class Undo:
+    """Steps that an artist can undo. Outside a group each change is a step of its own."""
+
+    _steps, _open, _off = [], None, 0
+
+    @staticmethod
+    def begin(name=None):
+        _main()
+        if Undo._open is None:
+            Undo._open = (name or "", [])
+
+    @staticmethod
+    def end():
+        _main()
+        if Undo._open is not None and Undo._open[1]:
+            Undo._steps.append(Undo._open)
+        Undo._open = None
+
+    @staticmethod
+    def disable():
+        _main()
+        Undo._off += 1
+
+    @staticmethod
+    def enable():
+        _main()
+        if not Undo._off:
+            raise RuntimeError("Undo.enable without disable")
+        Undo._off -= 1
+
+    @staticmethod
+    def disabled():
+        return Undo._off > 0
+
+    @staticmethod
+    def undoSize():
+        return len(Undo._steps)
+
+    @staticmethod
+    def undoDescribe(n):
+        return Undo._steps[-1 - n][0]
+
+    @staticmethod
+    def undo():
+        _main()
+        Undo._off += 1
+        for back in reversed(Undo._steps.pop()[1]):
+            back()
+        Undo._off -= 1
+
+
+def _recorded(name, back):
+    if Undo._off:
+        return
+    if Undo._open is not None:
+        Undo._open[1].append(back)
+    else:
+        Undo._steps.append((name, [back]))
+
+
 class Knob:
     """A knob that takes only what Nuke's would."""
 
     def __init__(self, name, value, choices=()):
-        self._name, self._value, self._choices, self.visible = name, value, choices, True
+        self._name, self._choices, self.visible, self.node = name, choices, True, None
+        self._value = list(value) if isinstance(value, list) else value
 
     def name(self):
         return self._name
 
-    def value(self):
+    def value(self, *index):
         _main()
-        return self._value
+        if index:
+            return self._value[index[0]]
+        return tuple(self._value) if isinstance(self._value, list) else self._value
 
-    def getValueAt(self, frame, at=0):
+    def getValueAt(self, frame, index=0, view=None):
         _main()
-        return self._value[at] if isinstance(self._value, (list, tuple)) else self._value
+        if isinstance(self._value, str):
+            raise AttributeError("getValueAt")
+        if view is not None and view not in _views:
+            raise RuntimeError("no view %s" % view)
+        curve = self.curves.get(index) if hasattr(self, "curves") else None
+        if curve is not None:
+            return curve(frame)
+        return self._value[index] if isinstance(self._value, list) else self._value
 
-    def setValue(self, value):
+    def setValue(self, value, *index):
         _main()
         if self._choices and value not in self._choices:
             raise TypeError("setValue: %r is no value of %s" % (value, self._name))
-        if not self._choices and self._value is not None and isinstance(value, str) != isinstance(self._value, str):
+        if not self._choices and isinstance(value, str) != isinstance(self._value, str):
             raise TypeError("setValue: %s takes no %s" % (self._name, type(value).__name__))
+        if isinstance(self._value, list):
+            if not isinstance(value, (list, tuple)) or len(value) != len(self._value):
+                raise TypeError("setValue: %s takes %d numbers" % (self._name, len(self._value)))
+            value = [float(part) for part in value]
+        old = self._value
         self._value = value
+        _recorded(self._name, lambda: setattr(self, "_value", old))
         return True
 
     def setVisible(self, visible):
         _main()
-        self.visible = visible
+        self.visible = bool(visible)
+
+    def enumName(self, n):
+        return self._choices[n]
+
+    def values(self):
+        if not self._choices:
+            raise AttributeError("values")
+        return list(self._choices)
 
 
 class File_Knob(Knob):
-    node = None
-
     def fromUserText(self, text):
         _main()
         found = re.fullmatch(r"(.*?)(?: (-?\d+)-(-?\d+))?", text)
-        self._value = found.group(1)
+        self.setValue(found.group(1))
         if found.group(2):
             for name in ("first", "origfirst"):
                 self.node[name].setValue(int(found.group(2)))
@@ -98,8 +156,8 @@ class File_Knob(Knob):
 
 
 class Format:
-    def __init__(self, width, height):
-        self._size = width, height
+    def __init__(self, width, height, aspect):
+        self._size, self._aspect = (width, height), aspect
 
     def width(self):
         return self._size[0]
@@ -107,14 +165,17 @@ class Format:
     def height(self):
         return self._size[1]
 
+    def pixelAspect(self):
+        return self._aspect
+
 
 class Node:
-    def __init__(self, cls, name, inputs=()):
+    def __init__(self, cls, name, inputs=(), source=None):
         _main()
         _touch(self)
-        self.cls, self._name, self._inputs, self.children = cls, name, list(inputs), {}
-        self._knobs = {}
-        for knob, value in _KNOBS[cls].items():
+        self.cls, self._name, self._inputs, self.source = cls, name, list(inputs), source
+        self._knobs, self._seen = {}, {}
+        for knob, value in tables.KNOBS[cls].items():
             self._add(knob, value)
 
     def _add(self, name, value):
@@ -136,8 +197,8 @@ class Node:
     def knob(self, name):
         _main()
         _touch(self)
-        if self.cls == "Write" and name in _EXR_ONLY and self._knobs["file_type"]._value == "exr" and name not in self._knobs:
-            self._add(name, _EXR_ONLY[name])
+        if self.cls == "Write" and name in tables.EXR_ONLY and self._knobs["file_type"]._value == "exr" and name not in self._knobs:
+            self._add(name, tables.EXR_ONLY[name])
         return self._knobs.get(name)
 
     def __getitem__(self, name):
@@ -146,6 +207,10 @@ class Node:
             raise NameError("knob %s does not exist" % name)
         return found
 
+    def inputs(self):
+        _main()
+        return len(self._inputs)
+
     def input(self, number):
         _main()
         return self._inputs[number] if number < len(self._inputs) else None
@@ -153,7 +218,9 @@ class Node:
     def setInput(self, number, node):
         _main()
         self._inputs += [None] * (number + 1 - len(self._inputs))
+        old = self._inputs[number]
         self._inputs[number] = node
+        _recorded("setInput", lambda: self._inputs.__setitem__(number, old))
         return True
 
     def begin(self):
@@ -162,75 +229,120 @@ class Node:
     def end(self):
         _main()
 
+    def hasError(self):
+        _main()
+        try:
+            self._image(self.firstFrame(), _views[0])
+        except RuntimeError:
+            return True
+        return False
+
     def setProxy(self, on):
         if self.cls != "Root":
             raise AttributeError("setProxy")
         self["proxy"].setValue(bool(on))
 
-    # what a picture is: of a Read its file, of a Group its Result or its plate
-    def _image(self, frame):
+    # --- what a picture is: of a Read its file, of a Group its Result or its plate ---------------------------------------------
+
+    def _image(self, frame, view=None):
+        view = view or _views[0]
         if self.cls == "Group":
-            pattern, first, last = (self[name].value() for name in ("result_file", "result_first", "result_last"))
+            pattern, first, last = (self._knobs[name]._value for name in ("result_file", "result_first", "result_last"))
             if not pattern:
-                return self._inputs[0]._image(frame)
-            there = [f for f in range(first, last + 1) if Path(_named(pattern, f)).exists()]
-            return _read(_named(pattern, min(there, key=lambda f: abs(f - frame))))
+                return self._inputs[0]._image(frame, view)
+            return self._nearest(pattern, first, last, frame, view)
         if self.cls == "Read":
-            return _read(_named(self["file"].value(), frame))
-        return self._inputs[0]._image(frame)
+            pattern, first, last = (self._knobs[name]._value for name in ("file", "first", "last"))
+            if self._knobs["on_error"]._value == "nearest frame":
+                return self._nearest(pattern, first, last, frame, view)
+            return pictures.read(pictures.named(pattern, min(max(frame, first), last), view))
+        if self.cls == "JoinViews":
+            return self._inputs[_views.index(view)]._image(frame, view)
+        if self.cls == "TimeOffset":
+            return self._inputs[0]._image(frame - self._knobs["time_offset"]._value, view)
+        picture, spec = self._inputs[0]._image(frame, view)
+        if self.cls == "Multiply":
+            picture = {name: pixels * self._knobs["value"]._value for name, pixels in picture.items()}
+        return picture, spec
+
+    @staticmethod
+    def _nearest(pattern, first, last, frame, view):
+        there = [f for f in range(first, last + 1) if Path(pictures.named(pattern, f, view)).exists()]
+        if not there:
+            raise RuntimeError("%s: Read error: No such file or directory" % pattern)
+        return pictures.read(pictures.named(pattern, min(there, key=lambda f: abs(f - frame)), view))
 
     def channels(self):
+        _main()
         return list(self._image(self.firstFrame())[0])
 
+    def _range(self, which):
+        if which in self._knobs and self.cls == "Read":
+            return self._knobs[which]._value
+        above = next((node for node in self._inputs if node is not None), None)
+        if above is None:
+            return _root._knobs["%s_frame" % which]._value
+        return above._range(which) + (self._knobs["time_offset"]._value if self.cls == "TimeOffset" else 0)
+
     def firstFrame(self):
-        return self["first"].value()
+        _main()
+        return self._range("first")
 
     def lastFrame(self):
-        return self["last"].value()
+        _main()
+        return self._range("last")
 
     def format(self):
+        _main()
         spec = self._image(self.firstFrame())[1]
-        return Format(spec.full_width, spec.full_height)
+        return Format(spec.full_width, spec.full_height, spec.get_float_attribute("PixelAspectRatio", 1.0))
+
+    def metadata(self, key=None, time=None, view=None):
+        """Sees to the node at that frame, as Nuke does: only then does showInfo know of it."""
+        _main()
+        if time is not None:
+            self._seen[int(time)] = _op_hash(self, int(time), view or _views[0])
+        if key == "input/bitsperchannel":
+            node = self
+            while node is not None and node.cls != "Read":
+                node = node._inputs[0] if node._inputs else None
+            return pictures.bits(pictures.named(node._knobs["file"]._value, int(time), view or _views[0])) if node is not None else None
+        return None
+
+    def opHashes(self):
+        _main()
+        return list(self._seen.values())
 
 
-def _named(pattern, frame):
-    return re.sub(r"#+", lambda run: "%0*d" % (len(run.group()), frame), pattern)
+def _op_hash(node, frame, view):
+    """Class, knobs and inputs, as Nuke has it; a file by its name alone: bytes overwritten in place are invisible to it."""
+    if node is None:
+        return 0
+    told = [node.cls]
+    if not blind_hashes:
+        told += ["%s %r" % (name, knob._value) for name, knob in sorted(node._knobs.items()) if name not in ("file", "label")]
+    if node.cls == "Read":
+        told.append(pictures.named(node._knobs["file"]._value, frame, view))
+    inner = frame - node._knobs["time_offset"]._value if node.cls == "TimeOffset" else frame
+    inputs = [node._inputs[_views.index(view)]] if node.cls == "JoinViews" else node._inputs
+    told += [str(_op_hash(above, inner, view)) for above in inputs]
+    return int(hashlib.sha256("|".join(told).encode()).hexdigest()[:16], 16)
 
 
-def _read(path):
-    file = oiio.ImageInput.open(path)
-    if file is None:
-        raise RuntimeError("%s: Read error: No such file or directory" % path)
-    spec, pixels = file.spec(), file.read_image("float")
-    file.close()
-    return {_EXR_NAMES.get(name, name): pixels[..., at] for at, name in enumerate(spec.channelnames)}, spec
+def showInfo(node):
+    _main()
+    return "".join(
+        "%s\n  Op for {view=1 frame=%d proxy=0}: valid hash=%016x\n" % (node._name, frame, number) for frame, number in node._seen.items()
+    )
 
 
-def _write(node, frame):
-    if node["file_type"].value() != "exr":
-        raise RuntimeError("Write: no file type")
-    picture, source = node.input(0)._image(frame)
-    if _root["proxy"].value():
-        picture = {name: pixels[::2, ::2] for name, pixels in picture.items()}
-    wanted = node["channels"].value()
-    names = _LAYERS.get(wanted) or [name for name in picture if name == wanted or name.startswith(wanted + ".")]
-    absent = [name for name in names if name not in picture]
-    if absent or not names:
-        raise RuntimeError("Write: no channel %s" % wanted)
-    pixels = np.stack([picture[name] for name in names], -1)
-    kind = "half" if node["datatype"].value() == "16 bit half" else "float"
-    spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], len(names), kind)
-    spec.channelnames = tuple(_BACK.get(name, name) for name in names)
-    spec.x, spec.y = source.x, source.y
-    spec.full_x, spec.full_y, spec.full_width, spec.full_height = source.full_x, source.full_y, source.full_width, source.full_height
-    spec.attribute("compression", "zips" if node["compression"].value() == "Zip (1 scanline)" else "none")
-    path = _named(node["file"].value(), frame)
-    file = oiio.ImageOutput.create(path)
-    if not file.open(path, spec):
-        raise RuntimeError("Write: %s" % file.geterror())
-    file.write_image(np.ascontiguousarray(pixels.astype("f2" if kind == "half" else "f4")))
-    file.close()
-    executed.append((node["file"].value(), frame))
+def filename(node, replace=None):
+    _main()
+    knob = node._knobs.get("file")
+    return knob._value if knob is not None and knob._value else None
+
+
+# --- rendering -------------------------------------------------------------------------------------------------------------------
 
 
 def executeMultiple(nodes, ranges, views=None, continueOnError=False):
@@ -245,16 +357,35 @@ def executeMultiple(nodes, ranges, views=None, continueOnError=False):
     try:
         for first, last, step in ranges:
             for frame in range(first, last + 1, step):
-                if frame == cancel_at:
-                    raise RuntimeError("Cancelled")
-                for node in nodes:
-                    _write(node, frame)
+                for view in views or _views:
+                    if frame == cancel_at:
+                        raise RuntimeError("Cancelled")
+                    for node in nodes:
+                        _write(node, frame, view)
     finally:
         executing = False
 
 
+def _write(node, frame, view):
+    if node["file_type"].value() != "exr":
+        raise RuntimeError("Write: no file type")
+    if disk_full:
+        raise RuntimeError("Write: error writing file: No space left on device")
+    if node["disable"].value():
+        return
+    picture, spec = node.input(0)._image(frame, view)
+    path = pictures.named(node["file"].value(), frame, view)
+    pictures.write(
+        path, picture, spec, node["channels"].value(), node["datatype"].value(), node["compression"].value(), _root["proxy"].value()
+    )
+    executed.append((node["file"].value(), frame))
+
+
 def execute(node, start, end, incr=1, views=None, continueOnError=False):
     executeMultiple((node,), ((start, end, incr),), views)
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------------------
 
 
 def executeInMainThread(call, args=(), kwargs=None):
@@ -278,11 +409,14 @@ def pump(seconds=0.0):
 
 
 class ProgressTask:
-    """`cancelled` on the class stands for the artist's hand on every bar's Cancel."""
+    """`cancelled` on the class stands for the artist's hand on every bar's Cancel. `said`: every message of every bar."""
 
     cancelled = False
+    said = []
 
     def __init__(self, title):
+        if not GUI:
+            raise AssertionError("a ProgressTask under -t has nowhere to be drawn")
         self.title = title
 
     def setProgress(self, percent):
@@ -292,27 +426,42 @@ class ProgressTask:
     def setMessage(self, message):
         if not isinstance(message, str):
             raise TypeError("setMessage takes a str")
+        ProgressTask.said.append(message)
 
     def isCancelled(self):
         return ProgressTask.cancelled
+
+
+# --- nodes and scripts -----------------------------------------------------------------------------------------------------------
+
+
+def _keep(node):
+    _script[node._name] = node
+    _recorded("create %s" % node._name, lambda: _script.pop(node._name, None))
+    return node
+
+
+def _free_name(stem):
+    number = 1
+    while stem + str(number) in _script:
+        number += 1
+    return stem + str(number)
 
 
 class _Nodes:
     """nuke.nodes.CLASS(inputs=[...]): no selection is disturbed."""
 
     def __getattr__(self, cls):
-        if cls not in _KNOBS or cls in ("Root", "Group"):
+        if cls not in tables.KNOBS or cls in ("Root", "Group"):
             raise AttributeError(cls)
 
         def make(inputs=(), **knobs):
-            number = 1
-            while cls + str(number) in _script:
-                number += 1
-            node = Node(cls, cls + str(number), inputs)
+            node = Node(cls, _free_name(cls), inputs)
+            with_undo, Undo._off = Undo._off, Undo._off + 1
             for name, value in knobs.items():
                 node[name].setValue(value)
-            _script[node._name] = node
-            return node
+            Undo._off = with_undo
+            return _keep(node)
 
         return make
 
@@ -326,27 +475,82 @@ def createNode(gizmo):
     path = next((Path(folder, gizmo + ".gizmo") for folder in _paths if Path(folder, gizmo + ".gizmo").exists()), None)
     if path is None:
         raise RuntimeError("%s: Unknown command" % gizmo)
-    return scriptRead(path.read_text(encoding="utf-8"))
-
-
-def scriptRead(text):
-    """A Group's text as Nuke would load it."""
-    global _this
-    group = read_group(text)
-    node = Node("Group", group.name)
-    for name, (value, choices) in group.knobs.items():
-        node._knobs[name] = Knob(name, value, choices)
-    for child in group.children:
-        for name, value in child.knobs.items():
-            if name not in _KNOBS[child.cls] and name not in ("name", "inputs"):
-                raise RuntimeError("%s has no knob %s" % (child.cls, name))
-            enum = _KNOBS[child.cls].get(name)
-            if isinstance(enum, tuple) and value not in enum:
-                raise RuntimeError("%s.%s has no value %s" % (child.cls, name, value))
-    _script[node._name] = node
-    _this = node
-    exec(group.knobs["onCreate"][0] if "onCreate" in group.knobs else "", {"nuke": __import__("nuke")})
+    group = read_group(path.read_text(encoding="utf-8"))
+    node = _from_group(group, _free_name(group.name) if group.name in _script else group.name)
+    _keep(node)
+    _create(node)
     return node
+
+
+def _from_group(group, name):
+    node = Node("Group", name, [], group)
+    for knob, (value, choices) in group.knobs.items():
+        node._knobs[knob] = Knob(knob, value, choices)
+        node._knobs[knob].visible = "+INVISIBLE" not in group.flags.get(knob, ())
+    for child in group.children:
+        if not isinstance(child, Child) or child.cls not in tables.KNOBS:
+            raise RuntimeError("%s: Unknown command" % child.cls)
+    return node
+
+
+def _create(node):
+    """onCreate, silent or not: what it raises Nuke prints."""
+    global _this
+    _this = node
+    code = node._knobs["onCreate"]._value if "onCreate" in node._knobs else ""
+    exec(compile(code, "onCreate", "exec"), {"nuke": sys.modules[__name__]})
+
+
+def scriptSaveAs(path, overwrite=-1):
+    _main()
+    _root["name"].setValue(str(path))
+    Path(path).write_text(_script_text(_root, _script), encoding="utf-8")
+
+
+def scriptClear():
+    _main()
+    _script.clear()
+
+
+def scriptOpen(path):
+    """Opens a script in this session. As under -t, nothing asks whether the old one shall be saved."""
+    global _root
+    _main()
+    if not Path(path).is_file():
+        raise RuntimeError("Can't open %s" % path)
+    told, found = read_script(Path(path).read_text(encoding="utf-8"))
+    _script.clear()
+    _touched.clear()
+    _root = _RootNode("Root", "Root")
+    Undo._off += 1
+    for name, value in told.items():
+        _set_text(_root[name], value)
+    _root["name"].setValue(str(path))
+    made = {}
+    for item in found:
+        node = _from_group(item, item.name) if item.cls == "Group" else Node(item.cls, item.name)
+        if item.cls != "Group":
+            for name, value in item.knobs.items():
+                if name not in ("name", "inputs", "xpos", "ypos", "selected", "label", "note_font_size"):
+                    _set_text(node[name], value)
+        node._inputs = [made[id(above)] if above is not None else None for above in item.inputs]
+        made[id(item)] = node
+        _script[node._name] = node
+    Undo._off -= 1
+    _touched.clear()
+    for node in list(_script.values()):
+        if node.cls == "Group":
+            _create(node)
+
+
+def _set_text(knob, text):
+    old = knob._value
+    if isinstance(old, list):
+        knob.setValue([float(part) for part in text.split()])
+    elif isinstance(old, bool):
+        knob.setValue(text == "true")
+    else:
+        knob.setValue(type(old)(text))
 
 
 def thisNode():
@@ -361,6 +565,8 @@ def toNode(name):
 def delete(node):
     _main()
     del _script[node._name]
+    _touched.discard(id(node))
+    _recorded("delete %s" % node._name, lambda: _script.__setitem__(node._name, node))
 
 
 def root():
@@ -369,7 +575,13 @@ def root():
 
 
 def views():
+    _main()
     return list(_views)
+
+
+def addView(name):
+    _main()
+    _views.append(name)
 
 
 def message(text):
@@ -381,8 +593,6 @@ def pluginAddPath(path, addToSysPath=True):
         raise ValueError("forward slashes only")
     _paths.insert(0, path)
     if addToSysPath:
-        import sys
-
         sys.path.insert(0, path)
 
 
@@ -399,12 +609,15 @@ class _RootNode(Node):
 
 def reset(script=""):
     """A new script, saved at `script` or never."""
-    global _script, _root, _queue, _views, _touched, _this, _paths, executing, cancel_at, executed, messages, GUI
-    GUI, executing, cancel_at, executed, messages = True, False, None, [], []
+    global _script, _root, _queue, _views, _touched, _this, _paths, executing, cancel_at, executed, messages, GUI, disk_full, blind_hashes
+    GUI, executing, cancel_at, executed, messages, disk_full, blind_hashes = True, False, None, [], [], False, False
     _script, _queue, _views, _touched, _this, _paths = {}, queue.Queue(), ["main"], set(), None, []
-    env["nc"], ProgressTask.cancelled = False, False
+    env.clear()
+    env.update(nc=False, studio=False, hiero=False)
+    ProgressTask.cancelled, ProgressTask.said = False, []
+    Undo._steps, Undo._open, Undo._off = [], None, 0
     _root = _RootNode("Root", "Root")
-    _root["name"].setValue(script)
+    _root._knobs["name"]._value = script
     _touched.clear()
 
 

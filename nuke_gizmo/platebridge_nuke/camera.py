@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Camera node that is connected, frame by frame, as the request wants it. Main thread only.
+
+Nuke's up is y, its cameras look along -z, and world_matrix is written row by row. What is read: world_matrix, focal, haperture. A window
+translate or scale is refused: which way it moves the picture is not established (docs/nuke.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import nuke
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange
+from platebridge.request import Camera, CameraFrame
+
+INPUT = 5
+UP = (0.0, 1.0, 0.0)
+STILL = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+
+
+def camera(node: Any, frames: FrameRange, view: str) -> Camera:
+    """The connected camera over the frames, in metres; without one the lens of the knobs, standing still. Raises InputError."""
+    connected = node.input(INPUT)
+    if connected is None:
+        return Camera(float(node["focal"].value()), float(node["sensor"].value()), UP, (CameraFrame(frames.first, STILL),))
+    seen = _camera_node(connected, view)
+    if seen is None:
+        raise InputError(
+            "%s is no camera." % connected.name(),
+            "Connect the Camera that saw the shot, or nothing: then the lens below is taken.",
+            input="camera",
+        )
+    for name, still in (("win_translate", 0.0), ("win_scale", 1.0)):
+        shift = seen.knob(name)
+        if shift is not None and any(float(shift.getValueAt(frames.first, at)) != still for at in (0, 1)):
+            raise InputError(
+                "%s has a window %s, which is not read." % (seen.name(), name.split("_")[1]),
+                "Set it to %g, or connect a camera without one." % still,
+                input="camera",
+            )
+    scale = float(node["camera_scale"].value())
+    placed = []
+    for frame in frames:
+        flat = [float(seen["world_matrix"].getValueAt(frame, at, view)) for at in range(16)]
+        rows = [flat[at : at + 4] for at in range(0, 16, 4)]
+        matrix = tuple((row[0], row[1], row[2], row[3] * scale if at < 3 else row[3]) for at, row in enumerate(rows))
+        placed.append(CameraFrame(frame, matrix, float(seen["focal"].getValueAt(frame, 0, view))))
+    return Camera(placed[0].focal_mm or 35.0, float(seen["haperture"].getValueAt(frames.first, 0, view)), UP, tuple(placed))
+
+
+def _camera_node(node: Any, view: str) -> Optional[Any]:
+    """The camera behind dots; behind a JoinViews the one of the view."""
+    for _ in range(32):
+        if node is None or node.knob("world_matrix") is not None:
+            return node
+        node = node.input(nuke.views().index(view) if node.Class() == "JoinViews" else 0)
+    return None

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A press of Generate on its way: a take for each view, one after the other, each with a courier of its own.
+
+Threading rules: `start` and `_hear` run on the main thread. With a window, `_follow` is a thread of its own and touches no node: what it
+hears goes through the one gate (main_thread). Under -t there is no event loop that would serve it, so `start` follows, and waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import nuke
+from platebridge.courier import Began, Courier, Ended, Landed, News, Waiting
+from platebridge.errors import Cancelled, PlatebridgeError
+from platebridge.events import PHASES, Progress, Warned
+
+from . import showing
+from .main_thread import post, unrecorded
+
+jobs: Dict[str, Job] = {}
+"""The job under way by the node's full name; kept here, not in the script: undo must not bring one back."""
+
+Errand = Tuple[str, Path, Callable[[], Courier]]
+"""A view, the shot's folder for it, and what makes its courier."""
+
+
+class Job:
+    """`takes`: the folders so far, one a view. `error` is set at the end, None where every take is whole. `warnings`: sentences."""
+
+    def __init__(self, node: Any, errands: Sequence[Errand]) -> None:
+        self.name, self.folders = node.fullName(), [folder for _, folder, _ in errands]
+        self.takes: List[Path] = []
+        self.warnings: List[str] = []
+        self.error: Optional[PlatebridgeError] = None
+        self.ended = threading.Event()
+        self._errands = list(errands)
+        self._courier: Optional[Courier] = None
+        self._cancelled = self._left = False
+        self._thread = threading.Thread(target=self._follow, name="platebridge news", daemon=True)
+
+    @property
+    def take(self) -> Optional[Path]:
+        """The first view's take."""
+        return self.takes[0] if self.takes else None
+
+    def start(self) -> None:
+        """With a window a thread follows and Nuke is free; under -t this waits for the end."""
+        jobs[self.name] = self
+        if nuke.GUI:
+            self._thread.start()
+        else:
+            self._follow()
+
+    def cancel(self) -> None:
+        """Asks for the end; what came is kept."""
+        self._cancelled = True
+        if self._courier is not None:
+            self._courier.cancel()
+
+    def leave(self, wait: float = 2.0) -> None:
+        """Nuke quits: the server goes on, and the take can be attached to. Waits so many seconds at most."""
+        self._left = True
+        if self._courier is not None:
+            self._courier.leave()
+            self._courier.join(wait)
+
+    # --- on the thread that follows --------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        task = nuke.ProgressTask("Platebridge") if nuke.GUI else None
+        error: Optional[PlatebridgeError] = None
+        for view, _folder, make in self._errands:
+            if self._cancelled or self._left:
+                error = Cancelled("Cancelled; the view %s was not begun." % view, "Press Generate to make it.")
+                break
+            error = self._one(view, make(), task)
+            if error is not None:
+                break
+        self.error = error
+        post(self._end)
+        self.ended.set()
+
+    def _one(self, view: str, courier: Courier, task: Any) -> Optional[PlatebridgeError]:
+        """Follows one take to its end and gives what it ended with."""
+        self._courier = courier
+        if self._cancelled:
+            courier.cancel()
+        if self._left:
+            courier.leave()
+        courier.start()
+        before = "%s: " % view if len(self._errands) > 1 else ""
+        while True:
+            news = courier.take_news()
+            if news is None:
+                if task is not None and task.isCancelled():
+                    self.cancel()
+                courier.bell.wait(0.25)
+                continue
+            if isinstance(news, Ended):
+                return news.error
+            if task is not None and isinstance(news, Progress):
+                task.setMessage(before + PHASES.get(news.phase, news.phase))
+                task.setProgress(int(100 * news.done / max(1, news.total)))
+            post(self._hear, news, before)
+
+    # --- on the main thread ----------------------------------------------------------------------------------------------------
+
+    def _node(self) -> Optional[Any]:
+        """Looked up by name each time: it may have been deleted, and then the job goes on without it."""
+        node = nuke.toNode(self.name)
+        return node if node is not None and node.knob("result_file") is not None else None
+
+    def _hear(self, news: News, before: str) -> None:
+        if isinstance(news, Began):
+            self.takes.append(news.path)
+        if isinstance(news, Warned):
+            self.warnings.append(before + news.message)
+        node = self._node()
+        if node is None or self._left:
+            return
+        with unrecorded():
+            if isinstance(news, Began):
+                if len(self.takes) == 1:
+                    node["take"].setValue(news.path.as_posix())
+                    node["result_file"].setValue("")
+            elif isinstance(news, Landed):
+                if news.kind == node["output"].value() and self._shown(node):
+                    showing.show(node, self.takes)
+            elif isinstance(news, Waiting):
+                say(node, "Waiting for the server: %s" % news.why if news.why else "The server is back.")
+            elif isinstance(news, Progress):
+                say(node, "%s%s %d/%d" % (before, PHASES.get(news.phase, news.phase), news.done, news.total))
+            elif isinstance(news, Warned):
+                say(node, before + news.message)
+
+    def _shown(self, node: Any) -> bool:
+        """Whether the node still shows this job's take: the artist may have chosen another meanwhile."""
+        return self.take is not None and bool(node["take"].value() == self.take.as_posix())
+
+    def _end(self) -> None:
+        if jobs.get(self.name) is self:
+            del jobs[self.name]
+        node = self._node()
+        if node is None or self._left:
+            return
+        with unrecorded():
+            if self.error is not None:
+                say(node, str(self.error))
+            else:
+                whole = " and ".join(str(take) for take in self.takes)
+                say(node, " ".join(["%s %s whole." % (whole, "is" if len(self.takes) == 1 else "are"), *self.warnings]))
+
+
+def say(node: Any, sentence: str) -> None:
+    """The node's status line."""
+    node["status"].setValue(sentence)

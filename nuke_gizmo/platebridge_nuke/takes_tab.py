@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Takes tab: what lies in the shot's folder, whoever made it; stars and notes; older and newer. Main thread only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Optional
+
+from platebridge.errors import InputError, PlatebridgeError
+from platebridge.request import GenerateRequest, told_apart
+from platebridge.request import from_dict as request_from_dict
+from platebridge.takes import Marks, Take, list_takes, mark, read_take
+
+from . import inputs
+
+
+def folder(node: Any) -> Path:
+    """The shot's folder, of the first view."""
+    return next(iter(inputs.shot_folders(node).values()))
+
+
+def chosen(node: Any) -> Path:
+    """The take that the knob names. Raises InputError."""
+    named = node["take"].value()
+    if not named:
+        raise InputError("No take is named.", "Name one under Takes; List takes shows them.")
+    return Path(named)
+
+
+def neighbour(node: Any, step: int) -> Path:
+    """The take `step` places on from the one that is named; from none, the newest. Raises InputError at either end."""
+    found = [take.path for take in list_takes(folder(node))]
+    if not found:
+        raise InputError("There is no take yet.", "Press Generate.")
+    named = node["take"].value()
+    at = [path.as_posix() for path in found].index(named) + step if named in [path.as_posix() for path in found] else len(found) - 1
+    if not 0 <= at < len(found):
+        raise InputError("%s is the %s take." % (Path(named).name, "newest" if step > 0 else "oldest"), "")
+    return found[at]
+
+
+def read_marks(node: Any, take: Path) -> None:
+    """Star and note of a take into their knobs."""
+    marks = read_take(take).marks
+    node["star"].setValue(marks.star)
+    node["note"].setValue(marks.text)
+
+
+def keep_marks(node: Any) -> None:
+    """Star and note from their knobs to the take's folder. Raises InputError, StorageError."""
+    mark(chosen(node), Marks(bool(node["star"].value()), node["note"].value()))
+
+
+def listed(node: Any) -> str:
+    """Every take of the shot by number, a line each: star, what sets it apart from the one shown (else from the one before), note."""
+    found = list_takes(folder(node))
+    shown = next((take for take in found if take.path.as_posix() == node["take"].value()), None)
+    base = _request(shown) if shown is not None else None
+    lines: List[str] = []
+    before: Optional[GenerateRequest] = None
+    for take in found:
+        request = _request(take)
+        if request is None:
+            continue  # not one of ours, or of a newer Platebridge
+        told = [told_apart(request, base if base is not None else before)] if take is not shown else ["shown"]
+        if not take.finished:
+            told.append("unfinished")
+        if take.marks.text:
+            told.append("\u201c%s\u201d" % take.marks.text)
+        lines.append("%s %s: %s" % ("\u2605" if take.marks.star else "\u2606", take.path.name, ", ".join(told)))
+        before = request
+    # the knob takes what looks like a tag for one
+    return "\n".join(lines).replace("<", "\u2039").replace(">", "\u203a") or "There is no take yet."
+
+
+def _request(take: Take) -> Optional[GenerateRequest]:
+    try:
+        return request_from_dict((take.document or take.note).get("request"))
+    except PlatebridgeError:
+        return None
