@@ -9,17 +9,18 @@ Knows scenes and files; nothing of servers, takes or strips beyond the plate's.
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from pathlib import Path
-from typing import Any, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 import bpy
 import numpy as np
 from platebridge.errors import InputError
 
-from . import passes, scene_camera, simulation, sources, versions
+from . import footage, passes, roto, scene_camera, simulation, sources, through_nodes, versions
 from .captured import Record
+from .rendering import in_window, render_to_file
 from .sources import Plan
+
+_KIND = {"render": "collection", "mask": "mask"}
 
 
 def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
@@ -36,6 +37,7 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
     scene = sources.find_scene(plan.scene)
     stood_at, done = scene.frame_current, 0
     coverage: List[float] = []
+    last_mask: Dict[Any, np.ndarray] = {}
     try:
         yield 0, len(wanted)
         for frame in simulation.frames_to_visit(scene, wanted):
@@ -49,6 +51,12 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
                     coverage += _render_passes(plan, scene, frame, missing)
                 if missing & set(plan.rendered("strip")):
                     _render_strip(plan, scene, frame)
+                if missing & set(plan.rendered("clip")):
+                    source = plan.sources["plate"]
+                    picture = through_nodes.clip_picture(footage.chosen(scene), scene_camera.picture_size(scene.render))
+                    passes.write_exr(source.files[frame], picture, source.channels, half=False)
+                if missing & set(plan.rendered("mask")):
+                    coverage.append(_draw_mask(plan, scene, frame, last_mask))
             if missing:
                 record.add(frame, missing)
             done += frame in wanted
@@ -58,8 +66,8 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
             sources.find_scene(plan.scene).frame_set(stood_at)
     if len(coverage) == len(plan.frames) and not any(coverage):
         raise InputError(
-            "The camera sees nothing of the collection %s in %s." % (plan.sources["mask"].name, plan.frames),
-            "Choose the collection of the pieces that fall, and look through the camera.",
+            "The camera sees nothing of the %s %s in %s." % (_KIND[plan.sources["mask"].how], plan.sources["mask"].name, plan.frames),
+            "Choose what holds the pieces that fall, and look through the camera.",
             input="mask",
         )
     if plan.camera:
@@ -85,7 +93,7 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> Lis
         (layer, "use_pass_cryptomatte_object", "mask" in missing),
         (layer, "pass_cryptomatte_depth", 6),
     ]
-    with _render_to_file(scene, changes) as file:
+    with render_to_file(scene, changes) as file:
         channels, header = passes.read_layers(file)
     coverage = []
     for which in missing & set(plan.rendered("render")):
@@ -116,41 +124,22 @@ def _render_strip(plan: Plan, scene: Any, frame: int) -> None:
         *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
     ]
     source = plan.sources["plate"]
-    with _render_to_file(scene, changes) as file:
+    with render_to_file(scene, changes) as file:
         channels, _ = passes.read_layers(file)
     # Written anew: Blender's header has the time in it, and equal pictures must be equal bytes to be sent once.
     passes.write_exr(source.files[frame], np.stack([channels[name] for name in source.channels], -1), source.channels, half=False)
 
 
-@contextlib.contextmanager
-def _render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]:
-    """Renders the current frame into a scratch file, with the scene's settings changed for just so long."""
-    with tempfile.TemporaryDirectory(prefix="platebridge_") as scratch:
-        file = Path(scratch, "frame.exr")
-        render = scene.render
-        changes = [*changes, (render, "filepath", str(file)), (render, "use_file_extension", True), (render, "use_overwrite", True)]
-        with versions.borrowed(changes):
-            try:
-                bpy.ops.render.render(write_still=True, scene=scene.name)
-            except RuntimeError as error:
-                raise InputError(
-                    "Blender can't render %s: %s" % (scene.name, str(error).strip()), "Render it once by hand.", frame=scene.frame_current
-                ) from error
-        if not file.is_file():
-            raise InputError(
-                "Blender rendered nothing at this frame.", "Render it once by hand, and see what it says.", frame=scene.frame_current
-            )
-        yield file
-
-
-@contextlib.contextmanager
-def in_window(scene: Any) -> Iterator[None]:
-    """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told.
-
-    Never through `temp_override`: an operator called inside one looks its scene up in a Python dictionary **without the GIL** when
-    another thread happens to be running Python just then, as the courier's does, and Blender crashes now and then (seen in 4.5:
-    BPY_context_member_get asks whether anyone holds the GIL, not whether it does itself).
-    """
-    window = bpy.context.window or bpy.context.window_manager.windows[0]
-    with versions.borrowed([(window, "scene", scene)] if window.scene != scene else []):
-        yield
+def _draw_mask(plan: Plan, scene: Any, frame: int, last: Dict[Any, np.ndarray]) -> float:
+    """A mask data-block at the plate's own size. Gives its coverage in pixels. `last`: the picture of the shape before, to use again."""
+    source, plate = plan.sources["mask"], plan.sources["plate"]
+    mask = roto.chosen(scene)
+    size = passes.display_size(plate.files[frame]) if plate.how == "files" else scene_camera.picture_size(scene.render)
+    told = roto.shape(mask, bpy.context.evaluated_depsgraph_get())
+    pixels = last.get((told, size)) if told is not None else None
+    if pixels is None:
+        pixels = through_nodes.mask_picture(mask, size, roto.samples(size))
+        last.clear()
+        last[told, size] = pixels
+    passes.write_exr(source.files[frame], pixels[..., np.newaxis], source.channels, half=True)
+    return float(pixels.sum())

@@ -11,7 +11,7 @@ from platebridge.errors import InputError
 from platebridge.frames import FrameRange, name_at
 
 from . import versions
-from .capture import in_window
+from .rendering import in_window
 
 
 def render_edit(scene: Any, pattern: Path, frames: FrameRange, *, bits: int = 16, alpha: bool = False) -> Iterator[Tuple[int, Path]]:

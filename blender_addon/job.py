@@ -54,6 +54,7 @@ class Job:
     def generate(cls, plan: sources.Plan, make_client: MakeClient, output: str = "COMP") -> Job:
         """Captures what is missing and asks for a take. `output`: "COMP" or "EFFECT", which of them stands on the timeline."""
         job = cls(plan.scene, output)
+        job.notes += plan.notes
         job._plate_strip = plan.plate_strip
         job._work = job._generate(plan, make_client)
         return job
@@ -62,6 +63,7 @@ class Job:
     def capture(cls, plan: sources.Plan) -> Job:
         """Captures what is missing and ends there: no server is asked."""
         job = cls(plan.scene, "COMP")
+        job.notes += plan.notes
         job._work = job._capture(plan)
         return job
 
@@ -254,7 +256,7 @@ class Job:
 
 
 def remember_for_undo(name: str) -> None:
-    """One undo step. Without a `temp_override`, for the reason said in `capture.in_window`; it needs no window."""
+    """One undo step. Without a `temp_override`, for the reason said in `rendering.in_window`; it needs no window."""
     if bpy.ops.ed.undo_push.poll():  # `blender --command` has nothing to undo in
         bpy.ops.ed.undo_push(message=name)
 

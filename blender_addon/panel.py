@@ -111,6 +111,10 @@ class _ShotPanel(_Panel):
                 column.prop_search(shot, which + "_strip", editor, where, text="Strip")
             elif source == "COLLECTION":
                 column.prop(shot, "mask_collection", text="Collection")
+            elif source == "CLIP":
+                column.prop(shot, "plate_clip", text="Clip")
+            elif source == "MASK":
+                column.prop(shot, "mask_datablock", text="Mask")
             if which == "depth" and source != "RENDER":
                 column.prop(shot, "depth_kind")
                 column.prop(shot, "depth_scale")

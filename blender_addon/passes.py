@@ -66,6 +66,17 @@ def read_layers(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
     return channels, header
 
 
+def display_size(path: Path) -> Tuple[int, int]:
+    """(width, height) of the picture that the file is of, whatever part of it is stored. Raises InputError."""
+    oiio = image_io()
+    file = oiio.ImageInput.open(str(path))
+    if file is None:
+        raise InputError("%s can't be read (%s)." % (path, oiio.geterror().strip()), "Check the file.")
+    spec = file.spec()
+    file.close()
+    return spec.full_width, spec.full_height
+
+
 def layer(channels: Dict[str, np.ndarray], view_layer: str, name: str, parts: str) -> np.ndarray:
     """One pass: `layer(c, "ViewLayer", "Vector", "XYZW")` is (height, width, 4). Raises InputError naming the pass."""
     try:

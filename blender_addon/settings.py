@@ -87,9 +87,11 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
             ("RENDER", "This scene's render", "The scene as it renders, before compositing"),
             ("STRIP", "Strip", "A strip of this scene's sequencer. EXR sequences are taken as they are, bit for bit"),
             ("FILES", "Files", "An image sequence on disk"),
+            ("CLIP", "Movie clip", "A movie clip, as it is tracked. EXR sequences are taken as they are, bit for bit"),
         ],
     )
-    plate_strip: StringProperty(name="Plate strip", description="The strip that holds the plate")
+    plate_clip: PointerProperty(name="Plate clip", type=bpy.types.MovieClip, description="The movie clip that holds the plate")
+    plate_strip: StringProperty(name="Plate strip", description="The strip that holds the plate: files, a movie, a clip or a scene")
     plate_files: StringProperty(name="Plate files", description="One file per frame, with # for the digits: plate.####.exr")
 
     depth_source: EnumProperty(
@@ -125,8 +127,10 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
             ("COLLECTION", "Collection", "The objects of a collection, as the camera sees them"),
             ("STRIP", "Strip", "A strip of EXR files, taken as they are: white is what collapses"),
             ("FILES", "Files", "An image sequence on disk: white is what collapses"),
+            ("MASK", "Mask", "A mask drawn in the Clip or Image Editor, animated or tracked, at the plate's own size"),
         ],
     )
+    mask_datablock: PointerProperty(name="Drawn mask", type=bpy.types.Mask, description="The mask that was drawn around what collapses")
     mask_collection: PointerProperty(name="Mask collection", type=bpy.types.Collection, description="The pieces that fall")
     mask_strip: StringProperty(name="Mask strip", description="The strip that holds the mask: EXR files, shown unchanged")
     mask_files: StringProperty(name="Mask files", description="One file per frame, with # for the digits: mask.####.exr")

@@ -18,7 +18,7 @@ from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
 
-from . import scene_camera, versions
+from . import footage, proxies, roto, scene_camera, versions
 from .settings import as_typed
 
 CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
@@ -27,7 +27,9 @@ CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
 
 @dataclass(frozen=True)
 class Source:
-    """One input. `how`: "files" (there already), "render" (this scene) or "strip" (the sequencer). `files`: path by frame.
+    """One input. `files`: path by frame.
+
+    `how`: "files" (there already), "render" (this scene), "strip" (the sequencer), "clip" (a movie clip) or "mask" (a mask data-block).
 
     `pattern`: the same with #, where it can be said so. `channels`: those we write; empty for files that are there.
     """
@@ -43,7 +45,8 @@ class Source:
 class Plan:
     """What to capture and what to ask for. `request` is whole but for its inputs' content and its camera.
 
-    `scene`: its session id. `fingerprints`: of the settings that each captured input, and the camera, depends on.
+    `scene`: its session id. `fingerprints`: of the settings that each captured input, and the camera, depends on. `notes`: sentences for
+    the artist: the take can be made, and this should be known.
     """
 
     request: GenerateRequest
@@ -56,13 +59,14 @@ class Plan:
     camera: bool
     recapture: bool
     fingerprints: Dict[str, str]
+    notes: Tuple[str, ...] = ()
 
     @property
     def frames(self) -> FrameRange:
         return self.request.frames
 
     def rendered(self, how: str) -> List[str]:
-        """The inputs that come by rendering: "render" or "strip"."""
+        """The inputs that are captured in this way: any but "files"."""
         return [name for name, source in self.sources.items() if source.how == how]
 
 
@@ -98,6 +102,8 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         sources["mask"] = rendered("mask", shot.mask_collection.name)
     elif shot.mask_source == "STRIP":
         sources["mask"] = _from_strip(scene, "mask", frames)
+    elif shot.mask_source == "MASK":
+        sources["mask"] = rendered("mask", roto.chosen(scene).name, "mask")
     else:
         sources["mask"] = _on_disk("mask", shot.mask_files, frames)
     if shot.vectors_source == "RENDER":
@@ -146,6 +152,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         camera=needs_camera,
         recapture=shot.recapture,
         fingerprints=_fingerprints(scene, view_layer, sources, objects, needs_camera),
+        notes=_notes(scene, sources),
     )
 
 
@@ -154,13 +161,17 @@ def _fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objec
     size = scene_camera.picture_size(scene.render)
     seen = scene.camera.name if scene.camera else ""
     samples = getattr(getattr(scene, "cycles", None), "samples", 0)
-    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length]
+    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, proxies.standing_still(scene)]
     told = {which: [source.how, source.channels, *look] for which, source in sources.items() if source.how == "render"}
-    told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how == "strip")
+    told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how in ("strip", "clip", "mask"))
+    if sources["plate"].how == "clip":
+        told["plate"].append(footage.identity(scene.platebridge.plate_clip))
     if "mask" in told:
         told["mask"].append(objects)
+        if sources["plate"].how == "files":
+            told["mask"].append(str(sources["plate"].files[min(sources["plate"].files)]))  # its size is the mask's
     if camera:
-        told["camera"] = [size, seen, scene.unit_settings.scale_length]
+        told["camera"] = [size, seen, scene.unit_settings.scale_length, proxies.standing_still(scene)]
     return {which: hashlib.sha256(json.dumps(parts).encode()).hexdigest() for which, parts in told.items()}
 
 
@@ -183,10 +194,42 @@ def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> S
         return _on_disk("plate", shot.plate_files, frames)
     if shot.plate_source == "RENDER":
         return rendered("plate", scene.name, channels="RGBA" if scene.render.film_transparent else "RGB")
+    size = scene_camera.picture_size(scene.render)
+    if shot.plate_source == "CLIP":
+        clip = footage.chosen(scene)
+        footage.check_range(clip, frames)
+        held = footage.files(clip, frames)
+        if held is not None:
+            _standing("plate", held)
+        if held is not None and footage.is_taken_as_it_is(clip, size):
+            return Source("files", clip.name, held)
+        return rendered("plate", clip.name, "clip", "RGB")
     strip = _strip_over(scene, "plate", frames)
-    if is_taken_as_it_is(strip):
+    if is_taken_as_it_is(strip) and (strip.elements[0].orig_width, strip.elements[0].orig_height) in ((0, 0), size):
         return _files_of(strip, "plate", frames)
+    if strip.type == "SCENE":
+        _check_scene_strip(strip)
     return rendered("plate", strip.name, "strip", "RGB")
+
+
+def _check_scene_strip(strip: Any) -> None:
+    """Raises InputError where a scene strip has nothing to show: Blender would render black and say nothing."""
+    shown = strip.scene
+    if shown is None:
+        raise InputError("The strip %s shows no scene." % strip.name, "Choose a scene for it.", input="plate")
+    if strip.scene_input == "CAMERA" and strip.scene_camera is None and shown.camera is None:
+        raise InputError("The scene %s, which the strip %s shows, has no camera." % (shown.name, strip.name), "Add one.", input="plate")
+
+
+def _notes(scene: Any, sources: Dict[str, Source]) -> Tuple[str, ...]:
+    """What the artist should know of the plate and its lens, and is no reason to refuse."""
+    shot = scene.platebridge
+    seen_by_camera = any(source.how == "render" for which, source in sources.items() if which != "plate")
+    clip = shot.plate_clip if shot.plate_source == "CLIP" else scene.active_clip
+    if shot.plate_source == "RENDER" or clip is None or not clip.size[0] or not seen_by_camera:
+        return ()
+    said = footage.said_of_the_lens(clip)
+    return (said,) if said else ()
 
 
 def _from_strip(scene: Any, which: str, frames: FrameRange) -> Source:

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One frame of a scene into a scratch file, with settings borrowed for just so long. Knows how to render; not what, nor why."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator, List
+
+import bpy
+from platebridge.errors import InputError
+
+from . import versions
+
+
+@contextlib.contextmanager
+def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]:
+    """Renders the current frame into a scratch file, with the scene's settings changed for just so long."""
+    with tempfile.TemporaryDirectory(prefix="platebridge_") as scratch:
+        file = Path(scratch, "frame.exr")
+        render = scene.render
+        changes = [*changes, (render, "filepath", str(file)), (render, "use_file_extension", True), (render, "use_overwrite", True)]
+        with versions.borrowed(changes):
+            try:
+                bpy.ops.render.render(write_still=True, scene=scene.name)
+            except RuntimeError as error:
+                raise InputError(
+                    "Blender can't render %s: %s" % (scene.name, str(error).strip()), "Render it once by hand.", frame=scene.frame_current
+                ) from error
+        if not file.is_file():
+            raise InputError(
+                "Blender rendered nothing at this frame.", "Render it once by hand, and see what it says.", frame=scene.frame_current
+            )
+        yield file
+
+
+@contextlib.contextmanager
+def in_window(scene: Any) -> Iterator[None]:
+    """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told.
+
+    Never through `temp_override`: an operator called inside one looks its scene up in a Python dictionary **without the GIL** when
+    another thread happens to be running Python just then, as the courier's does, and Blender crashes now and then (seen in 4.5:
+    BPY_context_member_get asks whether anyone holds the GIL, not whether it does itself).
+    """
+    window = bpy.context.window or bpy.context.window_manager.windows[0]
+    with versions.borrowed([(window, "scene", scene)] if window.scene != scene else []):
+        yield
