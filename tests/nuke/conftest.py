@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-for folder in (ROOT / "tests" / "fakes", ROOT / "nuke_gizmo"):
+for folder in (ROOT / "tests" / "fakes", ROOT / "nuke_gizmo", Path(__file__).parent):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 SERVE = """

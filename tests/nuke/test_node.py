@@ -4,41 +4,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-
-def until(nuke, condition, seconds=60):
-    """Nuke's event loop, until something is so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        nuke.pump(0.05)
-
-
-def press(node, connection=None):
-    from platebridge_nuke import node as buttons
-
-    if connection is not None:
-        node["connection"].setValue(str(connection))
-    return buttons.generate(node)
-
-
-def finish(nuke, job):
-    until(nuke, job.ended.is_set)
-    nuke.pump()
-
-
-def pixels(path):
-    import OpenImageIO as oiio
-
-    file = oiio.ImageInput.open(str(path))
-    block = file.read_image(file.spec().format)
-    file.close()
-    return block
+from whole_way import finish, pixels, press, until
 
 
 def test_frames_stand_in_the_viewer_one_by_one_while_nuke_is_free(nuke, wired, serve):

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nuke killed, quit, its script closed, its disk full: the server goes on, and the take is attached to again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from whole_way import finish, press, until
+
+ROOT = Path(__file__).parents[2]
+#: A Nuke in a process of its own: opens the script, presses Generate, waits for two frames in the viewer, saves, and does `END`.
+NUKE = """
+import sys, time
+sys.path[:0] = [{fakes!r}, {gizmo!r}]
+import nuke
+nuke.reset()
+nuke.pluginAddPath({gizmo!r}, addToSysPath=False)
+nuke.scriptOpen({script!r})
+node = nuke.toNode("Platebridge")
+from platebridge_nuke import node as buttons
+job = buttons.generate(node)
+assert job is not None, node["status"].value()
+end = time.monotonic() + 60
+while node["result_last"].value() != 1002:
+    assert time.monotonic() < end, node["status"].value()
+    nuke.pump(0.05)
+nuke.scriptSaveAs({script!r})
+print("two frames", flush=True)
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["time.sleep(600)", "sys.exit()"], ids=["killed", "quit"])
+def test_after_nuke_is_gone_the_take_is_attached_to_from_the_saved_script(nuke, wired, serve, tmp_path, end):
+    from platebridge.takes import verify_take
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    server = serve()
+    server.hold(1003)
+    node["connection"].setValue(str(server.connection))
+    script = str(tmp_path / "shot_010.nk")
+    nuke.scriptSaveAs(script)
+    code = textwrap.dedent(NUKE).format(fakes=str(ROOT / "tests" / "fakes"), gizmo=str(ROOT / "nuke_gizmo"), script=script, end=end)
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "two frames\n", other.communicate(timeout=30)[1]
+    if "sleep" in end:
+        other.send_signal(signal.SIGKILL)
+        other.wait(20)
+    else:
+        assert other.wait(20) == 0, other.stderr.read()  # no hang at exit
+    other.stdout.close(), other.stderr.close()
+    nuke.scriptOpen(script)
+    node = nuke.toNode("Platebridge")
+    assert node["result_last"].value() == 1002 and not node.hasError()  # the frames that came are shown at once, with no server
+    server.let_go(1003)
+    job = buttons.attach(node)
+    assert job is not None, node["status"].value()
+    finish(nuke, job)
+    assert job.error is None and verify_take(job.take) == []
+    assert node["result_last"].value() == 1004
+
+
+def test_closing_the_script_leaves_the_job_and_its_thread_to_end_by_themselves(nuke, wired, serve):
+    from platebridge.takes import verify_take
+
+    server = serve()
+    server.hold(1002)
+    job = press(wired[0], server.connection)
+    until(nuke, lambda: job.take is not None)
+    nuke.scriptClear()
+    server.let_go(1002)
+    finish(nuke, job)
+    job._thread.join(10)
+    assert job.error is None and verify_take(job.take) == [] and not job._thread.is_alive()
+
+
+def test_a_full_disk_is_said_and_with_room_made_the_take_goes_on(nuke, wired, serve, monkeypatch):
+    from platebridge import takes
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    server = serve()
+    full = {"after": 3}
+    real = os.fsync
+
+    def fsync(handle):
+        full["after"] -= 1
+        if full["after"] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(takes.os, "fsync", fsync)
+    job = press(node, server.connection)
+    finish(nuke, job)
+    assert job.error.code == "storage" and "The disk is full" in node["status"].value() and "Make room" in node["status"].value()
+    assert buttons.frames_there(job.take, "comp") == [1001, 1002]
+    monkeypatch.undo()
+    again = buttons.attach(node)
+    finish(nuke, again)
+    assert again.error is None and again.take == job.take
+    assert takes.verify_take(job.take) == []
+
+
+def test_a_second_node_may_not_render_over_a_shot_that_is_under_way(nuke, wired, serve):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    server = serve()
+    server.hold(1002)
+    job = press(node, server.connection)
+    until(nuke, lambda: job.take is not None)
+    second = nuke.createNode("Platebridge")
+    for number in range(3):
+        second.setInput(number, node.input(number))
+    for name in ("last", "depth_kind", "connection"):
+        second[name].setValue(node[name].value())
+    assert buttons.generate(second) is None
+    assert "under way at Platebridge" in second["status"].value()
+    assert buttons.generate(node) is None
+    assert "still under way. Wait for it" in node["status"].value()
+    server.let_go(1002)
+    finish(nuke, job)
+
+
+def test_a_job_leaves_no_step_to_undo(nuke, wired, serve):
+    node, _ = wired
+    connection = serve().connection
+    node["connection"].setValue(str(connection))
+    steps = nuke.Undo.undoSize()
+    from platebridge_nuke import node as buttons
+
+    finish(nuke, buttons.generate(node))
+    assert nuke.Undo.undoSize() == steps and not nuke.Undo.disabled()
+    nuke.Undo.undo()  # what the artist did before: the take stays shown
+    assert node["connection"].value() == "" and node["result_last"].value() == 1004

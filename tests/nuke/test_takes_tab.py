@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presets, and the shot's takes: what differs, stars, notes, older and newer. The same folders and words as Blender's."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def made(nuke, wired, tmp_path, write_exr):
+    """`made(finished=True, **dials)`: a take of the shot on the disk, as any program leaves it; gives its folder."""
+    from platebridge.frames import FrameRange
+    from platebridge.request import GenerateRequest, Inputs
+
+    def make(finished=True, **dials):
+        shot = tmp_path / "takes" / "shot_010"
+        folder = shot / ("take_%04d" % (1 + len(list(shot.glob("take_*")))))
+        for frame in (1001, 1002):
+            for kind, names in (("comp", "RGB"), ("effect", "RGBAZ")):
+                write_exr(_made(folder) / ("%s.%d.exr" % (kind, frame)), np.full((8, 8, len(names)), frame, "f4"), tuple(names))
+        request = GenerateRequest("shot_010", FrameRange(1001, 1002), Inputs()).with_dials(dials)
+        tree = {"take_id": "%032x" % int(folder.name[-4:]), "request": request.to_dict(), "files": {}}
+        (folder / ("take.json" if finished else "unfinished.json")).write_text(json.dumps(tree))
+        return folder
+
+    def _made(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    return make
+
+
+def test_takes_are_listed_with_what_differs_stars_and_notes(wired, made):
+    from platebridge.takes import Marks, mark
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    made(seed=7), made(seed=8, amount=1.4), made(finished=False, seed=8, tint=(0.1, 0.2, 0.3))
+    mark(made(seed=9), Marks(True, "director's <pick>"))
+    buttons.list_takes(node)
+    assert node["takes_text"].value().split("\n") == [
+        "☆ take_0001: seed 7",
+        "☆ take_0002: amount 1.4, seed 8",
+        "☆ take_0003: amount 1, tint 0.1/0.2/0.3, unfinished",
+        "★ take_0004: tint 0.62/0.56/0.5, seed 9, “director's ‹pick›”",
+    ]
+    node["take"].setValue((node_folder(made) / "take_0002").as_posix())
+    buttons.list_takes(node)
+    assert node["takes_text"].value().split("\n")[:2] == ["☆ take_0001: amount 1, seed 7", "☆ take_0002: shown"]
+
+
+def node_folder(made):
+    return made().parent
+
+
+def test_older_and_newer_go_through_the_takes_and_bring_star_and_note(nuke, wired, made):
+    from platebridge.takes import Marks, mark
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    one, two = made(seed=1), made(seed=2)
+    mark(one, Marks(True, "the first"))
+    buttons.newer(node)  # from none: the newest
+    assert node["take"].value() == two.as_posix()
+    buttons.newer(node)
+    assert "take_0002 is the newest take" in node["status"].value()
+    buttons.older(node)
+    assert node["take"].value() == one.as_posix() and node["star"].value() is True and node["note"].value() == "the first"
+    assert node["result_file"].value() == one.as_posix() + "/comp.####.exr"
+    nuke.Undo.undo()  # one step
+    assert node["take"].value() == two.as_posix() and node["result_file"].value() == two.as_posix() + "/comp.####.exr"
+
+
+def test_star_and_note_are_kept_beside_the_take(wired, made):
+    from platebridge.takes import Marks, read_take
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    take = made()
+    node["take"].setValue(take.as_posix())
+    node["star"].setValue(True)
+    node["note"].setValue('"[good]" $5 {grün}')
+    buttons.keep_marks(node)
+    assert read_take(take).marks == Marks(True, '"[good]" $5 {grün}')
+
+
+def test_effect_or_guide_is_shown_by_a_knob(nuke, wired, made):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["take"].setValue(made().as_posix())
+    node["output"].setValue("effect")
+    buttons.show(node)
+    assert {"rgba.alpha", "depth.Z"} <= set(node.channels())
+    node["output"].setValue("guide")
+    buttons.show(node)
+    assert "has no guide frames yet. Attach" in node["status"].value()
+    assert [read["file"].value().rsplit("/", 1)[1] for read in buttons.make_reads(node)] == ["comp.####.exr", "effect.####.exr"]
+
+
+def test_a_preset_turns_the_guides_dials_in_one_step_and_leaves_the_model(nuke, wired):
+    from platebridge.dials import DIALS
+    from platebridge.presets import PRESETS
+    from platebridge_nuke import inputs
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["seed"].setValue(77)
+    before = {name: node[name].value() for name in DIALS}
+    for preset in PRESETS.values():
+        node["preset"].setValue(preset.label)
+        steps = nuke.Undo.undoSize()
+        buttons.use_preset(node)
+        assert {name: inputs._dial_value(node, name) for name in preset.dials} == preset.dials
+        assert node["seed"].value() == 77 and nuke.Undo.undoSize() == steps + 1
+        nuke.Undo.undo()
+        assert {name: node[name].value() for name in DIALS} == before
+
+
+def test_a_knob_of_single_floats_gives_what_was_typed():
+    from platebridge_nuke.inputs import as_typed
+
+    assert [as_typed(float(np.float32(value))) for value in (0.3, 0.1, 1.4, -2.0, 1e-5)] == [0.3, 0.1, 1.4, -2.0, 1e-5]
+    assert as_typed(0.1234567890123) == 0.1234567890123
+
+
+@pytest.mark.parametrize("button", ["show", "keep_marks", "attach", "make_reads", "cancel", "older"])
+def test_a_button_with_nothing_to_do_says_so(nuke, wired, button):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    assert getattr(buttons, button)(node) is None
+    assert node["status"].value().startswith(("No take is named. Name one", "Nothing is under way", "There is no take yet"))

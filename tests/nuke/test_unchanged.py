@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generate renders only the frames whose content changed since the last take, and never shows an old one for a new."""
+
+from __future__ import annotations
+
+import pytest
+from whole_way import finish, press
+
+
+@pytest.fixture
+def rendered(nuke, wired, serve):
+    """`rendered()`: presses Generate, waits for the take, gives {input: frames rendered}."""
+    node, _ = wired
+    server = serve()
+
+    def go():
+        before = len(nuke.executed)
+        job = press(node, server.connection)
+        assert job is not None, node["status"].value()
+        finish(nuke, job)
+        assert job.error is None, job.error
+        out = {}
+        for pattern, frame in nuke.executed[before:]:
+            out.setdefault(pattern.rsplit("/", 2)[1], []).append(frame)
+        return {which: sorted(frames) for which, frames in out.items()}
+
+    rendered_first = go()
+    assert rendered_first == {which: [1001, 1002, 1003, 1004] for which in ("plate", "depth", "mask")}
+    return go
+
+
+def test_nothing_changed_renders_nothing_and_still_makes_a_take(wired, rendered):
+    wired[0]["seed"].setValue(8)
+    assert rendered() == {}
+    assert wired[0]["take"].value().endswith("take_0002")
+
+
+def test_a_changed_value_upstream_renders_that_input_again(nuke, wired, rendered):
+    node, _ = wired
+    grade = nuke.nodes.Multiply(inputs=[node.input(0)], value=1.0)
+    node.setInput(0, grade)
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+    grade["value"].setValue(2.0)
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+    assert rendered() == {}
+
+
+def test_a_range_that_moves_renders_what_it_lacks(nuke, wired, rendered):
+    node, shot = wired
+    for number in range(3):
+        held = nuke.nodes.TimeOffset(inputs=[node.input(number)], time_offset=2)
+        node.setInput(number, held)
+    node["first"].setValue(1003)
+    assert rendered() == {which: [1003, 1004] for which in ("plate", "depth", "mask")}
+    node["last"].setValue(1006)
+    assert rendered() == {which: [1005, 1006] for which in ("plate", "depth", "mask")}
+
+
+def test_a_file_overwritten_in_place_is_rendered_again_though_nukes_own_hash_is_the_same(nuke, wired, rendered):
+    _, shot = wired
+    shot.paths["depth"][1002].write_bytes(shot.paths["depth"][1004].read_bytes())
+    assert rendered() == {"depth": [1001, 1002, 1003, 1004]}
+
+
+def test_a_rendered_file_that_is_gone_or_was_touched_is_rendered_again(nuke, wired, rendered):
+    from pathlib import Path
+
+    folder = Path(wired[0]["take"].value()).parent
+    (folder / "plate" / "plate.1002.exr").unlink()
+    (folder / "mask" / "mask.1003.exr").write_bytes((folder / "mask" / "mask.1004.exr").read_bytes() + b"\0")
+    assert rendered() == {"plate": [1002], "mask": [1003]}
+
+
+def test_other_bits_or_another_channel_are_other_files(wired, rendered):
+    wired[0]["plate_type"].setValue("32 bit float")
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+
+
+def test_every_frame_is_rendered_when_the_artist_says_so(wired, rendered):
+    wired[0]["reuse"].setValue("every frame")
+    assert set(rendered()) == {"plate", "depth", "mask"}
+
+
+def test_a_nuke_whose_hashes_do_not_follow_its_values_is_not_believed(nuke, rendered):
+    nuke.blind_hashes = True
+    assert set(rendered()) == {"plate", "depth", "mask"}
+
+
+@pytest.mark.parametrize("told", ["", "Op for {frame=1001} hash=zzz", "Op for {frame=1001} hash=0123456789abcdef"])
+def test_a_form_of_the_hash_that_is_not_understood_is_not_believed(nuke, monkeypatch, rendered, told):
+    monkeypatch.setattr(nuke, "showInfo", lambda node: told)
+    assert set(rendered()) == {"plate", "depth", "mask"}
+
+
+def test_a_cancelled_render_leaves_no_frame_that_looks_kept(nuke, wired, rendered):
+    node, _ = wired
+    node.setInput(0, nuke.nodes.Multiply(inputs=[node.input(0)], value=2.0))
+    nuke.cancel_at = 1003
+    from platebridge_nuke import node as buttons
+
+    assert buttons.generate(node) is None
+    nuke.cancel_at = None
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("p.####.exr", {"p.1001.exr", "p.-001.exr"}),
+        ("p.%04d.exr", {"p.1001.exr", "p.-001.exr"}),
+        ("p.exr", {"p.exr"}),
+        ("p_%V.####.exr", {"p_left.1001.exr"}),
+    ],
+)
+def test_a_pattern_means_its_own_files_alone(tmp_path, name, meant):
+    from platebridge_nuke.rendering import _sequence
+
+    for there in ("p.1001.exr", "p.-001.exr", "p.exr", "p_left.1001.exr", "q.1001.exr", "p.1001.exr.part"):
+        (tmp_path / there).write_bytes(b"x")
+    assert {path.rsplit("/", 1)[1] for path, _, _ in _sequence("%s/%s" % (tmp_path.as_posix(), name))} == meant
