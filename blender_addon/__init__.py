@@ -8,9 +8,33 @@ import atexit
 
 import bpy
 
-from . import command_line, operators, panel, pictures, preferences, presets, runner, settings, take_list, take_operators
+from . import (
+    command_line,
+    live_action_operators,
+    operators,
+    panel,
+    pictures,
+    preferences,
+    presets,
+    runner,
+    settings,
+    take_list,
+    take_operators,
+)
 
-_PARTS = (settings, take_list, pictures, preferences, operators, take_operators, presets, panel, runner, command_line)
+_PARTS = (
+    settings,
+    take_list,
+    pictures,
+    preferences,
+    operators,
+    take_operators,
+    live_action_operators,
+    presets,
+    panel,
+    runner,
+    command_line,
+)
 
 
 def register():

@@ -91,6 +91,7 @@ class _ShotPanel(_Panel):
     def draw(self, context):
         shot, column = self.column(context)
         scene = versions.editing_scene(context)
+        column.operator("platebridge.new_live_action_shot", icon="FILE_MOVIE")
         column.prop(shot, "shot")
         column.prop(shot, "take_root")
         column.prop(shot, "use_scene_range")
@@ -115,7 +116,9 @@ class _ShotPanel(_Panel):
                 column.prop(shot, "plate_clip", text="Clip")
             elif source == "MASK":
                 column.prop(shot, "mask_datablock", text="Mask")
-            if which == "depth" and source != "RENDER":
+            if which == "depth" and source == "RENDER":
+                sentence(column, "Depth is Z, along the camera's axis", "BLANK1")
+            elif which == "depth":
                 column.prop(shot, "depth_kind")
                 column.prop(shot, "depth_scale")
         column.prop(shot, "camera_source")

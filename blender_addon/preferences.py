@@ -92,6 +92,7 @@ class PLATEBRIDGE_OT_ask_server(bpy.types.Operator):
 
     bl_idname = "platebridge.ask_server"
     bl_label = "Test Server"
+    bl_options = {"REGISTER"}
 
     @says
     def execute(self, context):
@@ -105,6 +106,7 @@ class PLATEBRIDGE_OT_start_server(bpy.types.Operator):
 
     bl_idname = "platebridge.start_server"
     bl_label = "Start Server"
+    bl_options = {"REGISTER"}
 
     @says
     def execute(self, context):
@@ -135,6 +137,7 @@ class PLATEBRIDGE_OT_copy_line(bpy.types.Operator):
 
     bl_idname = "platebridge.copy_line"
     bl_label = "Copy Line"
+    bl_options = {"REGISTER"}
 
     def execute(self, context):
         context.window_manager.clipboard = server.LINE
@@ -146,6 +149,7 @@ class PLATEBRIDGE_OT_use_other_server(bpy.types.Operator):
 
     bl_idname = "platebridge.use_other_server"
     bl_label = "Use This Server"
+    bl_options = {"REGISTER"}
 
     @says
     def execute(self, context):

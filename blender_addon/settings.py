@@ -188,7 +188,7 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         options=BLEND_RELATIVE,
         description="The server's connection file. Empty: the server on this machine",
     )
-    dials: PointerProperty(type=PlatebridgeDials)
+    dials: PointerProperty(type=PlatebridgeDials, description="How the dust looks and moves, dial by dial")
 
 
 CLASSES = (PlatebridgeDials, PlatebridgeShot)

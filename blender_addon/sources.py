@@ -161,7 +161,7 @@ def _fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objec
     size = scene_camera.picture_size(scene.render)
     seen = scene.camera.name if scene.camera else ""
     samples = getattr(getattr(scene, "cycles", None), "samples", 0)
-    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, proxies.standing_still(scene)]
+    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, proxies.set_down(scene)]
     told = {which: [source.how, source.channels, *look] for which, source in sources.items() if source.how == "render"}
     told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how in ("strip", "clip", "mask"))
     if sources["plate"].how == "clip":
@@ -171,7 +171,7 @@ def _fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objec
         if sources["plate"].how == "files":
             told["mask"].append(str(sources["plate"].files[min(sources["plate"].files)]))  # its size is the mask's
     if camera:
-        told["camera"] = [size, seen, scene.unit_settings.scale_length, proxies.standing_still(scene)]
+        told["camera"] = [size, seen, scene.unit_settings.scale_length, proxies.set_down(scene)]
     return {which: hashlib.sha256(json.dumps(parts).encode()).hexdigest() for which, parts in told.items()}
 
 

@@ -31,11 +31,11 @@ def _mark(row, _context):
 class PlatebridgeTakeRow(bpy.types.PropertyGroup):
     """One take. `differs`: its dials against the take before it. `told`: model, frames, seconds, or that it is unfinished."""
 
-    folder: StringProperty()
-    take_id: StringProperty()
-    differs: StringProperty()
-    told: StringProperty()
-    finished: BoolProperty()
+    folder: StringProperty(description="The take's folder on the disk")
+    take_id: StringProperty(description="The take's own number, the same for the server")
+    differs: StringProperty(description="The dials that differ from the take before it")
+    told: StringProperty(description="Model, frames and time, or that it is unfinished")
+    finished: BoolProperty(description="Every frame of it is there")
     star: BoolProperty(name="Star", description="Mark the take as a good one; kept beside its files", update=_mark)
     text: StringProperty(name="Note", description="Your own words on this take; kept beside its files", update=_mark)
 

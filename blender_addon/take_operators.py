@@ -27,6 +27,7 @@ class PLATEBRIDGE_OT_refresh_takes(bpy.types.Operator):
 
     bl_idname = "platebridge.refresh_takes"
     bl_label = "Refresh Takes"
+    bl_options = {"REGISTER"}
 
     @classmethod
     def poll(cls, context):

@@ -93,6 +93,18 @@ def borrowed(changes: List[Change]) -> Iterator[None]:
         yield
 
 
+def curves(animation: Any) -> List[Any]:
+    """The animation curves of something's `animation_data`; 5.x keeps them in layers, by slot. [] where there are none."""
+    action = animation.action if animation is not None else None
+    if action is None:
+        return []
+    if hasattr(action, "fcurves"):
+        return list(action.fcurves)
+    slot = animation.action_slot
+    bags = [strip.channelbag(slot) for layer in action.layers for strip in layer.strips] if slot is not None else []
+    return [curve for bag in bags if bag is not None for curve in bag.fcurves]
+
+
 def session_id(data_block: Any) -> int:
     """A number that stays a data-block's own through renaming and undo, until another file is opened."""
     return int(data_block.session_uid)

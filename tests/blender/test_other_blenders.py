@@ -22,7 +22,7 @@ from test_extension_zip import SYSTEM, builder
 
 ROOT = Path(__file__).parents[2]
 FETCHED = Path(os.environ.get("PLATEBRIDGE_BLENDERS", ROOT / ".cache" / "blenders"))
-SCRIPT = Path(__file__).with_name("whole_way.py")
+HERE = Path(__file__).parent
 
 
 def python_of(version):
@@ -51,24 +51,36 @@ def pixels(path):
     return oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT)[..., :3]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
-def test_a_days_work(version, archives, tmp_path):
+def run(script, version, archives, folder):
+    """What the script says in that Blender, with a real server beside it."""
     python = python_of(version)
     if not python.exists():
         pytest.skip(f"Blender {version} can't be had here: see tools/blenders.sh")
-    server = Server(tmp_path / "server").start()
+    server = Server(folder / "server").start()
     try:
-        run = subprocess.run(
-            [str(python), str(SCRIPT), str(archives(version)), str(server.connection), str(tmp_path)],
-            env=dict({k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, BLENDER_USER_RESOURCES=str(tmp_path / "home")),
+        return subprocess.run(
+            [str(python), str(HERE / script), str(archives(version)), str(server.connection), str(folder)],
+            env=dict({k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, BLENDER_USER_RESOURCES=str(folder / "home")),
             capture_output=True,
             text=True,
-            cwd=tmp_path,
+            cwd=folder,
         )
     finally:
         server.stop()
-    assert f"WHOLE WAY {version}" in run.stdout, run.stdout[-3000:] + run.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
+def test_a_live_action_shot_and_its_file_without_the_extension(version, archives, tmp_path):
+    done = run("live_action_way.py", version, archives, tmp_path)
+    assert f"LIVE ACTION {version}" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
+def test_a_days_work(version, archives, tmp_path):
+    done = run("whole_way.py", version, archives, tmp_path)
+    assert f"WHOLE WAY {version}" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
     effect = oiio.ImageBuf(str(tmp_path / "takes" / "day" / "take_0001" / "effect.1002.exr"))
     layers = dict(zip(effect.spec().channelnames, np.moveaxis(effect.get_pixels(oiio.FLOAT), -1, 0)))
     plate = pixels(tmp_path / "takes" / "day" / "plate" / "plate.1002.exr")

@@ -307,3 +307,19 @@ def test_a_proxy_that_was_moved_is_captured_anew(scene, plan_of, read_exr):
     plan = plan_of()
     assert capture(plan)[-1] == (3, 3)
     assert read_exr(plan.sources["depth"].files[1002])["Z"][1, 1] == pytest.approx(15.0, abs=1e-4)
+
+
+def test_a_key_that_was_moved_is_captured_anew_and_a_parented_thing_is_not_looked_at(scene, plan_of):
+    from blender_addon import proxies
+
+    cube = bpy.data.collections["Pieces"].objects[0]
+    before = proxies.set_down(scene)
+    scene.frame_set(1003)
+    assert proxies.set_down(scene) == before  # where it stands now is no matter
+    cube.keyframe_insert("rotation_euler", frame=1002)
+    keyed = proxies.set_down(scene)
+    assert keyed != before
+    cube.parent = scene.camera
+    parented = proxies.set_down(scene)
+    cube.location.z += 1
+    assert proxies.set_down(scene) == parented != keyed
