@@ -46,7 +46,7 @@ def test_a_changed_value_upstream_renders_that_input_again(nuke, wired, rendered
 
 
 def test_a_range_that_moves_renders_what_it_lacks(nuke, wired, rendered):
-    node, shot = wired
+    node, _shot = wired
     for number in range(3):
         held = nuke.nodes.TimeOffset(inputs=[node.input(number)], time_offset=2)
         node.setInput(number, held)
