@@ -11,11 +11,12 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import platebridge
 import typer
 from platebridge import events, takes
+from platebridge import wedge as wedges
 from platebridge.connection import PORT
 from platebridge.dials import find
 from platebridge.errors import InputError, RequestError
@@ -26,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperCommand
 
-from . import command_cache, command_models
+from . import command_cache, command_models, sheet
 from . import command_generate as command
 from .stopping import Stop
 from .told import told
@@ -136,7 +137,11 @@ def generate(
     model: str = typer.Option("dust", help="`platebridge models` lists them."),
     seed: Optional[int] = typer.Option(None, help="Another seed, another take beside it."),
     set_: List[str] = typer.Option([], "--set", help="Turn a dial: amount=1.4. May be given again and again."),
-    wedge: str = typer.Option("", help="A take for each value of a dial: density=0.5,1,2 (colours: tint='0.6,0.5,0.4;0.3,0.3,0.3')."),
+    wedge: List[str] = typer.Option(
+        [],
+        help="A take for each value of a dial, and a contact sheet: density=0.5,1,2 (colours: tint='0.6,0.5,0.4;0.3,0.3,0.3'). "
+        "Twice, for each pair of two dials' values.",
+    ),
     simulation_of: Optional[Path] = typer.Option(None, help="A take's folder: the same cloud, seen by this shot's camera. Needs no mask."),
     draft: bool = typer.Option(False, "--draft", help="Fewer steps."),
     no_guide: bool = typer.Option(False, "--no-guide-files", help="Leave guide.####.exr out of the take."),
@@ -187,12 +192,14 @@ def generate(
                 output=OutputSettings(not no_guide, not no_preview),
                 show=shown.show,
             )
-            for one in command.wedge(request, *_values(wedge)) if wedge else [request]:
+            for one in wedges.wedge(request, [wedges.read_values(typed_) for typed_ in wedge]) if wedge else [request]:
                 writer = command.begin(one, sources, out_folder)
                 _make(one, by_hash, writer, shown, stop, use_server, connection, device)
                 done.append(writer.path)
     for path in done:
         _say_what_to_open(path, as_json)
+    if done and (done[-1] / sheet.NAME).exists() and not as_json:
+        out.print("The whole wedge at a glance: %s" % (done[-1] / sheet.NAME), highlight=False, soft_wrap=True)
 
 
 def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connection, device, again: bool = False) -> None:
@@ -318,15 +325,6 @@ def _dials(typed: List[str]) -> Dict[str, Any]:
             raise RequestError("%r turns no dial." % item, "Write name=value, like amount=1.4.")
         values[find(name.strip()).name] = value.strip()
     return values
-
-
-def _values(typed: str) -> Tuple[str, List[str]]:
-    """A wedge as it was typed: the dial's name and each value."""
-    name, equals, values = typed.partition("=")
-    if not equals:
-        raise RequestError("%r is no wedge." % typed, "Write name=value,value, like density=0.5,1,2.")
-    dial = find(name.strip())
-    return dial.name, [value.strip() for value in values.split(";" if dial.kind == "colour" else ",")]
 
 
 def _shot_of(plate: str) -> str:

@@ -19,7 +19,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import platebridge
 import platformdirs
@@ -35,6 +35,8 @@ from . import checks, sequences
 
 #: What an interrupted run left in the scratch folder is kept so long, seconds.
 KEPT_SECONDS = 7 * 86400
+#: What stays in the scratch folder for the takes to come; each sees to its own size.
+SHELVES = ("guides", "passes", "wedges")
 #: How long a server may be silent before it is given up, seconds.
 PATIENCE = 20.0
 Show = Callable[[Event], None]
@@ -86,11 +88,6 @@ def build_request(
         request = dataclasses.replace(request, simulation=simulation, guide=guide)
     request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model)).with_dials(dials or {})
     return request_from_dict(request.to_dict()), by_hash  # the checks of a request from outside hold for a typed one too
-
-
-def wedge(request: GenerateRequest, dial: str, values: Sequence[Any]) -> List[GenerateRequest]:
-    """The request once for each value of a dial. Raises RequestError before any of them is made."""
-    return [request_from_dict(request.with_dials({dial: value}).to_dict()) for value in values]
 
 
 def kept_simulation(take: Path) -> Tuple[str, GuideSettings]:
@@ -159,7 +156,14 @@ def run_here(
 
     scratch = scratch_folder(writer.take_id)
     events = generate(
-        request, by_hash.__getitem__, writer.take_id, scratch=scratch, device=device, origin=origin(), have=writer.have, cancelled=cancelled
+        request,
+        by_hash.__getitem__,
+        writer.take_id,
+        scratch=scratch,
+        device=device,
+        origin=origin(writer),
+        have=writer.have,
+        cancelled=cancelled,
     )
     try:
         with contextlib.closing(events):
@@ -185,7 +189,7 @@ def run_there(
 ) -> None:
     """Has a running server make the take. Raises as `run_here`, and ConnectionFailed."""
     with Client(connection, "platebridge generate") as client:
-        job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(), writer.have, again)
+        job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(writer), writer.have, again)
         asker = threading.Thread(target=_pass_on, args=(cancelled, job), daemon=True)
         asker.start()
         client.finish(job, writer, show, patience=PATIENCE)
@@ -210,13 +214,19 @@ def forget_if_empty(writer: TakeWriter) -> bool:
     return not writer.path.exists()
 
 
-def origin() -> Dict[str, str]:
-    """What this client says of itself in take.json."""
+def origin(writer: TakeWriter) -> Dict[str, str]:
+    """What this client says of itself, and what it calls the take, in take.json."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no name for this user id: a farm's container
         user = ""
-    return {"application": "platebridge generate", "version": platebridge.__version__, "host": platform.node(), "user": user}
+    return {
+        "application": "platebridge generate",
+        "version": platebridge.__version__,
+        "host": platform.node(),
+        "user": user,
+        "take": writer.path.name,
+    }
 
 
 def scratch_folder(take_id: str) -> Path:
@@ -226,7 +236,7 @@ def scratch_folder(take_id: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in root.iterdir():
-            if old not in (folder, root / "guides", root / "passes") and time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            if old not in (folder, *(root / kept for kept in SHELVES)) and time.time() - old.stat().st_mtime > KEPT_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, folder) from error

@@ -23,7 +23,7 @@ from platebridge.events import Done, Event, FileReady, Preview, Progress, Starte
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
 
-from . import channels, checks, composite, effect, images, layers, light, take, work
+from . import channels, checks, composite, effect, images, layers, light, sheet, take, work
 from .composite import Effect
 from .guide import shelf
 from .guide.frame import GuideFrame
@@ -87,6 +87,7 @@ class _Generation:
         self.warnings: List[Dict[str, Any]] = []
         self.facts: Dict[str, Any] = {}
         self.files = _Journal(scratch / "files.jsonl", have)
+        self.dust: Dict[int, float] = {}  # mean alpha of the frames that were made here
 
     def run(self) -> None:
         began = time.monotonic()
@@ -106,6 +107,7 @@ class _Generation:
             self._make()
         with self._timed("preview"):
             self._write_preview()
+            self._write_sheet()
         self.seconds["total"] = time.monotonic() - began
         self._write_document()
         self._say(Done({name: round(value, 3) for name, value in self.seconds.items()}))
@@ -258,6 +260,7 @@ class _Generation:
         names, shot = self._names(frame), self.shot
         parts = shot.plate_parts(frame)
         rgba = made.rgba(self.colours)
+        self.dust[frame] = float(made.alpha.mean())
         picture = take.display(self._comp(frame, parts, rgba, made.shadow))
         self._glance(frame).parent.mkdir(exist_ok=True)
         np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
@@ -332,6 +335,23 @@ class _Generation:
         take.preview_mp4(slates, self.request.settings.fps, path)
         if frames:
             self._ready("preview", None, "preview.mp4", path.read_bytes())
+
+    def _write_sheet(self) -> None:
+        """sheet.png of a wedge: this take beside those of the same wedge that are done, at the frame where the first had most dust."""
+        if not self.request.output.wedge or sheet.NAME in self.have:
+            return
+        folder = self._shelf("wedges", self.request.output.wedge)
+        frames = [f for f in self.request.frames if self._glance(f).exists()]
+        frame = sheet.frame_of(folder)
+        if frame is None and frames:
+            frame = max(frames, key=lambda f: self.dust.get(f, 0.0))
+        if frame not in frames:
+            self._warn(Warned("The contact sheet lacks this take: its picture went with an interruption."))
+            return
+        name = str((self.origin or {}).get("take") or self.take_id[:8])
+        tile = sheet.Tile(name, frame, self.request.dial_values(), np.load(self._glance(frame)))
+        sheet.add(folder, self.take_id, tile)
+        self._ready("sheet", None, sheet.NAME, sheet.png(folder, self.request))
 
     def _write_document(self) -> None:
         data = take.document(

@@ -51,7 +51,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Landed:
-    """A file of the take lies on the disk, whole. `frame` is None for preview and take.json."""
+    """A file of the take lies on the disk, whole. `frame` is None for preview, contact sheet and take.json."""
 
     kind: str
     frame: Optional[int]
@@ -154,7 +154,9 @@ class Courier(threading.Thread):
         self._tell(Began(writer.take_id, writer.path, request, inputs["plate"].files))
         try:
             self._follow(
-                writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have)
+                writer, lambda client: client.upload_and_submit(
+                    request, paths.__getitem__, writer.take_id, {**self._origin, "take": writer.path.name}, writer.have
+                ),
             )
         except (Cancelled, InputError, ModelError, RequestError):
             if not self._left.is_set():

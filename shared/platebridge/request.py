@@ -141,10 +141,14 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Which files the take gets beside comp and effect."""
+    """Which files the take gets beside comp and effect.
+
+    `wedge`: 32 hex digits that all takes of one wedge share, or "". Such a take gets sheet.png, the contact sheet of those that are done.
+    """
 
     guide: bool = True
     preview: bool = True
+    wedge: str = ""
 
 
 @dataclass(frozen=True)
@@ -434,4 +438,7 @@ def _output(value: Any) -> OutputSettings:
     for name in ("guide", "preview"):
         if not isinstance(tree.get(name, True), bool):
             raise RequestError("output.%s must be true or false." % name, "Say which.")
-    return OutputSettings(tree.get("guide", True), tree.get("preview", True))
+    wedge = tree.get("wedge", "")
+    if not isinstance(wedge, str) or (wedge and (len(wedge) != 32 or set(wedge) - set("0123456789abcdef"))):
+        raise RequestError("A wedge is named by 32 hex digits.", "Leave output.wedge empty for a take by itself.")
+    return OutputSettings(tree.get("guide", True), tree.get("preview", True), wedge)

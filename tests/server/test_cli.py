@@ -119,14 +119,29 @@ def test_a_wedge_is_a_take_for_each_value_from_one_simulation(run, small, tmp_pa
     assert code == 0 and len(steps) == alone  # that of the first take serves all four
     rows = json.loads(run("takes", tmp_path / "out", "--json")[1])
     assert [(r["take"], r["density"]) for r in rows] == [("take_000%d" % n, d) for n, d in enumerate((0.5, 1.0, 2.0, 4.0), 1)]
-    assert all("take_000%d" % n in said for n in range(1, 5))
+    assert all("take_000%d" % n in said for n in range(1, 5)) and str(tmp_path / "out/take_0004/sheet.png") in said
     colours = run(*asking(small, tmp_path / "tint", "--draft", "--wedge", "tint=0.6,0.5,0.4; 0.2,0.2,0.2"))
     assert colours[0] == 0 and len(list_takes(tmp_path / "tint")) == 2 and len(steps) == alone
 
 
-@pytest.mark.parametrize("wedge", ["density", "density=0.5,thick", "thickness=1,2", "density=1,900"])
+def test_a_wedge_over_two_dials_has_one_sheet_and_turns_the_dear_dial_slowest(run, small, tmp_path, monkeypatch):
+    fields = []
+    new = solver.Smoke.__init__
+    monkeypatch.setattr(solver.Smoke, "__init__", lambda self, *a, **k: fields.append(1) or new(self, *a, **k))
+    code, _, error = run(*asking(small, tmp_path / "out", "--draft", "--wedge", "tint=0.6,0.5,0.4;0.2,0.2,0.2", "--wedge", "amount=1,2"))
+    assert code == 0 and len(fields) == 2, error
+    dials = [take.document["request"]["guide"] for take in list_takes(tmp_path / "out")]
+    assert [(d["amount"], d["tint"][0]) for d in dials] == [(1.0, 0.6), (1.0, 0.2), (2.0, 0.6), (2.0, 0.2)]
+    assert verify_take(tmp_path / "out/take_0004") == []
+
+
+@pytest.mark.parametrize(
+    "wedge",
+    [["density"], ["density=0.5,thick"], ["thickness=1,2"], ["density=1,900"], ["density=1"], ["density=1,2", "density=3,4"],
+     ["density=1,2", "amount=1,2", "rise=1,2"]],
+)
 def test_a_wedge_that_can_t_be_is_refused_before_any_take_is_begun(run, small, tmp_path, wedge):
-    assert run(*asking(small, tmp_path / "out", "--wedge", wedge))[0] == 2
+    assert run(*asking(small, tmp_path / "out", *(part for one in wedge for part in ("--wedge", one))))[0] == 2
     assert not (tmp_path / "out").exists()
 
 
