@@ -113,7 +113,7 @@ class PLATEBRIDGE_OT_wedge(_Operator):
 
     dial: EnumProperty(
         name="Dial",
-        items=[(name, dial.label, dial.tooltip) for name, dial in DIALS.items() if dial.kind != "colour"],
+        items=[(name, dial.label, dial.tooltip) for name, dial in DIALS.items() if dial.kind not in ("colour", "text")],
         description="The dial that is different in each take",
     )
     values: StringProperty(name="Values", default="0.5, 1, 2", description="What it stands at, separated by commas: a take for each")

@@ -13,6 +13,7 @@ from .settings import DIALS
 _FIRST = [name for name, dial in DIALS.items() if dial.first_row and dial.path.startswith("guide.")]
 _REST = [name for name, dial in DIALS.items() if not dial.first_row and dial.path.startswith("guide.")]
 _MODEL = [name for name, dial in DIALS.items() if dial.path.startswith("model.")]
+_PAINT = [name for name, dial in DIALS.items() if dial.path.startswith("paint.")]
 
 
 class _Panel:
@@ -72,6 +73,20 @@ class _GeneratePanel(_Panel):
             sentence(column, job.sentence, icon)
         for note in [note for job in runner.jobs for note in job.notes]:
             sentence(column, note, "DOT")
+
+
+class _PaintPanel(_Panel):
+    bl_label = "Painting"
+    inside = _GeneratePanel
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        shot, column = self.column(context)
+        card = asking.card(shot.model)
+        if card is not None and card.get("kind") != "picture":
+            sentence(column, "%s paints no picture: it wants these as they stand by default" % shot.model, "INFO")
+        for name in _PAINT:
+            column.prop(shot.dials, name)
 
 
 def _draw_job(column, job):
@@ -229,7 +244,7 @@ def _in(space, short):
     """The panels for one editor."""
     made = []
     named = {}
-    for base in (_GeneratePanel, _ShotPanel, _GuidePanel, _PresetsPanel, _MorePanel, _TakesPanel, _ServerPanel):
+    for base in (_GeneratePanel, _PaintPanel, _ShotPanel, _GuidePanel, _PresetsPanel, _MorePanel, _TakesPanel, _ServerPanel):
         identifier = named[base] = "PLATEBRIDGE_PT_%s_%s" % (short, base.__name__.strip("_").replace("Panel", "").lower())
         own = {"bl_idname": identifier, "bl_space_type": space, "__doc__": base.bl_label}
         if base.inside is not None:

@@ -25,6 +25,8 @@ def _dial_property(dial):
         return EnumProperty(items=[(c, c.capitalize(), dial.tooltip) for c in dial.choices], default=dial.default, **words)
     if dial.kind == "colour":
         return FloatVectorProperty(subtype="COLOR", size=3, default=dial.default, min=dial.minimum, max=dial.maximum, **words)
+    if dial.kind == "text":
+        return StringProperty(default=dial.default, maxlen=int(dial.maximum), **words)
     if dial.kind == "int":
         return IntProperty(default=dial.default, min=int(dial.minimum), max=int(dial.maximum), **words)
     return FloatProperty(default=dial.default, min=dial.minimum, max=dial.maximum, **words)

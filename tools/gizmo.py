@@ -46,6 +46,8 @@ def dial(name: str) -> str:
         return choice(name, row.label, tip, list(row.choices), str(row.default))
     if row.kind == "colour":
         return knob(18, name, row.label, tip, value="{%s}" % " ".join("%g" % part for part in row.default))  # type: ignore[union-attr]
+    if row.kind == "text":
+        return knob(1, name, row.label, tip)
     return knob(3 if row.kind == "int" else 7, name, row.label, tip, "R", "%.10g" % row.minimum, "%.10g" % row.maximum, value="%.10g" % row.default)
 
 
@@ -83,6 +85,8 @@ def text() -> str:
     out += knob(20, "platebridge_model", "Model")
     out += knob(1, "model", "Model", "The model that makes the dust from the guide", value="dust")
     out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("model."))
+    out += knob(26, "paint_text", "", "", "T", quoted("For models that paint a whole picture (Wan VACE); the others refuse these:"), "+STARTLINE")
+    out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("paint."))
     out += knob(2, "connection", "Server", "The server's connection file. Empty: the server on this machine")
     out += knob(20, "platebridge_takes", "Takes")
     out += knob(2, "take_root", "Takes in", "The folder that holds the shots. Empty: takes, beside the script")

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from platebridge.errors import Cancelled, InputError, RequestError, StorageError
 from platebridge.events import Event, Progress, Warned
-from platebridge.request import GenerateRequest
+from platebridge.request import GenerateRequest, PaintSettings
 
 from . import channels, depth
 from .images import Header, Where
@@ -47,6 +47,17 @@ def check_request(request: GenerateRequest) -> None:
         raise RequestError("Both a guide and a kept simulation were given.", "Leave one of them out.", input="guide")
     if request.camera is not None and not request.camera.frames:
         raise RequestError("The camera has no frames.", "List at least one frame with its camera_to_world.", input="camera")
+
+
+def check_dials(request: GenerateRequest, card: Mapping[str, Any]) -> None:
+    """Dials that the model would leave without effect. Raises RequestError that names them."""
+    plain = PaintSettings()
+    turned = [name for name, value in vars(request.paint).items() if value != getattr(plain, name)]
+    if turned and card.get("kind") != "picture":
+        raise RequestError(
+            "The model %s paints no picture and has no use for %s." % (request.model.name, " and ".join(turned)),
+            "Leave %s out, or choose a model that paints." % ("it" if len(turned) == 1 else "them"),
+        )
 
 
 def check_headers(request: GenerateRequest, header: Callable[[str, int], Header]) -> None:

@@ -31,7 +31,8 @@ class Effect:
     sun, ambient, alpha: (h, w) float16, premultiplied passes, all 0 where there is no dust. z: (h, w) float32, metres along
     the camera's axis, never behind the plate's own depth; +inf where alpha is 0. shadow: (h, w) float16 in [0, 1], the part of
     the plate's light that the dust's shadow takes. chroma: (h, w, 3) float16 colour of luminance 1 that an artist's guide
-    gives the light, or None.
+    gives the light, or None. painted: (h, w, 3) float16 premultiplied scene-linear colour, where a model has painted the effect
+    whole, or None; then sun and ambient are 0 and no other light can be put on it.
     """
 
     sun: np.ndarray
@@ -40,10 +41,13 @@ class Effect:
     z: np.ndarray
     shadow: np.ndarray
     chroma: Optional[np.ndarray] = None
+    painted: Optional[np.ndarray] = None
 
     def rgba(self, colours: DustLight) -> np.ndarray:
         """(h, w, 4) float16, premultiplied, scene-linear."""
         there = self.alpha != 0
+        if self.painted is not None:
+            return np.concatenate([np.where(there[..., None], self.painted, 0), self.alpha[..., None]], axis=-1).astype(np.float16)
         light = colours.coloured(self.sun[there].astype(np.float32), self.ambient[there].astype(np.float32))
         if self.chroma is not None:
             light *= self.chroma[there].astype(np.float32)
@@ -66,18 +70,37 @@ def settle(passes: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: O
     there = alpha >= LEAST_ALPHA
     sun, ambient = (np.where(there, np.clip(passes[..., i], 0.0, HALF_MAX), 0.0).astype(np.float16) for i in (0, 1))
     depth = np.where(there, np.minimum(z, FARTHEST), np.inf).astype(np.float32)
-    dark = np.zeros(alpha.shape, np.float16)
-    if shadow is not None:
-        falls = np.isfinite(shadow) & np.isfinite(plate_depth) & (shadow >= LEAST_ALPHA)
-        dark = np.where(falls, np.clip(shadow, 0.0, 1.0), 0.0).astype(np.float16)
+    dark = _darkness(shadow, plate_depth)
     hue = None if chroma is None else np.where(there[..., None], np.clip(chroma, 0.0, HALF_MAX), 0.0).astype(np.float16)
     return Effect(sun, ambient, np.where(there, alpha, 0.0).astype(np.float16), depth, dark, hue)
 
 
-def nothing(height: int, width: int) -> Effect:
-    """No effect at all."""
+def settle_painted(
+    rgb: np.ndarray, alpha: np.ndarray, z: np.ndarray, plate_depth: np.ndarray, shadow: Optional[np.ndarray] = None
+) -> Effect:
+    """As `settle`, of an effect that a model has painted whole. rgb: (h, w, 3) float32 premultiplied scene-linear; alpha, z: (h, w)."""
+    good = np.isfinite(rgb).all(axis=-1) & np.isfinite(alpha) & ~(plate_depth < z) & ~np.isnan(z)
+    there = good & (alpha >= LEAST_ALPHA)
+    colour = np.where(there[..., None], np.clip(rgb, 0.0, HALF_MAX), 0.0).astype(np.float16)
+    depth = np.where(there, np.minimum(z, FARTHEST), np.inf).astype(np.float32)
+    none = np.zeros(alpha.shape, np.float16)
+    whole = np.where(there, np.clip(alpha, 0.0, 1.0), 0.0).astype(np.float16)
+    return Effect(none, none, whole, depth, _darkness(shadow, plate_depth), painted=colour)
+
+
+def _darkness(shadow: Optional[np.ndarray], plate_depth: np.ndarray) -> np.ndarray:
+    """(h, w) float16: no shadow falls on the sky, nor where it is too thin to see."""
+    if shadow is None:
+        return np.zeros(plate_depth.shape, np.float16)
+    falls = np.isfinite(shadow) & np.isfinite(plate_depth) & (shadow >= LEAST_ALPHA)
+    return np.where(falls, np.clip(shadow, 0.0, 1.0), 0.0).astype(np.float16)
+
+
+def nothing(height: int, width: int, painted: bool = False) -> Effect:
+    """No effect at all. painted: as a model that paints makes it, so that all files of a take have the same layers."""
     none = np.zeros((height, width), np.float16)
-    return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none)
+    colour = np.zeros((height, width, 3), np.float16) if painted else None
+    return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none, painted=colour)
 
 
 def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.ndarray] = None,

@@ -32,7 +32,8 @@ from .guide.own import OwnGuide
 from .images import Header, Part, Where, Window
 from .live import streamed
 from .models import registry
-from .models.base import GuideReader, Passes
+from .models.base import Ears, GuideReader, Passes
+from .painted import Painting
 from .shot import Shot
 from .work import Box, WorkArea
 
@@ -83,6 +84,7 @@ class _Generation:
         self.scratch, self.origin, self.have, self.cancelled, self._say = scratch, origin, have, cancelled, say
         self.model = registry.find(request.model.name)
         self.card = self.model.card()
+        self.paints = self.card.get("kind") == "picture"
         self.seconds: Dict[str, float] = defaultdict(float)
         self.warnings: List[Dict[str, Any]] = []
         self.facts: Dict[str, Any] = {}
@@ -122,7 +124,8 @@ class _Generation:
             with self._timed("writing"):
                 self._write_frame(frame, made, self._guide_picture)
         if self.guide.bbox:
-            self.kept.finish({"passes_of": self.take_id, "work_area": self.facts.get("work_area")})
+            told = {k: v for k, v in self.facts.items() if k not in ("light", "simulation")}
+            self.kept.finish({**told, "passes_of": self.take_id})
 
     def _light_again(self, earlier: Dict[str, Any]) -> None:
         """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new."""
@@ -138,6 +141,7 @@ class _Generation:
         request = self.request
         registry.ready(request.model.name)
         checks.check_request(request)
+        checks.check_dials(request, self.card)
         files = {(name, f.frame): f.sha256 for name, source in vars(request.inputs).items() if source for f in source.files}
         checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(files[name, frame]), Where(name, frame)))
         self.shot = shot = Shot(request, self.open_file)
@@ -182,10 +186,10 @@ class _Generation:
         if box is None or not dusty:
             self._warn(self._nothing_to_do())
             for frame in wanted:
-                yield frame, composite.nothing(*self.shot.size)
+                yield frame, composite.nothing(*self.shot.size, painted=self.paints)
             return
         for frame in (f for f in wanted if f < dusty[0]):
-            yield frame, composite.nothing(*self.shot.size)
+            yield frame, composite.nothing(*self.shot.size, painted=self.paints)
         during = {f for f in wanted if dusty[0] <= f <= dusty[-1]}
         if during:
             with contextlib.closing(self._generated(box, range(dusty[0], dusty[-1] + 1), min(during))) as made:
@@ -195,7 +199,7 @@ class _Generation:
                     if frame == max(during):
                         break
         for frame in (f for f in wanted if f > dusty[-1]):
-            yield frame, composite.nothing(*self.shot.size)
+            yield frame, composite.nothing(*self.shot.size, painted=self.paints)
 
     def _nothing_to_do(self) -> Warned:
         if self.request.inputs.guide is not None:
@@ -206,6 +210,9 @@ class _Generation:
 
     def _generated(self, box: Box, frames: range, first_needed: int) -> Generator[Tuple[int, Effect], None, None]:
         """The model over the frames that have dust, from `first_needed` on; box: the part of the canvas that it takes."""
+        if self.paints:
+            yield from self._painted(frames)
+            return
         shot = self.shot
         area = work.choose(shot.size, box, None if self.request.inputs.guide is not None else self.request.guide.detail)
         self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
@@ -231,6 +238,27 @@ class _Generation:
             with self._timed("writing"):
                 settled = self._settled(frame, passes, cropped.frame(frame), area)
             yield frame, settled
+
+    def _painted(self, frames: range) -> Generator[Tuple[int, Effect], None, None]:
+        """As `_generated`, of a model that paints whole pictures."""
+        own = self.scratch if isinstance(self.guide, OwnGuide) else self.guide.folder
+        painting = Painting(self.shot, self.guide, self.request, self.colours, self.model, own / "crop")
+        self.facts.update(painting.facts())
+        with self._timed("loading"):
+            self.model.load(self.device)
+        ears = Ears(
+            lambda done, total: self._say(Progress("generating", done, total)),
+            lambda frame, codes: self._say(Preview(frame, take.png(take.display(painting.glance(frame, codes, GLANCE)), GLANCE))),
+            self.facts.update,
+            self.cancelled,
+        )
+        with contextlib.closing(painting.effects(frames, ears)) as made:
+            while True:
+                with self._timed("generating"):
+                    got = next(made, None)
+                if got is None:
+                    return
+                yield got
 
     def _settled(self, frame: int, passes: Passes, seen: GuideFrame, area: WorkArea) -> Effect:
         """The model's passes as the effect that is written: with debris, held out at the plate's own resolution, and its shadow."""
@@ -278,8 +306,9 @@ class _Generation:
 
     def _layers_ready(self, kind: str, frame: int, part: Part) -> None:
         """A file with passes goes out, and is kept for another light if it isn't there."""
-        attributes = {**self._labels(kind), **layers.labels(self.colours), "PixelAspectRatio": self.shot.pixel_aspect}
-        data = images.encode([part], attributes, self.scratch)
+        painted = kind == "effect" and self.paints  # then there are no passes to put another light on
+        lit = {} if painted else layers.labels(self.colours)
+        data = images.encode([part], {**self._labels(kind), **lit, "PixelAspectRatio": self.shot.pixel_aspect}, self.scratch)
         if "passes_of" not in self.facts:
             self.kept.put(self._layer_names(frame)[kind], data)
         self._ready(kind, frame, self._names(frame)[kind], data)

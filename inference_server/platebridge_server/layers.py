@@ -33,10 +33,12 @@ _NOTE = "passes.json"
 def part(made: Effect, rgba: np.ndarray, window: Window, display: Window) -> Part:
     """R G B A half and Z float; ambient.Y, sun.Y and shadow half; chroma.R G B half where an artist's guide has given a colour.
 
-    rgba: what `made` gives in its light.
+    rgba: what `made` gives in its light. An effect that was painted whole has no passes and no such layers.
     """
     samples = {c: rgba[..., i] for i, c in enumerate("RGBA")}
-    samples |= {"Z": made.z, "ambient.Y": made.ambient, "shadow": made.shadow, "sun.Y": made.sun}
+    samples |= {"Z": made.z, "shadow": made.shadow}
+    if made.painted is None:
+        samples |= {"ambient.Y": made.ambient, "sun.Y": made.sun}
     if made.chroma is not None:
         samples |= {"chroma." + c: made.chroma[..., i] for i, c in enumerate("RGB")}
     return images.new_part(samples, window, display)
@@ -45,6 +47,9 @@ def part(made: Effect, rgba: np.ndarray, window: Window, display: Window) -> Par
 def read(path: Path) -> Effect:
     """The effect of a file as `part` made it. Raises InputError when it can't be read."""
     samples = images.read(path)[0].samples
+    if "sun.Y" not in samples:
+        none = np.zeros_like(samples["A"])
+        return Effect(none, none, samples["A"], samples["Z"], samples["shadow"], painted=np.stack([samples[c] for c in "RGB"], -1))
     chroma = np.stack([samples["chroma." + c] for c in "RGB"], -1) if "chroma.R" in samples else None
     return Effect(samples["sun.Y"], samples["ambient.Y"], samples["A"], samples["Z"], samples["shadow"], chroma)
 
@@ -66,7 +71,9 @@ def passes_of(request: GenerateRequest, card: Mapping[str, Any], device: str) ->
     """
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "model", "simulation")}
-    kept["guide"] = {k: v for k, v in tree["guide"].items() if k not in RELIT}
+    later = () if card.get("kind") == "picture" else RELIT  # a painter sees the light on the guide
+    kept["guide"] = {k: v for k, v in tree["guide"].items() if k not in later}
+    kept["paint"] = tree.get("paint")
     kept.update(card=dict(card), device=device, version=[VERSION, GUIDE_VERSION])
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

@@ -30,6 +30,8 @@ COARSER = 4
 PIXELS_PER_CELL = 4
 #: Room around the dust for what the model adds at its rim, plate pixels and part of the dust's own size.
 ROOM_PX, ROOM_PART = 16, 0.03
+#: What a model that paints sees beside the dust, as part of the dust's own size: it must know what it paints into.
+CONTEXT_PART = 0.25
 
 
 #: Left, top, right, bottom: a part of the canvas in [0, 1].
@@ -64,13 +66,18 @@ class WorkArea:
         return (slice(y0, y1), slice(x0, x1)), (slice(y0 - self.y, y1 - self.y), slice(x0 - self.x, x1 - self.x))
 
     def at_full_size(self, passes: Passes) -> Passes:
-        """The model's passes at the plate's own resolution, of the crop's size: bicubic, never below 0 nor above 1 in alpha."""
+        """The model's passes at the plate's own resolution, of the crop's size."""
+        return Passes(*self.enlarged(np.stack([passes.sun, passes.ambient, passes.alpha])))
+
+    def enlarged(self, planes: np.ndarray) -> np.ndarray:
+        """(c, h, w) float32 premultiplied, alpha last, of the model's size at the crop's: bicubic, never below 0 nor above 1 in alpha."""
         if self.size == (self.height, self.width):
-            return passes
-        wide = torch.from_numpy(np.stack([passes.sun, passes.ambient, passes.alpha]))[None]
-        there = F.interpolate(F.max_pool2d(wide[:, 2:], 3, 1, 1), (self.height, self.width), mode="nearest") > 0
+            return planes
+        wide = torch.from_numpy(np.ascontiguousarray(planes, np.float32))[None]
+        there = F.interpolate(F.max_pool2d(wide[:, -1:], 3, 1, 1), (self.height, self.width), mode="nearest") > 0
         wide = F.interpolate(wide, (self.height, self.width), mode="bicubic", align_corners=False, antialias=True).clamp_min(0.0) * there
-        return Passes(wide[0, 0].numpy(), wide[0, 1].numpy(), wide[0, 2].clamp_max(1.0).numpy())
+        wide[:, -1].clamp_max_(1.0)
+        return wide[0].numpy()
 
 
 def choose(canvas: Tuple[int, int], bbox: Box, cells: Optional[int] = None, most: int = MOST_PIXELS) -> WorkArea:
@@ -88,6 +95,49 @@ def choose(canvas: Tuple[int, int], bbox: Box, cells: Optional[int] = None, most
         return WorkArea(x0, y0, width, height, (height, width))
     height, width = (max(COARSER, int(n * shrink) // COARSER * COARSER) for n in (y1 - y0, x1 - x0))
     return WorkArea(x0, y0, x1 - x0, y1 - y0, (height, width))
+
+
+def choose_for_painting(canvas: Tuple[int, int], bbox: Box, multiple: int, most: int, room_px: int) -> WorkArea:
+    """The work area for a model that paints: dust, `room_px` about it and a quarter of its size as context, sides of a `multiple`.
+
+    Where that is more than `most` pixels the model works smaller, by one scale for both sides. A side that the canvas is too short
+    for reaches over its edge.
+    """
+    h, w = canvas
+    spans = []
+    for low, high, whole in ((bbox[1] * h, bbox[3] * h, h), (bbox[0] * w, bbox[2] * w, w)):
+        room = room_px + CONTEXT_PART * (high - low) / 2
+        spans.append((max(0, math.floor(low - room)), min(whole, math.ceil(high + room))))
+    wanted = [stop - first for first, stop in spans]
+    size = [-(-n // multiple) * multiple for n in wanted]
+    crop = list(size)
+    if size[0] * size[1] > most:
+        shrink = math.sqrt(most / (wanted[0] * wanted[1]))
+        size = [max(multiple, int(n * shrink) // multiple * multiple) for n in wanted]
+        scale = max(n / m for n, m in zip(wanted, size))
+        crop = [math.ceil(m * scale) for m in size]
+    firsts = []
+    for (first, stop), length, whole in zip(spans, crop, canvas):
+        first -= (length - (stop - first)) // 2
+        firsts.append(min(max(first, 0), whole - length) if length <= whole else (whole - length) // 2)
+    return WorkArea(firsts[1], firsts[0], crop[1], crop[0], (size[0], size[1]))
+
+
+def edged(array: np.ndarray, area: WorkArea) -> np.ndarray:
+    """The crop of a canvas array, (area.height, area.width, ...), the canvas's rim going on where the crop reaches over it."""
+    rows, columns = (
+        np.clip(np.arange(first, first + length), 0, whole - 1)
+        for first, length, whole in ((area.y, area.height, array.shape[0]), (area.x, area.width, array.shape[1]))
+    )
+    return array[rows[:, None], columns]
+
+
+def shrunk(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """A picture (h, w, c) float32 at a smaller size, linearly and antialiased; the same picture when it has that size."""
+    if picture.shape[:2] == size:
+        return picture
+    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
+    return F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 class CroppedGuide:

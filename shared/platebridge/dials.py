@@ -16,7 +16,8 @@ Value = Union[float, int, str, Tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Dial:
-    """One dial. `kind`: "float", "int", "colour" (three scene-linear floats) or "choice". `minimum` and `maximum` are hard."""
+    """One dial. `kind`: "float", "int", "colour" (three scene-linear floats), "choice" or "text". `minimum` and `maximum` are hard; of a
+    text they count characters."""
 
     name: str
     path: str
@@ -36,6 +37,10 @@ class Dial:
             if value not in self.choices:
                 raise RequestError("%s = %r is not one of %s." % (self.name, value, ", ".join(self.choices)), "Choose one of them.")
             return str(value)
+        if self.kind == "text":
+            if not isinstance(value, str) or len(value) > self.maximum or any(ord(c) < 32 and c not in "\n\t" for c in value):
+                raise RequestError("%s must be plain text of at most %g characters." % (self.name, self.maximum), "Shorten it.")
+            return " ".join(value.split())
         if self.kind == "colour":
             parts = [p for p in value.split(",")] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
             if len(parts) != 3:
@@ -82,6 +87,15 @@ _ALL = (
     Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 96, 24, 192),
     Dial("seed", "model.seed", "Seed", "Another seed, another take: the same composition with other detail", "int", 0, 0, 2147483647, first_row=True),
     Dial("quality", "model.quality", "Quality", "Draft is quickest; final gives clean billows; crisp takes more steps and adds fine grain", "choice", "final", choices=("draft", "final", "crisp"), first_row=True),
+    Dial("prompt", "paint.prompt", "Prompt", "Your words, added to what the guide's dials say already: tell the finished picture, not what to do", "text", "", 0, 2000, first_row=True),
+    Dial("avoid", "paint.avoid", "Avoid", "What the picture must not have; empty: text, cartoon, blur and the like", "text", "", 0, 2000),
+    Dial("follow", "paint.follow", "Follow", "What leads the painting: 0 nothing, it is free; 0.5 the guide; 1 the plate itself, so that little changes", "float", 0.5, 0.0, 1.0, first_row=True),
+    Dial("led_by", "paint.led_by", "Led by", "How the guide is shown to the model: its dust over the plate, or the depth of plate and dust", "choice", "dust", choices=("dust", "depth")),
+    Dial("control", "paint.control", "Control", "How strongly the model keeps to what it is shown", "float", 1.0, 0.0, 2.0),
+    Dial("guidance", "paint.guidance", "Guidance", "How strongly the model keeps to the words; at 1 they are asked for once and the work is halved", "float", 5.0, 1.0, 20.0),
+    Dial("steps", "paint.steps", "Steps", "Steps from noise to picture; 0: as the quality says", "int", 0, 0, 200),
+    Dial("rim", "paint.rim", "Rim", "How far beyond the guide the model may paint", "int", 24, 0, 512, "pixels"),
+    Dial("curve", "paint.curve", "Colour curve", "How light is coded for the model: display for a stock model, a logarithm for a LoRA made for it", "choice", "display", choices=("display", "acescct", "logc3", "log-gamma")),
 )
 DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}
 

@@ -140,6 +140,21 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class PaintSettings:
+    """Dials of models that paint a whole picture; ranges and meaning stand in dials.py. Other models refuse any that is turned."""
+
+    prompt: str = ""
+    avoid: str = ""
+    follow: float = 0.5
+    led_by: str = "dust"
+    control: float = 1.0
+    guidance: float = 5.0
+    steps: int = 0
+    rim: int = 24
+    curve: str = "display"
+
+
+@dataclass(frozen=True)
 class OutputSettings:
     """Which files the take gets beside comp and effect.
 
@@ -166,13 +181,17 @@ class GenerateRequest:
     settings: ShotSettings = ShotSettings()
     guide: GuideSettings = GuideSettings()
     model: ModelSettings = ModelSettings()
+    paint: PaintSettings = PaintSettings()
     output: OutputSettings = OutputSettings()
     simulation: str = ""
     version: int = field(default=REQUEST_VERSION)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain dicts, lists, numbers and strings; `from_dict` gives an equal tree back."""
-        return _plain(self)
+        tree = _plain(self)
+        if self.paint == PaintSettings():  # so the hash of a take that paints nothing stays, and older sides read its request
+            del tree["paint"]
+        return tree
 
     def hash(self) -> str:
         """SHA-256 of the tree's canonical JSON: equal trees, equal hash, on any machine."""
@@ -272,9 +291,11 @@ def from_dict(tree: Any) -> GenerateRequest:
         raise RequestError("The model's name must be a word.", "`platebridge models` lists them.")
     request = dataclasses.replace(request, model=ModelSettings(name=name))
     guide = _table(tree.get("guide", {}), "guide")
+    paint = _table(tree.get("paint", {}), "paint")
+    _only(paint, PaintSettings, "paint")
     by_path = {dial.path: dial.name for dial in DIALS.values()}
     values = {}
-    for room, fields in (("guide", guide), ("model", {k: v for k, v in model.items() if k != "name"})):
+    for room, fields in (("guide", guide), ("model", {k: v for k, v in model.items() if k != "name"}), ("paint", paint)):
         for leaf, value in fields.items():
             values[by_path.get("%s.%s" % (room, leaf), leaf)] = value
     return request.with_dials(values)

@@ -85,7 +85,7 @@ def panels(scene):
 def test_every_panel_draws_in_both_editors(scene):
     from blender_addon import panel
 
-    assert len(panel.PANELS) == 14
+    assert len(panel.PANELS) == 16
     for cls in panel.PANELS:
         assert drawn(cls), cls.bl_idname
 
@@ -93,7 +93,8 @@ def test_every_panel_draws_in_both_editors(scene):
 def test_every_dial_is_shown_once(panels):
     from platebridge.dials import DIALS
 
-    assert sorted(name for label in ("Guide", "More Dials", "Generate") for name in drawn(panels[label]) if name in DIALS) == sorted(DIALS)
+    labels = ("Guide", "More Dials", "Generate", "Painting")
+    assert sorted(name for label in labels for name in drawn(panels[label]) if name in DIALS) == sorted(DIALS)
 
 
 def test_shot_shows_what_its_sources_need(panels, scene):

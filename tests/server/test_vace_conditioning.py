@@ -84,11 +84,3 @@ def test_no_frame_is_lost_to_four_k_plus_one(count, beyond):
     clip = c.clip_frames(frames, frames[-1] + beyond)
     assert len(clip) % 4 == 1 and clip[:count] == list(frames) and len(clip) < count + 4
     assert clip == sorted(clip) and clip[-1] <= frames[-1] + beyond
-
-
-def test_dilation_goes_so_far_and_no_farther():
-    region = np.zeros((9, 9), bool)
-    region[4, 4] = True
-    grown = c.dilated(region, 2)
-    assert grown[2:7, 2:7].all() and grown.sum() == 25 and grown.dtype == bool
-    assert (c.dilated(region, 0) == region).all()

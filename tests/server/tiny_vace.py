@@ -53,3 +53,18 @@ def make(folder: Path, *, heads: int = 2, layers: int = 3, second: bool = False,
     )
     pipe.save_pretrained(str(folder), safe_serialization=True)
     return folder
+
+
+def card(name: str) -> dict:
+    """A card of one's own for it, as a studio writes one."""
+    return {
+        "name": name, "kind": "picture", "licence": "none", "summary": "Random.", "trained_on": "Nothing.", "pipeline": "WanVACEPipeline",
+        "limits": {"multiple_of": 16, "frames": "4k+1", "window": 81, "sizes": [[96, 64], [64, 96]]},
+        "layout": {
+            "transformer": {"library": "diffusers", "classes": ["WanVACETransformer3DModel"], "config": {"in_channels": 16}},
+            "vae": {"library": "diffusers", "classes": ["AutoencoderKLWan"], "config": {"z_dim": 16}},
+            "text_encoder": {"library": "transformers", "classes": ["UMT5EncoderModel"], "config": {}},
+            "tokenizer": {"library": "transformers", "classes": ["PreTrainedTokenizerFast", "TokenizersBackend"], "config": {}},
+            "scheduler": {"library": "diffusers", "classes": ["UniPCMultistepScheduler"], "config": {}},
+        },
+    }  # fmt: skip

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model is to the pipeline: a card of plain data, weights that are loaded once, frames one by one.
 
-A model gives passes, not colours: sun-lit, ambient and alpha. It must not know sockets, files of a shot or holdout.
+There are two kinds. One gives passes, not colours: sun-lit, ambient and alpha (`Model`). The other paints whole pictures over a scene
+that it is shown (`PictureModel`); what of them is effect is found by the pipeline. Neither may know sockets, files of a shot or holdout.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, Optional, Protocol, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Protocol, Tuple
 
 import numpy as np
-from platebridge.request import ModelSettings
+from platebridge.request import GuideSettings, ModelSettings, PaintSettings
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,52 @@ class Model(Protocol):
         first_frame: frames before it exist; those from it on are bit for bit as if all had been made. progress(done,
         total): after each call of the network. cancelled: asked before each; then Cancelled is raised.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A shot as a picture model is shown it, at the model's own size (h, w), frame by frame and in any order.
+
+    frames: those wanted; `last`: up to here there are real ones beyond them. plate(frame), dust(frame): (h, w, 3) float32 code values in
+    [0, 1], the plate and the guide's dust and debris over it. depth(frame): (h, w) float32 metres of what is seen there, inf is sky.
+    region(frame): (h, w) bool, where to paint. guide: its dials, for words. prints: of what plate, dust, depth and region are made, each a
+    string that is another one when the pixels are.
+    """
+
+    frames: range
+    last: int
+    size: Tuple[int, int]
+    plate: Callable[[int], np.ndarray]
+    dust: Callable[[int], np.ndarray]
+    depth: Callable[[int], np.ndarray]
+    region: Callable[[int], np.ndarray]
+    guide: GuideSettings
+    prints: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ears:
+    """Who listens to a picture model at work. progress(done, total) after each piece of work. forming(frame, codes): a small picture
+    (h, w, 3) of what is coming. told(facts): what take.json should say of the run. cancelled(): asked at every block; then Cancelled is
+    raised."""
+
+    progress: Callable[[int, int], None]
+    forming: Callable[[int, np.ndarray], None]
+    told: Callable[[Mapping[str, Any]], None]
+    cancelled: Callable[[], bool]
+
+
+class PictureModel(Protocol):
+    """A model that paints. `card` and `load` as Model's; the card's `kind` is "picture", and under `limits` it says what it takes:
+    `multiple_of` both sides, and the `sizes` [width, height] that it was made for."""
+
+    name: str
+
+    def card(self) -> Dict[str, Any]: ...
+
+    def load(self, device: str) -> None: ...
+
+    def paint(self, scene: Scene, settings: ModelSettings, dials: PaintSettings, ears: Ears) -> Iterator[Tuple[int, np.ndarray]]:
+        """Every frame of scene.frames in order, as (h, w, 3) float32 code values in [0, 1], each as soon as it is decoded."""
         ...

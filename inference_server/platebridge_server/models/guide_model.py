@@ -52,9 +52,13 @@ class GuideModel:
                 continue
             if cancelled():
                 raise Cancelled()
-            seen = guide.passes(frame)
-            low = torch.from_numpy(np.stack([np.asarray(seen[k], np.float32) for k in ("sun", "ambient", "alpha")]))
-            depth = torch.from_numpy(np.ascontiguousarray(seen["depth"], np.float32))
-            sun, ambient, alpha = decode(condition(low[None], depth[None], size)[:, :3])[0].numpy()
+            made = enlarged(guide.passes(frame), size)
             progress(done, len(frames))
-            yield frame, Passes(sun, ambient, alpha)
+            yield frame, made
+
+
+def enlarged(seen: Dict[str, np.ndarray], size: Tuple[int, int]) -> Passes:
+    """The guide's passes, as GuideReader gives them, at another size (h, w)."""
+    low = torch.from_numpy(np.stack([np.asarray(seen[k], np.float32) for k in ("sun", "ambient", "alpha")]))
+    depth = torch.from_numpy(np.ascontiguousarray(seen["depth"], np.float32))
+    return Passes(*decode(condition(low[None], depth[None], size)[:, :3])[0].numpy())

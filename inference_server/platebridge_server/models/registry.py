@@ -29,9 +29,9 @@ def _guide() -> Model:
 
 
 def _large(name: str) -> Model:
-    from .stored_model import StoredModel
+    from .vace_model import VaceModel
 
-    return StoredModel(name)
+    return VaceModel(name)
 
 
 _MODELS: Dict[str, Callable[[], Model]] = {"dust": _dust, "guide": _guide, **{name: partial(_large, name) for name in known.names()}}

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from platebridge.errors import ModelError
-
 from . import cards, store
 
 
@@ -16,20 +14,3 @@ def card(name: str) -> Dict[str, Any]:
     if model is None:
         return {**cards.card(name), "installed": False, "install": store.how_to_get(name)}
     return {**model.card, "installed": True}
-
-
-class StoredModel:
-    """See base.Model. What it paints with comes from whoever runs pictures; this one knows only whether the weights are here."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def card(self) -> Dict[str, Any]:
-        return card(self.name)
-
-    def load(self, device: str) -> None:
-        store.opened(self.name)
-        raise ModelError("This version keeps %s, but can't paint with it yet." % self.name, "Take the model dust.")
-
-    def generate(self, *_: Any, **__: Any) -> Any:
-        raise ModelError("The model %s is not loaded." % self.name, "Load it before generating.")

@@ -28,16 +28,6 @@ def clip_frames(frames: range, last: int) -> List[int]:
     return [min(frames.start + i, max(last, frames[-1])) for i in range(count)]
 
 
-def dilated(region: np.ndarray, pixels: int) -> np.ndarray:
-    """(h, w) bool grown by so many pixels in every direction: VACE does better with a generous region than with a tight one."""
-    if pixels <= 0 or not region.any():
-        return region
-    grown = torch.from_numpy(region.astype(np.float32))[None, None]
-    for axis in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
-        grown = torch.nn.functional.max_pool2d(grown, axis, 1, (axis[0] // 2, axis[1] // 2))
-    return grown[0, 0].numpy() > 0
-
-
 def pooled(region: Callable[[int], np.ndarray], count: int) -> Callable[[int], np.ndarray]:
     """The region of each of `count` frames, the same for all frames of a latent frame: their union, a frame more at either side,
     and that of the latent frame before.

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run over a scene: words, plate, control and region to finished latents, each made once and kept by what it was made from.
+
+It knows scenes, dials and the cache. It must not know where weights come from, nor what becomes of the pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
+
+import numpy as np
+import torch
+from platebridge.request import PaintSettings
+
+from ... import cache
+from ..base import Ears, Scene
+from . import conditioning, latents, parts, prompts, watch, windows
+from .denoise import Recipe, calls, denoise
+from .forming import Projection
+
+#: Raised when the same scene would be told to the model otherwise: what older versions kept is not taken.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run. `hashes`: SHA-256 of each of its files, by name ("vae/config.json"); `weights`: of all of them."""
+
+    pipe: Any
+    folder: Path
+    hashes: Mapping[str, str]
+    weights: str
+    device: str
+
+
+@dataclass
+class Run:
+    """One run. What is kept is made on the first run and read on the next, and is the same bits."""
+
+    model: Loaded
+    kept: cache.TensorCache
+    scene: Scene
+    dials: PaintSettings
+    recipe: Recipe
+    ears: Ears
+
+    def __post_init__(self) -> None:
+        self.pipe, self.device = self.model.pipe, self.model.device
+        self.frames = conditioning.clip_frames(self.scene.frames, self.scene.last)
+        self.region = conditioning.pooled(lambda i: self.scene.region(self.frames[i]), len(self.frames))
+        self.words = prompts.prompt(self.scene.guide, self.dials.prompt)
+        self.avoid = prompts.avoided(self.dials.avoid)
+        plan = windows.plan(self.latent_frames, self.recipe.window, self.recipe.overlap)
+        self._done, self._total = 0, calls(self.recipe, self.latent_frames) + 3 * self.latent_frames
+        told = {
+            "prompt": self.words,
+            "negative_prompt": self.avoid if self.recipe.guidance > 1.0 else "",
+            "recipe": {k: v for k, v in vars(self.recipe).items() if v is not None},
+            "clip": {"first": self.frames[0], "frames": len(self.frames), "made_up": len(self.frames) - len(self.scene.frames)},
+            "joints": [self.frames[max(0, 4 * window.first - 3)] for window in plan[1:]],
+        }
+        self.ears.told({"painting": told, "joints": told.pop("joints")})
+
+    @property
+    def latent_frames(self) -> int:
+        return windows.latent_frames(len(self.frames))
+
+    def done(self, pieces: int = 1) -> None:
+        self._done += pieces
+        self.ears.progress(min(self._done, self._total), self._total)
+
+    def pictures(self) -> Iterator[Tuple[int, np.ndarray]]:
+        """Every frame of the scene in order, (h, w, 3) float32 codes in [0, 1], each as soon as it is decoded."""
+        clean = self.clean()
+        with watch.watched(watch.places(self.pipe), self.ears.cancelled):
+            for at, picture in enumerate(latents.decode(self.pipe.vae, clean)):
+                if at == 0 or at % 4 == 1:  # the first of those that a latent frame codes
+                    self.done()
+                if at < len(self.scene.frames):
+                    yield self.scene.frames[at], picture.permute(1, 2, 0).contiguous().numpy()
+
+    def clean(self) -> torch.Tensor:
+        """The finished latents on the device."""
+        words = [self._embedding(self.words)] + ([self._embedding(self.avoid)] if self.recipe.guidance > 1.0 else [])
+        keys = {"plate": self._plate_key(), "control": self._control_key()}
+        final = cache.key(
+            "final", **keys, words=[self.words, *([self.avoid] if len(words) > 1 else [])], recipe=vars(self.recipe), **self._who()
+        )
+
+        def make() -> Dict[str, torch.Tensor]:
+            with watch.watched(watch.places(self.pipe), self.ears.cancelled):
+                return {"latents": self._denoised(words, keys)}
+
+        before = self.kept.get(final)
+        if before is not None:
+            self.done(self._total - self.latent_frames)
+        return (before or self.kept.kept(final, make))["latents"].to(self.device)
+
+    def _denoised(self, words, keys) -> torch.Tensor:
+        plate = self._latents(keys["plate"], False)
+        control = self._latents(keys["control"], True)
+        fold = conditioning.fold(self.region, len(self.frames), self.scene.size).to(plate)
+        look = Projection(
+            plate, lambda i: np.where(self.region(i)[..., None], conditioning.GREY, self.scene.plate(self.frames[i])), len(self.frames)
+        )
+        middle = len(self.scene.frames) // 2
+
+        def stepped(step: int, forming: Callable[[], torch.Tensor]) -> None:
+            self.ears.forming(self.frames[middle], look(forming(), middle))
+
+        negative = words[1] if len(words) > 1 else None
+        return denoise(self.pipe, torch.cat([plate, control, fold], 1), words[0], negative, self.recipe, called=self.done, stepped=stepped)
+
+    # --- what is kept --------------------------------------------------------------------------------------------------------
+
+    def _who(self) -> Dict[str, Any]:
+        """What made it: weights, device, precision, version."""
+        pipe = self.pipe
+        model = pipe.transformer if pipe.transformer is not None else pipe.transformer_2
+        return {"weights": self.model.weights, "device": self._kind(), "dtype": str(model.dtype), "version": VERSION}
+
+    def _kind(self) -> str:
+        device = torch.device(self.device)
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+    def _part(self, component: str) -> Dict[str, str]:
+        """The weights of a component alone: three models share one text encoder and one VAE."""
+        return {name: sha for name, sha in self.model.hashes.items() if name.startswith(component + "/") and name.endswith(".safetensors")}
+
+    def _embedding(self, words: str) -> torch.Tensor:
+        dtype = str(dtype_of(self.device))
+        key = cache.key("text", prompt=words, encoder=self._part("text_encoder"), device=self._kind(), dtype=dtype, version=VERSION)
+
+        def make() -> Dict[str, torch.Tensor]:
+            parts.read_text_encoder(self.pipe, self.model.folder, self.device, dtype_of(self.device))
+            try:
+                with watch.watched(watch.places(self.pipe), self.ears.cancelled):
+                    return {"embedding": parts.embedding(self.pipe, words)}
+            finally:
+                parts.drop_text_encoder(self.pipe)
+
+        return self.kept.kept(key, make)["embedding"].to(self.device)
+
+    def _plate_key(self) -> str:
+        prints = self.scene.prints
+        return cache.key("plate", plate=prints["plate"], region=prints["region"], **self._coded())
+
+    def _control_key(self) -> str:
+        prints, follow = self.scene.prints, self.dials.follow
+        led = prints[self.dials.led_by] if 0.0 < follow < 1.0 else None  # at the ends the guide is not looked at
+        plate = prints["plate"] if follow > 0.5 else None
+        return cache.key("control", led=led, by=self.dials.led_by, plate=plate, follow=follow, region=prints["region"], **self._coded())
+
+    def _coded(self) -> Dict[str, Any]:
+        return {"frames": self.frames, "size": list(self.scene.size), "vae": self._part("vae"), "device": self._kind(), "version": VERSION}
+
+    def _latents(self, key: str, inside: bool) -> torch.Tensor:
+        """Latents of the plate outside the region, or of what leads inside it; grey, which is 0, elsewhere."""
+        lead = self._lead() if inside else self.scene.plate
+        coded = False
+
+        def read(i: int) -> torch.Tensor:
+            nonlocal coded
+            coded = True
+            frame = self.frames[i]
+            picture = torch.from_numpy(np.ascontiguousarray(lead(frame).transpose(2, 0, 1), np.float32))
+            there = torch.from_numpy(self.region(i) == inside).to(picture)
+            if i % 4 == 0:
+                self.done()
+            return (2.0 * picture - 1.0) * there
+
+        made = self.kept.kept(key, lambda: {"latents": latents.encode(self.pipe.vae, read, len(self.frames))})["latents"]
+        if not coded:
+            self.done(self.latent_frames)
+        return made.to(self.device)
+
+    def _lead(self) -> Callable[[int], np.ndarray]:
+        scene, follow = self.scene, self.dials.follow
+        if self.dials.led_by == "dust":
+            return lambda frame: conditioning.lead(scene.plate(frame), scene.dust(frame), follow)
+        near_is_white = conditioning.NearIsWhite(lambda: (scene.depth(frame) for frame in sorted(set(self.frames))))
+        return lambda frame: conditioning.lead(scene.plate(frame), near_is_white(scene.depth(frame)), follow)
+
+
+def dtype_of(device: str) -> torch.dtype:
+    """bfloat16 is the weights' own precision; processors are slower with it than with float32."""
+    return torch.bfloat16 if device != "cpu" else torch.float32

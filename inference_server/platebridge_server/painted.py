@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a model that paints pictures: the shot as it is shown, and of what it paints the effect.
+
+It knows plate, depth, guide, colour transforms and the matte. It must not know files, events or what a model does with what it is shown.
+The model never keeps a pixel of the plate: what it paints comes back as premultiplied colour and alpha, exactly nothing outside its
+region and behind what stands before the dust, and is laid over the plate as any effect is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from platebridge.request import GenerateRequest
+
+from . import colour, composite, depth, effect, layers, matte, work
+from .composite import Effect
+from .guide.guide import VERSION as GUIDE_VERSION
+from .light import DustLight
+from .models.base import Ears, PictureModel, Scene
+from .models.guide_model import enlarged
+
+#: Raised when the same shot and guide would be shown otherwise.
+VERSION = 1
+#: Alpha of the guide from which a pixel belongs to the dust.
+THERE = 0.01
+#: Frames of which what is shown is held: those whose regions one latent frame of a video model pools, and a few.
+_KEPT = 12
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One frame at the model's size. codes, dust: (h, w, 3) code values. alpha: (h, w), the guide's, held out. z: (h, w) metres of what is
+    seen, inf is sky. region: (h, w) bool."""
+
+    codes: np.ndarray
+    dust: np.ndarray
+    alpha: np.ndarray
+    z: np.ndarray
+    region: np.ndarray
+
+
+class Painting:
+    """A shot for one model. guide: as guide.Guide; colours: the light on the dust."""
+
+    def __init__(self, shot, guide, request: GenerateRequest, colours: DustLight, model: PictureModel, scratch) -> None:
+        limits = model.card()["limits"]
+        self._shot, self._guide, self._request, self._colours, self._model = shot, guide, request, colours, model
+        rim = request.paint.rim
+        pixels = sorted(width * height for width, height in limits["sizes"])
+        most = pixels[0] if request.model.quality == "draft" else pixels[-1]
+        self.area = work.choose_for_painting(shot.size, guide.bbox, limits["multiple_of"], most, rim)
+        self.transform = colour.find(request.paint.curve, working_space=request.settings.working_space)
+        self._cropped = work.CroppedGuide(guide, self.area, shot.camera.at, scratch, "crop")
+        self._scale = self.area.size[0] / self.area.height
+        self._held: OrderedDict[int, _Shown] = OrderedDict()
+        self._regions: Dict[int, np.ndarray] = {}  # packed: a model asks for them again and again, in any order
+
+    def facts(self) -> Dict[str, Any]:
+        """What take.json says of how the shot was shown."""
+        area = self.area
+        named = {k: v for k, v in self.transform.parameters.items() if v != ""}
+        out: Dict[str, Any] = {
+            "work_area": {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)},
+            "colour_transform": {
+                "name": self.transform.name,
+                **named,
+                "code_0_is": self.transform.black,
+                "code_1_is": self.transform.white,
+            },
+        }
+        if self._scale != 1.0:
+            out["resampled"] = {"plate": "linear, antialiased, in code values", "effect": "bicubic", "scale": self._scale}
+        return out
+
+    def glance(self, frame: int, codes: np.ndarray, width: int) -> np.ndarray:
+        """The picture as it forms, (h, w, 3) light for the eye. codes: (h', w', 3), coarse, in the region over the plate."""
+        size = min(self.area.size[0], round(width * self.area.size[0] / self.area.size[1])), min(self.area.size[1], width)
+        shown = self._shown(frame)
+        planes = torch.from_numpy(np.ascontiguousarray(codes.transpose(2, 0, 1), np.float32))[None]
+        coarse = F.interpolate(planes, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+        there = work.shrunk(shown.region[..., None].astype(np.float32), size)
+        return self.transform.decode(coarse * there + work.shrunk(shown.codes, size) * (1 - there))
+
+    def scene(self, frames: range) -> Scene:
+        return Scene(
+            frames,
+            self._request.frames.last,
+            self.area.size,
+            lambda f: self._shown(f).codes,
+            lambda f: self._shown(f).dust,
+            lambda f: self._shown(f).z,
+            self._region,
+            self._request.guide,
+            self._prints(),
+        )
+
+    def effects(self, frames: range, ears: Ears) -> Iterator[Tuple[int, Effect]]:
+        """Every frame's effect in order, each as soon as it and the next are painted."""
+        painted = self._model.paint(self.scene(frames), self._request.model, self._request.paint, ears)
+        pictures = _Stream(self.transform.decode(codes) for _, codes in painted)
+        at = frames.start
+
+        def each(of: Callable[[_Shown], np.ndarray]) -> _Reader:
+            return _Reader(lambda n: of(self._shown(at + n)), len(frames))
+
+        plates = each(lambda shown: self.transform.decode(shown.codes))
+        regions = _Reader(lambda n: self._region(at + n), len(frames))
+        visible = each(lambda shown: np.ones(shown.alpha.shape, np.float32))  # held out below, at the plate's own resolution
+        noise = matte.measured_noise([pictures[0]], [plates[0]], [regions[0]])
+        layers_ = matte.estimates(
+            _Reader(pictures.__getitem__, len(frames)),
+            plates,
+            regions,
+            each(lambda s: s.alpha),
+            visible,
+            transform=self.transform,
+            noise=noise,
+        )
+        for n, (rgb, alpha) in enumerate(layers_):
+            yield at + n, self._settled(at + n, rgb, alpha)
+
+    # --- what is shown -------------------------------------------------------------------------------------------------------
+
+    def _shown(self, frame: int) -> _Shown:
+        if frame not in self._held:
+            self._held[frame] = self._show(frame)
+            while len(self._held) > _KEPT:
+                self._held.popitem(last=False)
+        return self._held[frame]
+
+    def _region(self, frame: int) -> np.ndarray:
+        if frame not in self._regions:
+            self._regions[frame] = np.packbits(self._shown(frame).region)
+        h, w = self.area.size
+        return np.unpackbits(self._regions[frame], count=h * w).reshape(h, w).astype(bool)
+
+    def _show(self, frame: int) -> _Shown:
+        area, shot = self.area, self._shot
+        lit = colour.limited(self.transform.encode(work.edged(shot.plate(frame), area)))[0]
+        codes = work.shrunk(lit, area.size)
+        plate_depth = work.thinned(work.edged(shot.depth(frame), area), area.size)
+        seen = self._cropped.frame(frame)
+        debris = self._guide.debris(frame, area.camera(shot.camera.at(frame), area.size), plate_depth)
+        full = enlarged(self._cropped.passes(frame), area.size)
+        passes, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, plate_depth, debris)
+        light = self._colours.coloured(passes[..., 0], passes[..., 1])
+        chroma = effect.hue(seen, area.size)
+        if chroma is not None:
+            light *= chroma
+        alpha = passes[..., 2]
+        over = light + (1 - alpha[..., None]) * self.transform.decode(codes)
+        dust = np.where(alpha[..., None] > 0, colour.limited(self.transform.encode(over))[0], codes)
+        region = dilated(alpha > THERE, round(self._request.paint.rim * self._scale))
+        return _Shown(codes, dust, alpha, np.minimum(z, plate_depth), region)
+
+    def _prints(self) -> Dict[str, str]:
+        tree = self._request.to_dict()
+        own = {"version": VERSION, "area": repr(self.area), "settings": tree["settings"], "frames": tree["frames"]}
+        plate = _print(own, plate=tree["inputs"]["plate"], transform=[self.transform.name, self.transform.parameters])
+        led = {k: v for k, v in tree["inputs"].items() if k != "plate"}
+        dials = {k: v for k, v in tree["guide"].items() if k not in (*layers.RELIT, "shadow")}  # no shadow is shown
+        guide = _print(
+            own,
+            inputs=led,
+            dials=dials,
+            animated=tree.get("animated"),
+            camera=tree["camera"],
+            simulation=tree["simulation"],
+            guide=GUIDE_VERSION,
+        )
+        return {
+            "plate": plate,
+            "dust": _print({}, plate=plate, guide=guide, light=layers.light_of(self._colours)),
+            "depth": guide,
+            "region": _print({}, guide=guide, rim=self._request.paint.rim),
+        }
+
+    # --- what comes back -----------------------------------------------------------------------------------------------------
+
+    def _settled(self, frame: int, rgb: np.ndarray, alpha: np.ndarray) -> Effect:
+        """What was painted, at the model's size, as the effect that is written: at the plate's resolution, held out, with its shadow."""
+        area, shot, camera = self.area, self._shot, self._shot.camera.at(frame)
+        plate_depth = shot.depth(frame)
+        seen = self._cropped.frame(frame)
+        soft = _soft(self._shown(frame).region, round(self._request.paint.rim * self._scale / 2))
+        small = np.concatenate([rgb, alpha[..., None]], -1) * soft[..., None]
+        full = area.enlarged(np.ascontiguousarray(small.transpose(2, 0, 1), np.float32))
+        limit = work.padded(plate_depth, area, np.inf)
+        front, z = self._stands(frame, seen, limit)
+        full = full * ~(np.isfinite(front) & (limit < front))
+        shadow = None
+        if self._request.guide.shadow > 0:
+            finer = area.camera(camera, area.size), effect.thickening(alpha, seen)
+            shadow = self._guide.shadow(frame, plate_depth, finer)
+        layer = work.pasted(full.transpose(1, 2, 0), area, shot.size, 0.0)
+        return composite.settle_painted(layer[..., :3], layer[..., 3], work.pasted(z, area, shot.size, np.inf), plate_depth, shadow)
+
+    def _stands(self, frame: int, seen, limit: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Where the effect begins and where it stands, (h, w) metres of the crop; beyond the guide as its rim does, inf where nothing is
+        known. What is painted has no depth of its own."""
+        first = seen.depth if seen.deep is None else seen.deep.front.numpy()
+        size = (self.area.height, self.area.width)
+        front, z = (work.thinned(depth.filled(np.asarray(a, np.float32), ~np.isfinite(a)), size) for a in (first, seen.depth))
+        debris = self._guide.debris(frame, self.area.camera(self._shot.camera.at(frame), size), limit)
+        if debris is not None:
+            front[debris.where], z[debris.where] = np.minimum(front[debris.where], debris.z), np.minimum(z[debris.where], debris.z)
+        return front, np.minimum(z, limit)
+
+
+class _Reader:
+    """A sequence whose items are made when they are asked for."""
+
+    def __init__(self, read: Callable[[int], np.ndarray], count: int) -> None:
+        self._read, self._count = read, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, n: int) -> np.ndarray:
+        return self._read(n)
+
+
+class _Stream:
+    """An iterator's items by number: as far as was asked for, the last few held."""
+
+    def __init__(self, items: Iterator[np.ndarray]) -> None:
+        self._items, self._held, self._next = items, {}, 0
+
+    def __getitem__(self, n: int) -> np.ndarray:
+        while n >= self._next:
+            self._held[self._next] = next(self._items)
+            self._next += 1
+            self._held.pop(self._next - 4, None)  # the matte looks at the one before and the next
+        return self._held[n]
+
+
+def dilated(region: np.ndarray, pixels: int) -> np.ndarray:
+    """(h, w) bool grown by so many pixels in every direction: a model paints better in a generous region than in a tight one."""
+    if pixels <= 0 or not region.any():
+        return region
+    grown = torch.from_numpy(region.astype(np.float32))[None, None]
+    for axis in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
+        grown = F.max_pool2d(grown, axis, 1, (axis[0] // 2, axis[1] // 2))
+    return grown[0, 0].numpy() > 0
+
+
+def _soft(region: np.ndarray, pixels: int) -> np.ndarray:
+    """(h, w) float32: 1 well inside the region, falling to 0 within so many pixels of its rim; exactly 0 outside. The picture's own edge
+    is no rim."""
+    if pixels <= 0:
+        return region.astype(np.float32)
+    planes = F.pad(torch.from_numpy(region.astype(np.float32))[None, None], (pixels,) * 4, mode="replicate")
+    near = F.avg_pool2d(planes, 2 * pixels + 1, 1)[0, 0].numpy()
+    return (np.clip(2 * near - 1, 0, 1) * region).astype(np.float32)
+
+
+def _print(base: Dict[str, Any], **parts: Any) -> str:
+    return hashlib.sha256(json.dumps({**base, **parts}, sort_keys=True).encode()).hexdigest()

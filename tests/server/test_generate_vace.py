@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way with a model that paints: real guide, the real VACE pipeline with tiny random weights, real files.
+
+Random weights paint noise. What is tested holds for any weights: where the effect may be, that the plate is untouched, what is recorded,
+what is made anew and what is found.
+"""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+pytest.importorskip("transformers", reason="Wan's text encoder is transformers' own: pip install 'platebridge[server]'")
+
+import tiny_vace
+import torch
+from platebridge.errors import Cancelled, ModelError, RequestError
+from platebridge.events import FileReady, Preview, Progress
+from platebridge_server import cache, painted
+from platebridge_server.generate import generate
+from platebridge_server.models import registry, store
+from platebridge_server.models.vace import parts
+
+NAME, TAKE = "tiny-vace", "7" * 32
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The root of the models with the tiny one taken in."""
+    root = tmp_path_factory.mktemp("models")
+    folder = tiny_vace.make(tmp_path_factory.mktemp("weights"))
+    patch = pytest.MonkeyPatch()
+    patch.setenv(store.VARIABLE, str(root))
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    store.add(folder, tiny_vace.card(NAME))
+    yield root
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def alone(installed, monkeypatch, tmp_path):
+    """Each test has a cache of its own, and the model as a fresh process has it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(registry, "_made", {})
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads that share so little work wait for each other
+
+
+@pytest.fixture(scope="module")
+def shot(tmp_path_factory, tiny_maker):
+    return tiny_maker(tmp_path_factory.mktemp("shot"), width=64, height=48, frames=6)
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory):
+    return tmp_path_factory.mktemp("guides")
+
+
+@pytest.fixture
+def make(tmp_path, shot, guides):
+    """`make(**dials)` -> (events, {name: bytes}). Simulations are shared, finished effects of earlier takes are not."""
+    made = []
+
+    def run(request=None, take_id=TAKE, cancelled=lambda: False, **dials):
+        request = request or wanted(shot, **dials)
+        scratch = tmp_path / "work" / ("%d" % len(made)) / "scratch"
+        made.append(scratch)
+        scratch.mkdir(parents=True)
+        (scratch.parent / "guides").symlink_to(guides)
+        events = []
+        for event in generate(request, shot.open_file, take_id, scratch=scratch, device="cpu", cancelled=cancelled):
+            events.append(event)
+        return events, {e.name: e.data for e in events if isinstance(e, FileReady)}
+
+    return run
+
+
+def wanted(shot, name=NAME, **dials):
+    import dataclasses
+
+    request = shot.request(**{"steps": 2, "rim": 6, "amount": 3.0, **dials})
+    return dataclasses.replace(request, model=dataclasses.replace(request.model, name=name))
+
+
+def pixels(files, name, folder):
+    """{channel: (h, w) in its own type}, by OIIO."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(files[name])
+    file = oiio.ImageInput.open(str(folder / name))
+    spec = file.spec()
+    kinds = spec.channelformats or (spec.format,) * spec.nchannels
+    return {n: file.read_image(0, 0, c, c + 1, k)[..., 0] for c, (n, k) in enumerate(zip(spec.channelnames, kinds))}
+
+
+def frames(files, kind="effect"):
+    return {name: data for name, data in files.items() if name.startswith(kind)}
+
+
+def test_a_take_has_an_effect_over_an_untouched_plate_and_says_what_was_asked(make, shot, tmp_path):
+    events, files = make(prompt="Late evening sun from the left.")
+    told = json.loads(files["take.json"])
+    assert told["model"]["name"] == NAME and told["weights_sha256"] == registry.find(NAME).card()["weights_sha256"]
+    assert told["painting"]["prompt"].startswith("A building collapses.")
+    assert told["painting"]["prompt"].endswith("steady colours. Late evening sun from the left.")
+    assert told["painting"]["negative_prompt"] and told["painting"]["recipe"]["seed"] == 7
+    assert told["colour_transform"]["name"] == "display" and told["joints"] == []
+    assert all(side % 16 == 0 for side in told["work_area"]["size"])
+    assert told["digital_source_type"]["effect"].endswith("trainedAlgorithmicMedia")
+    seen = 0
+    for frame in shot.paths["plate"]:
+        effect, comp = (pixels(files, "%s.%d.exr" % (kind, frame), tmp_path / "take") for kind in ("effect", "comp"))
+        plate_file = oiio.ImageInput.open(str(shot.paths["plate"][frame]))
+        plate = plate_file.read_image(0, 0, 0, 3, "half")
+        depth = oiio.ImageInput.open(str(shot.paths["depth"][frame])).read_image(0, 0, 0, 1, "float")[..., 0]
+        clear = effect["A"] == 0
+        seen += (~clear).sum()
+        assert set(effect) == {"R", "G", "B", "A", "Z", "shadow"}
+        for i, c in enumerate("RGB"):
+            assert (comp[c].view(np.uint16)[clear] == np.ascontiguousarray(plate[..., i]).view(np.uint16)[clear]).all()
+            assert not effect[c][clear].any()
+        assert not (depth < effect["Z"])[~clear].any() and np.isinf(effect["Z"][clear]).all()
+        assert not effect["A"][shot.post()].any()
+    assert seen > 300
+    assert not pixels(files, "effect.1001.exr", tmp_path / "take")["A"].any()
+    assert any(e.phase == "generating" and e.done == e.total for e in events if isinstance(e, Progress))
+
+
+def test_the_same_request_gives_the_same_files_and_the_picture_is_seen_as_it_forms(make):
+    events, first = make()
+    _, again = make()
+    assert frames(first) == frames(again) and frames(first, "comp") == frames(again, "comp")
+    written = [n for n, e in enumerate(events) if isinstance(e, FileReady) and e.kind == "comp"]
+    network = [n for n, e in enumerate(events) if isinstance(e, Progress) and e.phase == "generating"]
+    forming = [e for e in events[network[0] : next(n for n in written if n > network[0])] if isinstance(e, Preview)]
+    assert len(forming) >= 2 and forming[-1].png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "dial",
+    [
+        {"prompt": "At night."}, {"avoid": "smoke"}, {"follow": 0.0}, {"follow": 0.25}, {"follow": 1.0}, {"led_by": "depth"},
+        {"control": 0.4}, {"guidance": 2.0}, {"guidance": 1.0}, {"steps": 3}, {"rim": 12}, {"curve": "acescct"}, {"seed": 8},
+        {"quality": "draft", "steps": 0}, {"light": 3.0}, {"tint": (0.3, 0.2, 0.1)}, {"density": 0.3}, {"debris": 200}, {"shadow": 0.8},
+        {"amount": 1.0}, {"sun_azimuth": 20.0}, {"composition": 4},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_dial_changes_the_result(make, plain, dial):
+    _, other = make(**dial)
+    assert frames(other) != plain
+
+
+@pytest.fixture(scope="module")
+def plain(installed, shot, tmp_path_factory):
+    """The effects of a request as it stands."""
+    scratch = tmp_path_factory.mktemp("plain") / "scratch"
+    scratch.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)
+        events = list(generate(wanted(shot), shot.open_file, TAKE, scratch=scratch, device="cpu"))
+    return frames({e.name: e.data for e in events if isinstance(e, FileReady)})
+
+
+@pytest.mark.parametrize("model", ["dust", "guide"])
+@pytest.mark.parametrize("dial", [{"prompt": "At night."}, {"follow": 0.1, "steps": 4}], ids=str)
+def test_a_model_that_paints_nothing_refuses_the_painters_dials_with_a_sentence(make, shot, model, dial):
+    request = shot.request(**dial)
+    import dataclasses
+
+    request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model))
+    with pytest.raises(RequestError, match="%s paints no picture and has no use for %s" % (model, " and ".join(dial))):
+        make(request)
+
+
+def test_a_model_that_is_not_here_is_refused_before_any_work_with_the_line_to_type(make, shot):
+    with pytest.raises(ModelError, match="not installed") as refused:
+        make(wanted(shot, "wan-vace-14b"))
+    assert "platebridge models fetch wan-vace-14b" in str(refused.value)
+
+
+def test_weights_that_were_changed_are_refused(make, tmp_path, monkeypatch):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "models"))
+    folder = tiny_vace.make(tmp_path / "weights")
+    store.add(folder, tiny_vace.card(NAME))
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="not what was taken in"):
+        make()
+
+
+# What is kept.
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """What was computed: "text", "encode" (a latent frame), "network" and "decode"."""
+    done = []
+    read = parts.read_text_encoder
+    monkeypatch.setattr(parts, "read_text_encoder", lambda *a: (done.append("text"), read(*a))[1])
+    load = parts.load
+
+    def counted(*a):
+        pipe = load(*a)
+        pipe.vae.encoder.register_forward_pre_hook(lambda *_: done.append("encode"))
+        pipe.vae.decoder.register_forward_pre_hook(lambda *_: done.append("decode"))
+        pipe.transformer.register_forward_pre_hook(lambda *_: done.append("network"))
+        return pipe
+
+    monkeypatch.setattr(parts, "load", counted)
+    return done
+
+
+def test_another_seed_pays_for_denoising_and_decoding_alone(make, loaded):
+    make()
+    assert loaded.count("text") == 2 and loaded.count("encode") == 4 and loaded.count("network") == 4
+    loaded.clear()
+    make(seed=8)
+    assert set(loaded) == {"network", "decode"}
+
+
+def test_each_tier_is_made_anew_only_for_what_it_is_made_of(make, loaded):
+    make()
+    for dials, made in (
+        ({"prompt": "At night."}, {"text", "network", "decode"}),
+        ({"guidance": 3.0}, {"network", "decode"}),
+        ({"light": 2.0}, {"encode", "network", "decode"}),
+        ({"shadow": 0.5}, {"decode"}),
+    ):
+        loaded.clear()
+        make(**dials)
+        assert set(loaded) == made, dials
+    loaded.clear()
+    make(light=3.0)
+    assert loaded.count("encode") == 2  # the control's two latent frames; the plate's are there
+    loaded.clear()
+    make(rim=10)
+    assert loaded.count("encode") == 4
+
+
+def test_what_was_kept_is_read_as_it_was_made(make):
+    _, first = make()
+    kept = cache.TensorCache()
+    for entry in kept.entries():
+        assert entry.kind in ("text", "plate", "control", "final")
+    _, again = make()  # finished latents from the cache
+    kept.clear("final")
+    _, third = make()  # the rest from the cache
+    assert frames(first) == frames(again) == frames(third)
+
+
+# Leaving.
+
+
+def test_cancelled_within_a_step_the_next_run_is_as_on_a_fresh_server(make, plain):
+    stop = threading.Event()
+    asked = [0]
+
+    def soon():
+        if any("vace" in part for part in sys._current_frames()[threading.get_ident()].f_back.f_code.co_filename.split("/")):
+            asked[0] += 1
+        return stop.is_set() or asked[0] >= 15
+
+    with pytest.raises(Cancelled):
+        make(cancelled=soon)
+    assert asked[0] == 15 and not [e for e in cache.TensorCache().entries() if e.kind == "final"]
+    assert frames(make()[1]) == plain
+    assert torch.is_grad_enabled()
+
+
+# How it is put together.
+
+
+def test_the_pipeline_knows_no_model_by_name():
+    source = Path(painted.__file__).read_text()
+    assert "vace" not in source.lower()
