@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LoRAs: small files that bend a large model towards a look, a curve or fewer steps. A folder, a strength, a hash.
+
+    <models>/loras/collapse.safetensors      chosen as "collapse:0.8", several with commas
+
+    chosen = loras.chosen("collapse:0.8, few-steps:0.53")      # found, hashed, or ModelError
+    loras.merge(pipe, chosen)                                  # on a pipeline that was just loaded
+    take["loras"] = loras.facts(chosen)
+
+They are added into the weights once, in float32, before anything is cast or moved: then they cost nothing per step, and go with every
+plan. Another strength loads the model again. Knows no planner and no takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+from platebridge.errors import ModelError, RequestError
+
+from . import layout, store
+
+FOLDER = "loras"
+#: Strengths beyond this are a slip of the hand: pictures fall apart well before.
+STRONGEST = 2.0
+#: Which transformer a LoRA is for, where there are two: the one for high noise comes first in time.
+EXPERTS = {"high": ("transformer",), "low": ("transformer_2",), "": ("transformer", "transformer_2")}
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One that was chosen. `expert`: "high", "low", or "" for every transformer there is."""
+
+    name: str
+    strength: float
+    expert: str
+    path: Path
+    sha256: str
+
+
+def folder() -> Path:
+    return store.root() / FOLDER
+
+
+def names() -> List[str]:
+    """Those that are here."""
+    return sorted(path.stem for path in folder().glob("*.safetensors")) if folder().is_dir() else []
+
+
+def chosen(text: str) -> Tuple[Lora, ...]:
+    """What "collapse:0.8, few-steps:0.53/low" names, hashed; empty text is none. Raises RequestError (the words), ModelError (a file)."""
+    found = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        named, _, expert = item.partition("/")
+        name, colon, typed = named.partition(":")
+        name, expert = name.strip(), expert.strip()
+        try:
+            strength = float(typed) if colon else 1.0
+        except ValueError:
+            strength = float("nan")
+        if not -STRONGEST <= strength <= STRONGEST or expert not in EXPERTS:
+            mend = "Write name:strength, from -%g to %g; where there are two experts, name:strength/high or /low." % (STRONGEST, STRONGEST)
+            raise RequestError("The LoRA %r is not understood." % item, mend)
+        found.append(Lora(name, strength, expert, *_file(name)))
+    twice = [lora.name for at, lora in enumerate(found) if (lora.name, lora.expert) in [(o.name, o.expert) for o in found[:at]]]
+    if twice:
+        raise RequestError("The LoRA %s is named twice." % twice[0], "Name it once, with the sum of its strengths.")
+    return tuple(found)
+
+
+def facts(loras: Sequence[Lora]) -> List[Dict[str, Any]]:
+    """For take.json and for cache keys: what was in the weights, by content."""
+    return [{"name": lora.name, "strength": lora.strength, "expert": lora.expert, "sha256": lora.sha256} for lora in loras]
+
+
+@torch.no_grad()
+def merge(pipe: Any, loras: Sequence[Lora]) -> Dict[str, int]:
+    """Adds them to the weights of a pipeline on the processor. Gives how many layers each touched.
+
+    The sum over all of them is made in float32 and rounded once to the weights' type. Raises ModelError when one is for another model;
+    then the pipeline is as it was.
+    """
+    added: Dict[Tuple[str, str], torch.Tensor] = {}
+    touched: Dict[str, int] = defaultdict(int)
+    for lora in loras:
+        if lora.strength == 0.0:
+            continue
+        for part in EXPERTS[lora.expert]:
+            if getattr(pipe, part, None) is None:
+                if lora.expert:
+                    said = "The LoRA %s is for the %s-noise expert, and this model has one alone." % (lora.name, lora.expert)
+                    raise ModelError(said, "Leave /%s out." % lora.expert)
+                continue
+            layers = _changes(pipe, part, lora)
+            for place, change in layers.items():
+                before = added.get((part, place))
+                added[part, place] = change if before is None else before + change
+            touched[lora.name] += len({place.rpartition(".")[0] for place in layers})
+    for (part, place), change in added.items():
+        weight = getattr(pipe, part).get_parameter(place)
+        weight.copy_((weight.float() + change.to(weight.device)).to(weight.dtype))
+    return dict(touched)
+
+
+def _file(name: str) -> Tuple[Path, str]:
+    """Where a LoRA lies, and its SHA-256."""
+    path = folder() / (name + ".safetensors")
+    if not name or name[0] == "." or set(name) & set('/\\:*?"<>|\0') or not path.is_file():
+        pickled = next((p.name for p in folder().glob(name + ".*") if layout.is_pickle(p.name)), None) if name.isidentifier() else None
+        if pickled:
+            raise ModelError("The LoRA %s is a pickle, which runs code when it is read." % pickled, "Only safetensors are loaded.")
+        there = ", ".join(names()) or "none"
+        raise ModelError("There is no LoRA called %r." % name, "Put %s.safetensors into %s; there is %s." % (name, folder(), there))
+    try:
+        layout.header(path)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ModelError("The LoRA %s is no safetensors file (%s)." % (name, problem), "Copy it again.") from problem
+    return path, store.hash_of(path, lambda done: None, lambda: False)
+
+
+def _changes(pipe: Any, part: str, lora: Lora) -> Dict[str, torch.Tensor]:
+    """What a LoRA adds to each weight and bias of a transformer, float32, its strength in it."""
+    network = getattr(pipe, part)
+    state = _state(pipe, lora)
+    scale = _scale(lora.path) * lora.strength
+    halves: Dict[str, Dict[str, torch.Tensor]] = defaultdict(dict)
+    for label, tensor in state.items():
+        prefix, _, rest = label.partition(".")
+        if prefix not in ("transformer", "transformer_2"):
+            rest = label
+        elif prefix == "transformer_2" and part != "transformer_2":
+            continue
+        place, lora_word, half = rest.rpartition(".lora_")
+        if not lora_word or half not in ("A.weight", "B.weight", "B.bias"):
+            raise _foreign(lora, label)
+        halves[place][half] = tensor.float()
+    changes = {}
+    for place, half in halves.items():
+        try:
+            weight = network.get_parameter(place + ".weight")
+            change = (half["B.weight"].flatten(1) @ half["A.weight"].flatten(1) * scale).reshape(weight.shape)
+            if "B.bias" in half:
+                changes[place + ".bias"] = (half["B.bias"] * scale).reshape(network.get_parameter(place + ".bias").shape)
+        except (AttributeError, KeyError, RuntimeError) as problem:
+            raise _foreign(lora, place) from problem
+        changes[place + ".weight"] = change
+    if not changes:
+        raise _foreign(lora, "no layer")
+    return changes
+
+
+def _state(pipe: Any, lora: Lora) -> Dict[str, torch.Tensor]:
+    """The file's tensors by diffusers' names, whichever of the usual trainers wrote it; diffusers itself translates."""
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(str(lora.path))
+    try:
+        return type(pipe).lora_state_dict(tensors)
+    except (ValueError, KeyError, AttributeError, IndexError) as problem:
+        raise _foreign(lora, str(problem)[:80]) from problem
+
+
+def _scale(path: Path) -> float:
+    """alpha over rank, where the file says so apart from its tensors; else 1, as the halves then hold it."""
+    with open(path, "rb") as file:
+        said = json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__") or {}
+    try:
+        about = json.loads(said["lora_adapter_metadata"])
+        return float(about["transformer.lora_alpha"]) / float(about["transformer.r"])
+    except (KeyError, ValueError, TypeError, ZeroDivisionError):
+        return 1.0
+
+
+def _foreign(lora: Lora, where: str) -> ModelError:
+    return ModelError("The LoRA %s does not belong to this model (%s)." % (lora.name, where), "Take one that was trained for it.")

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LoRAs: what one adds to the weights by the definition, who may be one, and what the take keeps of it."""
+
+import hashlib
+import json
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+from platebridge.errors import ModelError, RequestError
+from platebridge_server.models import loras, speeds, store
+from platebridge_server.models.vace import parts
+from tiny_vace import make
+
+RANK = 3
+PLACE = "blocks.0.attn1.to_q"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("model") / "tiny", second=True)
+
+
+@pytest.fixture
+def pipe(folder):
+    return parts.load(folder, "cpu", torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "models"))
+    loras.folder().mkdir(parents=True)
+
+
+def halves(pipe, seed=0, places=(PLACE, "blocks.1.ffn.net.0.proj")):
+    made = torch.Generator().manual_seed(seed)
+    out = {}
+    for place in places:
+        rows, columns = pipe.transformer.get_parameter(place + ".weight").shape
+        out[place] = torch.randn(RANK, columns, generator=made), torch.randn(rows, RANK, generator=made)
+    return out
+
+
+def write(name, tensors, metadata=None):
+    path = loras.folder() / (name + ".safetensors")
+    safetensors.torch.save_file(tensors, str(path), metadata)
+    return path
+
+
+def in_diffusers_names(made, prefix="transformer."):
+    out = {}
+    for place, (down, up) in made.items():
+        out.update({prefix + place + ".lora_A.weight": down, prefix + place + ".lora_B.weight": up})
+    return out
+
+
+def weights(pipe, part="transformer"):
+    return {name: value.clone() for name, value in getattr(pipe, part).state_dict().items()}
+
+
+def added(before, after):
+    return {name: after[name] - before[name] for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_it_adds_what_its_definition_says_to_its_layers_and_to_no_other(pipe):
+    made = halves(pipe)
+    write("collapse", in_diffusers_names(made))
+    before = weights(pipe)
+    assert loras.merge(pipe, loras.chosen("collapse:0.5/high")) == {"collapse": 2}
+    change = added(before, weights(pipe))
+    assert set(change) == {place + ".weight" for place in made}
+    for place, (down, up) in made.items():
+        torch.testing.assert_close(change[place + ".weight"], 0.5 * up @ down, atol=1e-6, rtol=1e-5)
+
+
+def test_the_picture_changes_with_it(pipe):
+    write("collapse", in_diffusers_names(halves(pipe)))
+    made = torch.Generator().manual_seed(1)
+    told = {
+        "hidden_states": torch.randn(1, 16, 2, 4, 4, generator=made), "control_hidden_states": torch.randn(1, 96, 2, 4, 4, generator=made),
+        "encoder_hidden_states": torch.randn(1, 6, 32, generator=made), "timestep": torch.tensor([500.0]), "return_dict": False,
+    }  # fmt: skip
+    with torch.no_grad():
+        before = pipe.transformer(**told)[0]
+        loras.merge(pipe, loras.chosen("collapse:0"))
+        assert torch.equal(pipe.transformer(**told)[0], before)
+        loras.merge(pipe, loras.chosen("collapse"))
+        assert not torch.equal(pipe.transformer(**told)[0], before)
+
+
+def test_two_add_up_in_either_order(pipe, folder):
+    write("one", in_diffusers_names(halves(pipe, 1)))
+    write("two", in_diffusers_names(halves(pipe, 2)))
+    other = parts.load(folder, "cpu", torch.float32)
+    loras.merge(pipe, loras.chosen("one:0.8, two:-0.3"))
+    loras.merge(other, loras.chosen("two:-0.3,one:0.8"))
+    for name, value in weights(pipe).items():
+        assert torch.equal(value, weights(other)[name])
+
+
+def test_two_experts_take_one_each_or_both(pipe):
+    write("collapse", in_diffusers_names(halves(pipe)))
+    first, second = weights(pipe), weights(pipe, "transformer_2")
+    loras.merge(pipe, loras.chosen("collapse/low"))
+    assert added(first, weights(pipe)) == {} and added(second, weights(pipe, "transformer_2"))
+    loras.merge(pipe, loras.chosen("collapse"))
+    assert added(first, weights(pipe))
+
+
+@pytest.mark.parametrize("style", ["original", "musubi"])
+def test_files_of_the_usual_trainers_are_read_with_their_alpha(pipe, style):
+    places = {"self_attn.": "attn1", "cross_attn.": "attn2"}
+    made, tensors = {}, {}
+    for block in range(len(pipe.transformer.blocks)):
+        names = {
+            "blocks.%d.%s%s" % (block, theirs, o): "blocks.%d.%s.%s" % (block, ours, c)
+            for theirs, ours in places.items()
+            for o, c in zip("qkvo", ("to_q", "to_k", "to_v", "to_out.0"))
+        }
+        names.update({"blocks.%d.ffn.%s" % (block, o): "blocks.%d.ffn.net.%s" % (block, c) for o, c in (("0", "0.proj"), ("2", "2"))})
+        for theirs, ours in names.items():
+            made.update(halves(pipe, block, (ours,)))
+            down, up = made[ours]
+            label = "diffusion_model." + theirs if style == "original" else "lora_unet_" + theirs.replace(".", "_")
+            tensors.update({label + ".lora_down.weight": down, label + ".lora_up.weight": up, label + ".alpha": torch.tensor(RANK / 2)})
+    write("theirs", tensors)
+    before = weights(pipe)
+    loras.merge(pipe, loras.chosen("theirs/high"))
+    change = added(before, weights(pipe))
+    assert set(change) == {place + ".weight" for place in made}
+    down, up = made[PLACE]
+    torch.testing.assert_close(change[PLACE + ".weight"], 0.5 * up @ down, atol=1e-6, rtol=1e-5)
+
+
+def test_an_alpha_beside_the_tensors_counts(pipe):
+    made = halves(pipe)
+    about = {"transformer.r": RANK, "transformer.lora_alpha": 2 * RANK}
+    write("collapse", in_diffusers_names(made), {"lora_adapter_metadata": json.dumps(about)})
+    before = weights(pipe)
+    loras.merge(pipe, loras.chosen("collapse/high"))
+    down, up = made[PLACE]
+    torch.testing.assert_close(added(before, weights(pipe))[PLACE + ".weight"], 2.0 * up @ down, atol=1e-5, rtol=1e-5)
+
+
+def test_in_half_precision_the_sum_is_rounded_once(folder):
+    pipe = parts.load(folder, "cpu", torch.bfloat16)
+    made = halves(pipe)
+    write("collapse", in_diffusers_names(made))
+    before = weights(pipe)
+    loras.merge(pipe, loras.chosen("collapse:0.25/high"))
+    down, up = made[PLACE]
+    expected = (before[PLACE + ".weight"].float() + up @ down * 0.25).to(torch.bfloat16)
+    assert torch.equal(pipe.transformer.get_parameter(PLACE + ".weight"), expected)
+
+
+def test_one_for_another_model_is_refused_and_changes_nothing(pipe):
+    write("good", in_diffusers_names(halves(pipe)))
+    write("deep", in_diffusers_names({"blocks.99.attn1.to_q": halves(pipe)[PLACE]}))
+    down, up = halves(pipe)[PLACE]
+    write("wide", in_diffusers_names({PLACE: (torch.cat([down, down], 1), up)}))
+    write("picture", {"some.weight": torch.ones(2)})
+    before = weights(pipe)
+    for name in ("deep", "wide", "picture"):
+        with pytest.raises(ModelError, match=r"The LoRA %s does not belong to this model" % name):
+            loras.merge(pipe, loras.chosen("good, " + name))
+    assert added(before, weights(pipe)) == {}
+
+
+def test_one_for_an_expert_that_is_not_there_is_refused(pipe):
+    write("collapse", in_diffusers_names(halves(pipe)))
+    pipe.transformer_2 = None
+    with pytest.raises(ModelError, match=r"low-noise expert"):
+        loras.merge(pipe, loras.chosen("collapse/low"))
+
+
+def test_a_pickle_is_never_one():
+    (loras.folder() / "evil.bin").write_bytes(pickle.dumps({}))
+    with pytest.raises(ModelError, match=r"pickle"):
+        loras.chosen("evil")
+    (loras.folder() / "evil.safetensors").write_bytes(pickle.dumps(list(range(500))))
+    with pytest.raises(ModelError, match=r"no safetensors file"):
+        loras.chosen("evil")
+
+
+@pytest.mark.parametrize("text", ["collapse:", "collapse:x", "collapse:3", "collapse:nan", "collapse:1/middle", "collapse:1, collapse:2"])
+def test_what_is_not_understood_is_said_so(pipe, text):
+    write("collapse", in_diffusers_names(halves(pipe)))
+    with pytest.raises(RequestError, match=r"collapse"):
+        loras.chosen(text)
+
+
+@pytest.mark.parametrize("name", ["absent", "../absent", ".hidden", "a\\b"])
+def test_one_that_is_not_there_says_where_to_put_it(name):
+    with pytest.raises((ModelError, RequestError)):
+        loras.chosen(name)
+    assert loras.chosen("") == () and loras.chosen(" , ") == ()
+
+
+def test_the_take_keeps_name_strength_and_hash(pipe):
+    path = write("collapse", in_diffusers_names(halves(pipe)))
+    assert loras.names() == ["collapse"]
+    assert loras.facts(loras.chosen("collapse:0.8")) == [
+        {"name": "collapse", "strength": 0.8, "expert": "", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    ]
+
+
+def test_speeds_cost_what_they_say_and_a_final_is_never_hurried():
+    assert [speeds.saved(name) for name in speeds.NAMES] == [(4, 24), (8, 60), (100, 100)]
+    assert speeds.find("final", True) == speeds.find("final", False) and speeds.find("draft", True).strength == 0.53
+    assert all(speeds.find(name, few).source for name in speeds.NAMES for few in (True, False))
