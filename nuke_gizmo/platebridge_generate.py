@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For farms: nuke -t platebridge_generate.py script.nk Node 1001-1048. Exit codes: 0 whole, 1 refused or failed, 2 called wrongly."""
+"""For farms: nuke -t platebridge_generate.py script.nk Node 1001-1048.
+
+Opens the script, generates with the node, waits for the end. Without a range, the node's own. The lines it prints are those that farms
+read (Fra:, Saved:); the takes' folders come last. Exit codes: 0 whole, 1 refused or failed (the sentence is on standard error), 2 called
+wrongly. The script is not saved.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +13,45 @@ from typing import List
 
 import nuke
 
+USAGE = "nuke -t platebridge_generate.py script.nk Node [1001-1048]"
+
 
 def main(arguments: List[str]) -> int:
-    """Opens the script, generates with the node, waits for the end."""
+    """Gives the exit code."""
     if len(arguments) not in (2, 3):
-        print("nuke -t platebridge_generate.py script.nk Node [1001-1048]", file=sys.stderr)
-        return 2
+        return _wrong(USAGE)
+    from platebridge_nuke import node as buttons  # its first import finds the client that lies beside it
+
+    # isort: split
     from platebridge.errors import PlatebridgeError
     from platebridge.frames import parse_range
-    from platebridge_nuke import node as buttons
 
-    nuke.scriptOpen(arguments[0])
+    try:
+        nuke.scriptOpen(arguments[0])
+    except RuntimeError as error:
+        return _wrong("%s can't be opened: %s" % (arguments[0], error))
     node = nuke.toNode(arguments[1])
-    if node is None:
-        print("%s has no node called %s." % (arguments[0], arguments[1]), file=sys.stderr)
-        return 2
+    if node is None or node.knob("result_file") is None:
+        return _wrong("%s has no Platebridge node called %s." % (arguments[0], arguments[1]))
     if len(arguments) == 3:
         try:
             frames = parse_range(arguments[2])
         except PlatebridgeError as error:
-            print(error, file=sys.stderr)
-            return 2
+            return _wrong(str(error))
         node["first"].setValue(frames.first)
         node["last"].setValue(frames.last)
     job = buttons.generate(node)
     if job is None or job.error is not None:
-        print(node["status"].value(), file=sys.stderr)
+        print("Error: %s" % node["status"].value(), file=sys.stderr, flush=True)
         return 1
-    print(job.take)
+    for take in job.takes:
+        print(take, flush=True)
     return 0
+
+
+def _wrong(sentence: str) -> int:
+    print("Error: %s" % sentence, file=sys.stderr, flush=True)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes nuke_gizmo/Platebridge.gizmo from the one table of dials: python tools/gizmo.py. A test compares the file with it."""
+"""Writes nuke_gizmo/Platebridge.gizmo from the one table of dials, and docs/nuke_acceptance.nk with the same node in it.
+
+python tools/gizmo.py. A test compares the files with it.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from platebridge import __version__
@@ -11,6 +15,7 @@ from platebridge.dials import DIALS
 from platebridge.presets import PRESETS
 
 FILE = Path(__file__).parents[1] / "nuke_gizmo" / "Platebridge.gizmo"
+ACCEPTANCE = FILE.parents[1] / "docs" / "nuke_acceptance.nk"
 INPUTS = ("plate", "depth", "mask", "vectors", "guide", "camera")
 ABSENT = "Platebridge is not installed here: put its folder on NUKE_PATH and start Nuke again."
 
@@ -124,5 +129,39 @@ def text() -> str:
     return out + " Output {\n  name Output1\n }\nend_group\n"
 
 
+NOTE = """For whoever owns Nuke, in ten minutes.
+1. platebridge serve, on this machine. Save this script somewhere of your own.
+2. Are depth, mask, vectors, guide and camera drawn at the node's sides or top? Which?
+3. Does the viewer on Platebridge show the plate, with no error, before any take?
+4. Press Generate. Does Nuke stay free? Do frames come one by one, in the viewer, at 1001 and on?
+5. Press Cancel at once, then Attach. Do frames go on?
+6. Undo and redo a few times. Does nothing of a take come or go?
+7. Save, quit, open again. Is the take shown?
+Then: nuke -t platebridge_selftest.py. Send us its file, and your answers."""
+
+
+def acceptance() -> str:
+    """A script of seven nodes: plate, depth and mask by Expressions over a Constant, the camera, the node. Nothing on disk is needed."""
+    falling = "y < 150-(frame-1001)*(frame-1001)/2 && y > 80-(frame-1001)*(frame-1001)/2 && x > 240 && x < 400"
+    pictures = {
+        "plate": ("falls ? 0.5 : 0.2+x/1280", "falls ? 0.4 : 0.3+y/720", "falls ? 0.3 : y > 300 ? 6.5 : 0.25", "1"),
+        "depth": ("0", "0", "0", "y > 300 ? 0 : falls ? 1/22.0 : y > 100 ? 1/30.0 : 1/(8.0+22*y/100)"),
+        "mask": ("0", "0", "0", "falls"),
+    }
+    out = "version 14.1 v1\nRoot {\n first_frame 1001\n last_frame 1016\n fps 24\n}\n"
+    out += "StickyNote {\n inputs 0\n name Read_me\n label %s\n}\n" % quoted(NOTE)
+    out += "Camera2 {\n inputs 0\n name Camera1\n}\nset C [stack 0]\n"
+    out += 'Constant {\n inputs 0\n name Grey\n format "640 360 0 0 640 360 1 "\n first 1001\n last 1016\n}\nset G [stack 0]\n'
+    for name, exprs in pictures.items():
+        out += "push $G\nExpression {\n name %s\n temp_name0 falls\n temp_expr0 %s\n" % (name.capitalize(), quoted(falling))
+        out += "".join(" expr%d %s\n" % (at, quoted(expr)) for at, expr in enumerate(exprs)) + "}\nset %s [stack 0]\n" % name[0].upper()
+    group = text().partition("\n")[2]  # without the line that is a gizmo's
+    told = {"last": "1016", "depth_channel": "rgba.alpha", "detail": "48", "quality": quoted("draft")}
+    for name, value in told.items():
+        group = re.sub(r"(?m)^ %s .*$" % name, lambda _, name=name, value=value: " %s %s" % (name, value), group, count=1)
+    return out + "push $C\npush 0\npush 0\npush $M\npush $D\npush $P\n" + group
+
+
 if __name__ == "__main__":
     FILE.write_text(text(), encoding="utf-8")
+    ACCEPTANCE.write_text(acceptance(), encoding="utf-8")

@@ -117,6 +117,8 @@ class Job:
             self.takes.append(news.path)
         if isinstance(news, Warned):
             self.warnings.append(before + news.message)
+        if not nuke.GUI:
+            _tell_the_farm(news, before)
         node = self._node()
         if node is None or self._left:
             return
@@ -151,6 +153,16 @@ class Job:
             else:
                 whole = " and ".join(str(take) for take in self.takes)
                 say(node, " ".join(["%s %s whole." % (whole, "is" if len(self.takes) == 1 else "are"), *self.warnings]))
+
+
+def _tell_the_farm(news: News, before: str) -> None:
+    """Under -t: the lines that farms read, as Blender's command prints them."""
+    if isinstance(news, Landed) and news.kind == "comp":
+        print("Fra:%d Platebridge\nSaved: '%s'" % (news.frame or 0, news.path), flush=True)
+    elif isinstance(news, Progress):
+        print("Platebridge | %s%s %d/%d" % (before, PHASES.get(news.phase, news.phase), news.done, news.total), flush=True)
+    elif isinstance(news, Warned):
+        print("Platebridge | Note: %s%s" % (before, news.message), flush=True)
 
 
 def say(node: Any, sentence: str) -> None:

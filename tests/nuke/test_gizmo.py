@@ -46,6 +46,18 @@ def test_gizmo_is_what_the_table_makes():
     assert GIZMO.read_text(encoding="utf-8") == runpy.run_path(str(ROOT / "tools" / "gizmo.py"))["text"]()
 
 
+def test_acceptance_script_is_what_the_table_makes_and_opens_with_everything_in_its_place(nuke):
+    path = ROOT / "docs" / "nuke_acceptance.nk"
+    assert path.read_text(encoding="utf-8") == runpy.run_path(str(ROOT / "tools" / "gizmo.py"))["acceptance"]()
+    nuke.scriptOpen(path)
+    node = nuke.toNode("Platebridge")
+    assert [node.input(at) and node.input(at).name() for at in range(6)] == ["Plate", "Depth", "Mask", None, None, "Camera1"]
+    assert {nuke.toNode(name).input(0).name() for name in ("Plate", "Depth", "Mask")} == {"Grey"}
+    told = {"first": 1001, "last": 1016, "depth_channel": "rgba.alpha", "detail": 48, "quality": "draft", "depth_kind": "1/Z"}
+    assert {name: node[name].value() for name in told} == told
+    assert "ten minutes.\n1. platebridge serve" in path.read_text(encoding="utf-8").replace("\\n", "\n")
+
+
 def test_inputs_resolve_to_the_right_children(group):
     names = {child.knobs["name"]: child for child in group.children}
     inputs = {child.knobs["name"]: child.knobs["number"] for child in group.children if child.cls == "Input"}

@@ -134,12 +134,9 @@ class Knob:
         _main()
         self.visible = bool(visible)
 
-    def enumName(self, n):
-        return self._choices[n]
 
+class Enumeration_Knob(Knob):
     def values(self):
-        if not self._choices:
-            raise AttributeError("values")
         return list(self._choices)
 
 
@@ -179,7 +176,7 @@ class Node:
             self._add(knob, value)
 
     def _add(self, name, value):
-        kind = File_Knob if name == "file" else Knob
+        kind = File_Knob if name == "file" else Enumeration_Knob if isinstance(value, tuple) else Knob
         self._knobs[name] = kind(name, value[0], value) if isinstance(value, tuple) else kind(name, value)
         self._knobs[name].node = self
 
@@ -246,9 +243,13 @@ class Node:
 
     def _image(self, frame, view=None):
         view = view or _views[0]
+        if self.cls not in ("Read", "Group") and None in (self._inputs or [None]):
+            raise RuntimeError("%s: an input is not connected" % self._name)
         if self.cls == "Group":
             pattern, first, last = (self._knobs[name]._value for name in ("result_file", "result_first", "result_last"))
             if not pattern:
+                if self._inputs[:1] in ([], [None]):
+                    raise RuntimeError("%s: an input is not connected" % self._name)
                 return self._inputs[0]._image(frame, view)
             return self._nearest(pattern, first, last, frame, view)
         if self.cls == "Read":
@@ -309,9 +310,25 @@ class Node:
             return pictures.bits(pictures.named(node._knobs["file"]._value, int(time), view or _views[0])) if node is not None else None
         return None
 
+    def sample(self, channel, x, y, dx=1, dy=1, frame=None):
+        """One value; y counts from the bottom."""
+        _main()
+        picture, spec = self._image(self.firstFrame() if frame is None else frame)
+        pixels = picture[channel]
+        row = spec.full_height - 1 - int(y) - spec.y
+        return float(pixels[row, int(x) - spec.x]) if 0 <= row < pixels.shape[0] else 0.0
+
     def opHashes(self):
         _main()
         return list(self._seen.values())
+
+
+class Group(Node):
+    """A node that holds nodes."""
+
+    def nodes(self):
+        _main()
+        return [Node(child.cls, "%s.%s" % (self._name, child.name)) for child in self.source.children]
 
 
 def _op_hash(node, frame, view):
@@ -483,9 +500,9 @@ def createNode(gizmo):
 
 
 def _from_group(group, name):
-    node = Node("Group", name, [], group)
+    node = Group("Group", name, [], group)
     for knob, (value, choices) in group.knobs.items():
-        node._knobs[knob] = Knob(knob, value, choices)
+        node._knobs[knob] = (Enumeration_Knob if choices else Knob)(knob, value, choices)
         node._knobs[knob].visible = "+INVISIBLE" not in group.flags.get(knob, ())
     for child in group.children:
         if not isinstance(child, Child) or child.cls not in tables.KNOBS:
@@ -567,6 +584,11 @@ def delete(node):
     del _script[node._name]
     _touched.discard(id(node))
     _recorded("delete %s" % node._name, lambda: _script.__setitem__(node._name, node))
+
+
+def allNodes():
+    _main()
+    return list(_script.values())
 
 
 def root():

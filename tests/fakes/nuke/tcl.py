@@ -119,7 +119,7 @@ def read_script(text):
 
         return make
 
-    def keep(number):
+    def keep(number):  # `set NAME [stack 0]`: the variable holds a key of ours
         named["N%d" % len(named)] = open_groups[-1][0][-1 - int(number)]
         return "N%d" % (len(named) - 1)
 
