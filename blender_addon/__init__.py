@@ -20,6 +20,7 @@ from . import (
     settings,
     take_list,
     take_operators,
+    wedges,
 )
 
 _PARTS = (
@@ -30,6 +31,7 @@ _PARTS = (
     operators,
     take_operators,
     live_action_operators,
+    wedges,
     presets,
     panel,
     runner,

@@ -7,14 +7,11 @@ The client is imported when a button is pressed, never before: without it the ex
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from . import asking, runner, server, versions
 from .saying import says
-from .settings import DIALS
 from .versions import BLEND_RELATIVE
-
-MOST_IN_A_WEDGE = 12
 
 
 class _Operator(bpy.types.Operator):
@@ -103,45 +100,6 @@ class PLATEBRIDGE_OT_preview_guide(_Operator):
         plan = sources.plan(scene, versions.editing_view_layer(context))
         plan = dataclasses.replace(plan, request=dataclasses.replace(plan.request, model=ModelSettings("guide")))
         return self.keep_going(Job.generate(plan, server.client_of(scene), scene.platebridge.output))
-
-
-class PLATEBRIDGE_OT_wedge(_Operator):
-    """A take for each of several values of a dial, all else as it stands. Dials that leave the simulation alone share one guide"""
-
-    bl_idname = "platebridge.wedge"
-    bl_label = "Wedge"
-
-    dial: EnumProperty(
-        name="Dial",
-        items=[(name, dial.label, dial.tooltip) for name, dial in DIALS.items() if dial.kind not in ("colour", "text")],
-        description="The dial that is different in each take",
-    )
-    values: StringProperty(name="Values", default="0.5, 1, 2", description="What it stands at, separated by commas: a take for each")
-
-    def invoke(self, context, event):
-        return context.window_manager.invoke_props_dialog(self)
-
-    @says
-    def execute(self, context):
-        import dataclasses
-
-        from platebridge.errors import RequestError
-
-        from . import sources
-        from .job import Job
-
-        scene = versions.editing_scene(context)
-        plan = sources.plan(scene, versions.editing_view_layer(context))
-        values = [value.strip() for value in self.values.split(",") if value.strip()]
-        if not 2 <= len(values) <= MOST_IN_A_WEDGE:
-            raise RequestError(
-                "A wedge has 2 to %d values, and %d are named." % (MOST_IN_A_WEDGE, len(values)), "Separate them by commas, like 0.5, 1, 2."
-            )
-        requests = [plan.request.with_dials({self.dial: value}) for value in values]  # all are checked before one is made
-        client = server.client_of(scene)
-        # The first captures what is missing; the others find it there.
-        plans = [dataclasses.replace(plan, request=r, recapture=plan.recapture and n == 0) for n, r in enumerate(requests)]
-        return self.keep_all_going([Job.generate(each, client, scene.platebridge.output) for each in plans])
 
 
 class PLATEBRIDGE_OT_attach(_Operator):
@@ -257,7 +215,6 @@ CLASSES = (
     PLATEBRIDGE_OT_capture,
     PLATEBRIDGE_OT_generate,
     PLATEBRIDGE_OT_preview_guide,
-    PLATEBRIDGE_OT_wedge,
     PLATEBRIDGE_OT_choose_model,
     PLATEBRIDGE_MT_models,
     PLATEBRIDGE_OT_attach,

@@ -6,7 +6,7 @@ Errors stay here until the next press. In the sequencer and the 3-D view alike.
 
 import bpy
 
-from . import asking, dependencies, pictures, preferences, presets, runner, take_list, versions
+from . import asking, dependencies, pictures, preferences, presets, runner, take_list, versions, wedges
 from .layout import sentence
 from .settings import DIALS
 
@@ -62,13 +62,16 @@ class _GeneratePanel(_Panel):
             row = column.row(align=True)
             row.operator("platebridge.capture")
             row.operator("platebridge.attach")
-        for job in under_way:
+        for job in under_way[:2]:
             _draw_job(column, job)
+        if len(under_way) > 2:  # a wedge
+            sentence(column, "%d more takes wait their turn" % (len(under_way) - 2), "TIME")
         if under_way:
             column.operator("platebridge.cancel", icon="CANCEL")
         if runner.trouble:
             sentence(column, runner.trouble, "ERROR")
-        for job in (job for job in runner.jobs if job.finished):
+        over = [job for job in runner.jobs if job.finished]
+        for job in [job for job in over if job.error is not None] or over[-1:]:
             icon = "CHECKMARK" if job.error is None else "CANCEL" if getattr(job.error, "code", "") == "cancelled" else "ERROR"
             sentence(column, job.sentence, icon)
         for note in [note for job in runner.jobs for note in job.notes]:
@@ -177,6 +180,11 @@ class PLATEBRIDGE_UL_takes(bpy.types.UIList):
 
     def draw_item(self, context, layout, data, row, icon, active_data, active_property, index=0, flt_flag=0):
         line = layout.row(align=True)
+        if row.heading:
+            line.label(text="%s  %s" % (row.name, row.differs), icon="MOD_ARRAY")
+            return
+        if row.wedge:
+            line.label(text="", icon="BLANK1")
         line.prop(row, "star", text="", emboss=False, icon="SOLO_ON" if row.star else "SOLO_OFF")
         line.label(text=row.name.replace("take_", ""), icon_value=pictures.of_file(row.path / "preview.mp4") if row.finished else 0)
         line.label(text=row.differs)
@@ -200,6 +208,8 @@ class _TakesPanel(_Panel):
         side.operator("platebridge.open_take_folder", text="", icon="FILE_FOLDER")
         side.operator("platebridge.throw_take_away", text="", icon="TRASH")
         chosen = take_list.selected(context)
+        if take_list.chosen_row(context) is not None:
+            wedges.draw_sheet(column, context)
         if chosen is not None:
             number = pictures.of_file(chosen.path / "preview.mp4") if chosen.finished else 0
             if number:

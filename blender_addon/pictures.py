@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import bpy.utils.previews
 
@@ -20,12 +20,13 @@ formed = 0
 """The icon of the picture as it forms, 0 before there is one."""
 
 
-def of_file(path: Path) -> int:
+def of_file(path: Union[str, Path]) -> int:
     """The icon of a picture or film on disk (a film's middle frame)."""
     if _held is None:
         return 0
     key = str(path)
     if key not in _held:
+        path = Path(path)
         if not path.is_file():
             return 0
         _held.load(key, key, "MOVIE" if path.suffix == ".mp4" else "IMAGE")

@@ -22,7 +22,7 @@ MOST = 25
 #: Every other dial, 3: another simulation.
 _REMADE = {
     **dict.fromkeys(("light", "ambient", "tint"), 0),
-    **dict.fromkeys(("seed", "quality", "shadow"), 1),
+    **dict.fromkeys(("shadow", *(name for name, dial in DIALS.items() if dial.path.startswith("model."))), 1),
     **dict.fromkeys(("density", "sun_azimuth", "sun_elevation"), 2),
 }
 
@@ -37,8 +37,8 @@ def read_values(typed: str) -> Tuple[str, List[str]]:
 
 
 def split_values(dial: str, typed: str) -> List[str]:
-    """The values of a dial as they were typed: "0.5, 1, 2"; a colour's "0.6,0.5,0.4; 0.3,0.3,0.3"."""
-    return [value.strip() for value in typed.split(";" if find(dial).kind == "colour" else ",") if value.strip()]
+    """The values of a dial as they were typed: "0.5, 1, 2"; a colour's, and words, "0.6,0.5,0.4; 0.3,0.3,0.3"."""
+    return [value.strip() for value in typed.split(";" if find(dial).kind in ("colour", "text") else ",") if value.strip()]
 
 
 def wedge(request: GenerateRequest, values: Sequence[Tuple[str, Sequence[Any]]]) -> List[GenerateRequest]:

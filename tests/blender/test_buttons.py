@@ -32,13 +32,38 @@ def test_a_wedge_is_a_take_for_each_value_and_all_else_as_it_stands(shot, scene)
     assert bpy.ops.platebridge.wedge(dial="density", values="0.5, 1,2") == {"FINISHED"}
     assert [(r["guide"]["density"], r["guide"]["amount"]) for r in requests(shot)] == [(0.5, 1.5), (1.0, 1.5), (2.0, 1.5)]
     assert scene.platebridge.dials.density == 1.0
-    assert [row.differs for row in bpy.context.window_manager.platebridge_takes] == ["density 2", "density 1", "seed 0"]
+    assert [(row.heading, row.differs) for row in bpy.context.window_manager.platebridge_takes] == [
+        (True, "density"),
+        (False, "density 2"),
+        (False, "density 1"),
+        (False, "density 0.5"),
+    ]
+
+
+def test_a_wedge_over_two_dials_makes_every_pair_and_its_sheet_opens(shot, scene):
+    from blender_addon import take_list
+
+    made = bpy.ops.platebridge.wedge(dial="seed", values="1, 2", second="amount", second_values="0.7,1.4")
+    assert made == {"FINISHED"}
+    assert [(r["guide"]["amount"], r["model"]["seed"]) for r in requests(shot)] == [(0.7, 1), (0.7, 2), (1.4, 1), (1.4, 2)]
+    assert len({r["output"]["wedge"] for r in requests(shot)}) == 1
+    heading = take_list.chosen_row(bpy.context)  # who looks at the newest sees the wedge
+    assert (heading.heading, heading.differs, heading.told) == (True, "amount × seed", "A wedge of 4 takes")
+    assert take_list.selected(bpy.context) is None and not bpy.ops.platebridge.copy_dials.poll()
+    assert not bpy.ops.platebridge.open_sheet.poll()  # the small generator draws none
+    picture = bpy.data.images.new("sheet", 8, 8)
+    picture.filepath_raw, picture.file_format = str(shot / "take_0004" / "sheet.png"), "PNG"
+    picture.save()
+    bpy.data.images.remove(picture)
+    bpy.ops.platebridge.refresh_takes()
+    assert take_list.chosen_sheet(bpy.context) == str(shot / "take_0004" / "sheet.png")
+    assert bpy.ops.platebridge.open_sheet() == {"FINISHED"} and "sheet.png" in bpy.data.images
 
 
 @pytest.mark.parametrize(
     ("dial", "values", "said"),
     [
-        ("density", "1", "2 to 12 values, and 1 are named"),
+        ("density", "1", "2 to 25 takes, and this one has 1"),
         ("density", "1, 900", "density = 900 is out of range"),
         ("seed", "1, 1.5", "seed = '1.5' must be a whole number"),
         ("quality", "draft, best", "'best'"),
