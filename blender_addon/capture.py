@@ -122,6 +122,7 @@ def _render_strip(plan: Plan, scene: Any, frame: int) -> None:
         (scene.render, "use_multiview", False),
         (scene.sequencer_colorspace_settings, "name", versions.linear_space(bpy.data)),
         *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
+        *((modifier, "mute", True) for modifier in strip.modifiers if sources.is_our_modifier(modifier)),
     ]
     source = plan.sources["plate"]
     with render_to_file(scene, changes) as file:

@@ -8,11 +8,11 @@ as it is: an output that is linked already is left alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 import bpy
 from platebridge.errors import InputError
-from platebridge.request import from_dict
+from platebridge.request import GenerateRequest, from_dict
 from platebridge.takes import read_take
 
 from . import timeline, versions
@@ -22,12 +22,30 @@ GROUP = "Platebridge Effect Over Plate"
 
 def insert(scene: Any, path: Path) -> Any:
     """Puts the take's nodes into the scene's compositor and gives the group's node. Raises InputError where the take has no frames."""
+    tree = versions.compositor_tree(scene)
+    request, over = effect_over(tree, path)
+    plate = _plate(scene, request)
+    if plate:
+        below = _sequence(tree, plate, request.frames.first, "%s plate" % request.shot)
+        tree.links.new(next(iter(below.outputs)), over.inputs["Plate"])
+        below.location = (-600, 300)
+    output = versions.compositor_output(tree)
+    output.location = (150, 100)
+    if not output.inputs[0].is_linked:
+        tree.links.new(over.outputs[0], output.inputs[0])
+    return over
+
+
+def effect_over(tree: Any, path: Path) -> Tuple[GenerateRequest, Any]:
+    """Puts the take's effect and the group that lays it over a plate into a tree: (its request, the group's node, its plate not linked).
+
+    Raises InputError where the take has no frames, and leaves the tree alone.
+    """
     take = read_take(path)
     request = from_dict((take.document or take.note).get("request"))
     files = timeline.in_order(request.frames, timeline.frames_on_disk(path, "effect"))
     if not files:
         raise InputError("%s has no effect frames yet." % path, "Attach to it, or choose another take.")
-    tree = versions.compositor_tree(scene)
     effect = _sequence(tree, files, request.frames.first, "%s %s" % (request.shot, path.name.replace("_", " ")))
     over = tree.nodes.new("CompositorNodeGroup")
     over.node_tree = _group()
@@ -35,17 +53,8 @@ def insert(scene: Any, path: Path) -> Any:
     tree.links.new(next(iter(effect.outputs)), over.inputs["Effect"])
     if "shadow" in effect.outputs:
         tree.links.new(effect.outputs["shadow"], over.inputs["Shadow"])
-    plate = _plate(scene, request)
-    if plate:
-        below = _sequence(tree, plate, request.frames.first, "%s plate" % request.shot)
-        tree.links.new(next(iter(below.outputs)), over.inputs["Plate"])
-        below.location = (-600, 300)
     effect.location, over.location = (-600, -50), (-200, 100)
-    output = versions.compositor_output(tree)
-    output.location = (150, 100)
-    if not output.inputs[0].is_linked:
-        tree.links.new(over.outputs[0], output.inputs[0])
-    return over
+    return request, over
 
 
 def _sequence(tree: Any, files: List[Path], first: int, label: str) -> Any:

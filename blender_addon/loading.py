@@ -27,11 +27,12 @@ def load(scene: Any, path: Path, kind: str) -> Any:
     files = timeline.in_order(request.frames, timeline.frames_on_disk(path, kind))
     if not files:
         raise InputError("%s has no %s frames yet." % (path, kind), "Attach to it, or choose another take.")
-    plate = _plate_below(scene, request)
+    plate = plate_below(scene, request)
     return timeline.insert(scene, timeline.TakeStrip(take_id, path, kind, request), files, plate)
 
 
-def _plate_below(scene: Any, request: Any) -> Any:
+def plate_below(scene: Any, request: Any) -> Any:
+    """The strip of a take's plate, or None: the one that is chosen, or ours of that shot."""
     editor = scene.sequence_editor
     name = sources.chosen_strip(scene)
     for strip in versions.strips(editor) if editor else ():

@@ -225,6 +225,8 @@ class _TakesPanel(_Panel):
             row.operator("platebridge.copy_dials", icon="COPYDOWN")
         row = column.row(align=True)
         row.operator("platebridge.take_to_compositor", icon="NODE_COMPOSITING")
+        if versions.has_compositor_modifier():
+            row.operator("platebridge.take_onto_plate", icon="MODIFIER")
         row.operator("platebridge.load_take")
         if dependencies.missing():
             return

@@ -294,6 +294,11 @@ def holds_exr(strip: Any) -> bool:
     return strip.type == "IMAGE" and all(Path(element.filename).suffix.lower() == ".exr" for element in strip.elements)
 
 
+def is_our_modifier(modifier: Any) -> bool:
+    """Whether it lays a take over the plate (strip_modifier.py): that is no part of the plate."""
+    return bool(modifier.type == "COMPOSITOR" and modifier.node_group is not None and "platebridge" in modifier.node_group)
+
+
 def shows_unchanged(strip: Any) -> bool:
     """No transform, crop, flip, grade, modifier or retiming stands between the strip's files and the picture."""
     move, crop = strip.transform, strip.crop
@@ -306,7 +311,7 @@ def shows_unchanged(strip: Any) -> bool:
         and strip.strobe <= 1
         and not strip.use_reverse_frames
         and not strip.use_deinterlace
-        and not any(not modifier.mute for modifier in strip.modifiers)
+        and not any(not modifier.mute for modifier in strip.modifiers if not is_our_modifier(modifier))
     )
 
 

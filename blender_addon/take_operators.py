@@ -147,6 +147,22 @@ class PLATEBRIDGE_OT_take_to_compositor(_OnTheChosen):
         return {"FINISHED"}
 
 
+class PLATEBRIDGE_OT_take_onto_plate(_OnTheChosen):
+    """Lay the chosen take over its plate's strip as a modifier, shadow and all, and hide the shot's take strips: it renders the comp"""
+
+    bl_idname = "platebridge.take_onto_plate"
+    bl_label = "Onto Plate"
+
+    @says
+    def execute(self, context):
+        from . import strip_modifier
+
+        scene = versions.editing_scene(context)
+        modifier = strip_modifier.lay_over(scene, take_list.selected(context).path)
+        self.report({"INFO"}, "%s lies over its plate" % modifier.name)
+        return {"FINISHED"}
+
+
 class PLATEBRIDGE_OT_throw_take_away(_OnTheChosen):
     """Take the chosen take off the timeline and move its folder into the shot's folder `trash`. Nothing is deleted"""
 
@@ -192,6 +208,7 @@ CLASSES = (
     PLATEBRIDGE_OT_compare_takes,
     PLATEBRIDGE_OT_copy_dials,
     PLATEBRIDGE_OT_take_to_compositor,
+    PLATEBRIDGE_OT_take_onto_plate,
     PLATEBRIDGE_OT_throw_take_away,
     PLATEBRIDGE_OT_open_take_folder,
 )

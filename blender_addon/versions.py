@@ -137,3 +137,15 @@ def alpha_over_inputs(node: Any) -> Tuple[Any, Any]:
     if "Background" in node.inputs:
         return node.inputs["Background"], node.inputs["Foreground"]
     return node.inputs[1], node.inputs[2]
+
+
+def has_compositor_modifier() -> bool:
+    """Whether a strip can have a compositor's nodes as a modifier: 5.0 and later."""
+    return "COMPOSITOR" in bpy.types.StripModifier.bl_rna.properties["type"].enum_items
+
+
+def compositor_modifier(scene: Any, strip: Any, name: str) -> Any:
+    """A new compositor modifier of the strip. 5.0 crashes where the window edits no sequence, so it edits this one for a moment."""
+    workspaces = [window.workspace for window in bpy.context.window_manager.windows]
+    with borrowed([(workspace, "sequencer_scene", scene) for workspace in workspaces]):
+        return strip.modifiers.new(name, "COMPOSITOR")

@@ -22,7 +22,7 @@ MOST = 25
 #: Every other dial, 3: another simulation.
 _REMADE = {
     **dict.fromkeys(("light", "ambient", "tint"), 0),
-    **dict.fromkeys(("shadow", *(name for name, dial in DIALS.items() if dial.path.startswith("model."))), 1),
+    **dict.fromkeys(("shadow", *(name for name, dial in DIALS.items() if not dial.path.startswith("guide."))), 1),
     **dict.fromkeys(("density", "sun_azimuth", "sun_elevation"), 2),
 }
 

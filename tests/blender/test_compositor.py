@@ -92,3 +92,12 @@ def test_without_effect_frames_it_says_so(take, scene):
         path.unlink()
     with pytest.raises(RuntimeError, match="has no effect frames yet"):
         bpy.ops.platebridge.take_to_compositor()
+
+
+def test_the_modifier_is_not_offered_where_strips_have_none(take, scene):
+    from blender_addon import versions
+
+    if versions.has_compositor_modifier():
+        pytest.skip("this Blender has it: test_other_blenders.py renders it")
+    with pytest.raises(RuntimeError, match="no compositor modifier in this Blender"):
+        bpy.ops.platebridge.take_onto_plate()

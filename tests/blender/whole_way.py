@@ -58,6 +58,16 @@ def make_scene():
     return scene
 
 
+def modified(scene, edit, frames):
+    """The take over its plate's strip, as a modifier: rendered, and no part of the plate."""
+    see("the take lies over its plate", bpy.ops.platebridge.take_onto_plate() == {"FINISHED"})
+    see("asked again, it is one modifier", bpy.ops.platebridge.take_onto_plate() == {"FINISHED"})
+    plate = next(s for s in scene.sequence_editor.strips if "plate" in s.get("platebridge", {}))
+    see("of the plate's strip", len(plate.modifiers) == 1)
+    see("the plate's strip is still the plate", importlib.import_module(EXTENSION + ".sources").is_taken_as_it_is(plate))
+    list(edit.render_edit(scene, folder / "modified" / "edit.####.exr", frames, bits=32))
+
+
 def the_day():
     scene = make_scene()
     bpy.ops.ed.undo_push(message="before")
@@ -97,6 +107,8 @@ def the_day():
         passes.write_exr(take / ("effect.%d.exr" % frame), made.astype(np.float32), layers, half=True)
     see("the take is in the compositor", bpy.ops.platebridge.take_to_compositor() == {"FINISHED"})
     versions = importlib.import_module(EXTENSION + ".versions")
+    if versions.has_compositor_modifier():
+        modified(scene, edit, frames)
     scene.render.use_compositing, scene.render.use_sequencer, scene.render.filepath = True, False, str(folder / "composited.exr")
     with versions.borrowed(versions.exr_changes(scene.render.image_settings, layers=False, bits=32)):
         scene.frame_set(1002)
