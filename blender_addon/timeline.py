@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import bpy
+from platebridge.curves import Curve
 from platebridge.errors import InputError
 from platebridge.frames import FrameRange, split_name
 from platebridge.request import GenerateRequest
@@ -39,7 +40,7 @@ class TakeStrip:
 
     def label(self) -> Dict[str, Any]:
         """What the strip says of itself in its custom properties, in any Blender."""
-        dials = {name: list(value) if isinstance(value, tuple) else value for name, value in self.request.dial_values().items()}
+        dials = {name: _plain(value) for name, value in self.request.dial_values().items()}
         return {
             "take": self.take_id,
             "folder": str(self.path),
@@ -49,6 +50,11 @@ class TakeStrip:
             "model": self.request.model.name,
             "dials": dials,
         }
+
+
+def _plain(value: Any) -> Any:
+    """A dial's value as a custom property can hold it; a curve as text."""
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Curve) else value
 
 
 def find(take_id: str, kind: str) -> Tuple[Any, Any]:

@@ -18,6 +18,7 @@ import typer
 from platebridge import events, takes
 from platebridge import wedge as wedges
 from platebridge.connection import PORT
+from platebridge.curves import Curve
 from platebridge.dials import find
 from platebridge.errors import InputError, RequestError
 from platebridge.frames import parse_range
@@ -136,7 +137,10 @@ def generate(
     working_space: str = typer.Option("Linear Rec.709", help="The scene-linear space the plate is in, by name."),
     model: str = typer.Option("dust", help="`platebridge models` lists them."),
     seed: Optional[int] = typer.Option(None, help="Another seed, another take beside it."),
-    set_: List[str] = typer.Option([], "--set", help="Turn a dial: amount=1.4. May be given again and again."),
+    set_: List[str] = typer.Option(
+        [], "--set", help="Turn a dial: amount=1.4, or over the shot: amount=1001:0.2,1048:2. May be given again and again."
+    ),
+    dials_file: Optional[Path] = typer.Option(None, "--dials", help="A JSON file of dials; those that are --set win over it."),
     wedge: List[str] = typer.Option(
         [],
         help="A take for each value of a dial, and a contact sheet: density=0.5,1,2 (colours: tint='0.6,0.5,0.4;0.3,0.3,0.3'). "
@@ -174,7 +178,7 @@ def generate(
                 "vectors": vectors_channels,
                 "guide": guide_channels,
             }
-            dials = _dials(set_)
+            dials = {**(command.read_dials(dials_file) if dials_file else {}), **_dials(set_)}
             dials.update({"seed": seed} if seed is not None else {}, **({"quality": "draft"} if draft else {}))
             sources = command.Sources(
                 {name: pattern for name, pattern in typed.items() if pattern},
@@ -261,7 +265,7 @@ def takes_(
                     "frames": str(request.frames) if request else "?",
                     "model": request.model.name if request else "?",
                     "seconds": take.document.get("seconds", {}).get("total"),
-                    **{name: dials.get(name) for name in varied},
+                    **{name: _readable(dials.get(name), as_json) for name in varied},
                 }
             )
         if as_json:
@@ -325,6 +329,11 @@ def _dials(typed: List[str]) -> Dict[str, Any]:
             raise RequestError("%r turns no dial." % item, "Write name=value, like amount=1.4.")
         values[find(name.strip()).name] = value.strip()
     return values
+
+
+def _readable(value: Any, as_json: bool) -> Any:
+    """A dial's value for the list of takes; one that changes over the shot in a word, or in full for scripts."""
+    return value if not isinstance(value, Curve) else str(value) if as_json else value.summary()
 
 
 def _shot_of(plate: str) -> str:

@@ -24,10 +24,11 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import platebridge
 import platformdirs
 from platebridge.client import Client, JobHandle
+from platebridge.dials import find
 from platebridge.errors import InputError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
-from platebridge.request import Camera, GenerateRequest, GuideSettings, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
+from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
 from platebridge.request import from_dict as request_from_dict
 from platebridge.takes import MARKER, TakeWriter, read_take, storage_error
 
@@ -84,18 +85,30 @@ def build_request(
         output=output,
     )
     if simulation_of is not None:
-        simulation, guide = kept_simulation(simulation_of)
-        request = dataclasses.replace(request, simulation=simulation, guide=guide)
+        simulation, kept = kept_simulation(simulation_of)
+        request = dataclasses.replace(request, simulation=simulation).with_dials(kept)
     request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model)).with_dials(dials or {})
     return request_from_dict(request.to_dict()), by_hash  # the checks of a request from outside hold for a typed one too
 
 
-def kept_simulation(take: Path) -> Tuple[str, GuideSettings]:
-    """The simulation that a take was made from, by its name, and the take's dials. Raises RequestError where it has none."""
+def kept_simulation(take: Path) -> Tuple[str, Dict[str, Any]]:
+    """The simulation that a take was made from, by its name, and the guide's dials of the take. Raises RequestError where it has none."""
     document = read_take(take).document
     if not document.get("simulation"):
         raise RequestError("%s names no simulation." % take, "Choose a finished take that was made without a guide of your own.")
-    return str(document["simulation"]), request_from_dict(document["request"]).guide
+    dials = request_from_dict(document["request"]).dial_values()
+    return str(document["simulation"]), {name: value for name, value in dials.items() if find(name).path.startswith("guide.")}
+
+
+def read_dials(path: Path) -> Dict[str, Any]:
+    """A file of dials: {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}. Raises InputError, or RequestError for an unknown name."""
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("%s can't be read as JSON (%s)." % (path, error), "docs/generate.md shows the form.") from error
+    if not isinstance(tree, dict):
+        raise InputError("%s is no table of dials." % path, 'Write {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}.')
+    return {find(str(name)).name: value for name, value in tree.items()}
 
 
 def read_camera(path: Path) -> Camera:

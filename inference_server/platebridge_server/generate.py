@@ -97,8 +97,10 @@ class _Generation:
         _deterministic(self.device)
         with self._timed("reading"):
             self._check()
-            self.colours = light.of_shot(self.shot).dust(self.request.guide)
-        self.facts["light"] = layers.light_of(self.colours)
+            self.plate_light = light.of_shot(self.shot)
+        self.facts["light"] = layers.light_of(self._colours(self.request.frames.first))
+        if {curve.dial for curve in self.request.animated} & set(layers.RELIT):
+            self.facts["light_at"] = {str(f): layers.light_of(self._colours(f)) for f in self.request.frames}
         if self.request.inputs.guide is None:
             self.facts["simulation"] = simulation_of(self.request)
         self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.card, self.device)))
@@ -204,7 +206,7 @@ class _Generation:
     def _nothing_to_do(self) -> Warned:
         if self.request.inputs.guide is not None:
             return Warned("The guide is empty in every frame, and so is the effect.", "guide")
-        if self.request.guide.amount <= 0:
+        if all(self.request.guide_at(f).amount <= 0 for f in self.request.frames):
             return Warned("The amount is 0, so the effect is empty in every frame.")
         return Warned("Nothing in the mask moves, so no dust is born: the effect is empty in every frame.", "mask")
 
@@ -242,7 +244,7 @@ class _Generation:
     def _painted(self, frames: range) -> Generator[Tuple[int, Effect], None, None]:
         """As `_generated`, of a model that paints whole pictures."""
         own = self.scratch if isinstance(self.guide, OwnGuide) else self.guide.folder
-        painting = Painting(self.shot, self.guide, self.request, self.colours, self.model, own / "crop")
+        painting = Painting(self.shot, self.guide, self.request, self._colours, self.model, own / "crop")
         self.facts.update(painting.facts())
         with self._timed("loading"):
             self.model.load(self.device)
@@ -270,7 +272,7 @@ class _Generation:
         cut, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, limit, debris)
         chroma = effect.hue(seen, z.shape)
         shadow = None
-        if self.request.guide.shadow > 0:
+        if self.request.guide_at(frame).shadow > 0:
             finer = area.camera(camera, area.size), effect.thickening(passes.alpha, seen)
             shadow = self.guide.shadow(frame, plate_depth, finer)
         return composite.settle(
@@ -287,7 +289,8 @@ class _Generation:
         """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
         names, shot = self._names(frame), self.shot
         parts = shot.plate_parts(frame)
-        rgba = made.rgba(self.colours)
+        colours = self._colours(frame)
+        rgba = made.rgba(colours)
         self.dust[frame] = float(made.alpha.mean())
         picture = take.display(self._comp(frame, parts, rgba, made.shadow))
         self._glance(frame).parent.mkdir(exist_ok=True)
@@ -299,15 +302,19 @@ class _Generation:
         if "guide" in names and names["guide"] not in self.have:
             small = guide(frame)
             window = Window(0, 0, small.alpha.shape[1], small.alpha.shape[0])
-            self._layers_ready("guide", frame, layers.part(small, small.rgba(self.colours), window, window))
+            self._layers_ready("guide", frame, layers.part(small, small.rgba(colours), window, window))
         self._say(Preview(frame, take.png(picture, GLANCE)))
         done = frame - self.request.frames.first + 1
         self._say(Progress("writing", done, len(self.request.frames)))
 
+    def _colours(self, frame: int) -> light.DustLight:
+        """The light on the dust in a frame."""
+        return self.plate_light.dust(self.request.guide_at(frame))
+
     def _layers_ready(self, kind: str, frame: int, part: Part) -> None:
         """A file with passes goes out, and is kept for another light if it isn't there."""
         painted = kind == "effect" and self.paints  # then there are no passes to put another light on
-        lit = {} if painted else layers.labels(self.colours)
+        lit = {} if painted else layers.labels(self._colours(frame))
         data = images.encode([part], {**self._labels(kind), **lit, "PixelAspectRatio": self.shot.pixel_aspect}, self.scratch)
         if "passes_of" not in self.facts:
             self.kept.put(self._layer_names(frame)[kind], data)

@@ -19,6 +19,7 @@ from platebridge.request import GenerateRequest
 
 from . import images
 from .composite import Effect
+from .guide.dials import fingerprint
 from .guide.guide import VERSION as GUIDE_VERSION
 from .images import Part, Window
 from .light import DustLight
@@ -72,7 +73,7 @@ def passes_of(request: GenerateRequest, card: Mapping[str, Any], device: str) ->
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "model", "simulation")}
     later = () if card.get("kind") == "picture" else RELIT  # a painter sees the light on the guide
-    kept["guide"] = {k: v for k, v in tree["guide"].items() if k not in later}
+    kept["guide"] = fingerprint(tree, set(tree["guide"]) - set(later))
     kept["paint"] = tree.get("paint")
     kept.update(card=dict(card), device=device, version=[VERSION, GUIDE_VERSION])
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -21,6 +21,7 @@ from platebridge.request import GenerateRequest
 
 from . import colour, composite, depth, effect, layers, matte, work
 from .composite import Effect
+from .guide.dials import fingerprint
 from .guide.guide import VERSION as GUIDE_VERSION
 from .light import DustLight
 from .models.base import Ears, PictureModel, Scene
@@ -47,9 +48,9 @@ class _Shown:
 
 
 class Painting:
-    """A shot for one model. guide: as guide.Guide; colours: the light on the dust."""
+    """A shot for one model. guide: as guide.Guide; colours: the light on the dust at a frame."""
 
-    def __init__(self, shot, guide, request: GenerateRequest, colours: DustLight, model: PictureModel, scratch) -> None:
+    def __init__(self, shot, guide, request: GenerateRequest, colours: Callable[[int], DustLight], model: PictureModel, scratch) -> None:
         limits = model.card()["limits"]
         self._shot, self._guide, self._request, self._colours, self._model = shot, guide, request, colours, model
         rim = request.paint.rim
@@ -97,7 +98,7 @@ class Painting:
             lambda f: self._shown(f).dust,
             lambda f: self._shown(f).z,
             self._region,
-            self._request.guide,
+            self._request.guide_at((frames.start + frames.stop - 1) // 2),  # words are one for all frames: those of the middle
             self._prints(),
         )
 
@@ -150,7 +151,7 @@ class Painting:
         debris = self._guide.debris(frame, area.camera(shot.camera.at(frame), area.size), plate_depth)
         full = enlarged(self._cropped.passes(frame), area.size)
         passes, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, plate_depth, debris)
-        light = self._colours.coloured(passes[..., 0], passes[..., 1])
+        light = self._colours(frame).coloured(passes[..., 0], passes[..., 1])
         chroma = effect.hue(seen, area.size)
         if chroma is not None:
             light *= chroma
@@ -165,22 +166,26 @@ class Painting:
         own = {"version": VERSION, "area": repr(self.area), "settings": tree["settings"], "frames": tree["frames"]}
         plate = _print(own, plate=tree["inputs"]["plate"], transform=[self.transform.name, self.transform.parameters])
         led = {k: v for k, v in tree["inputs"].items() if k != "plate"}
-        dials = {k: v for k, v in tree["guide"].items() if k not in (*layers.RELIT, "shadow")}  # no shadow is shown
+        dials = fingerprint(tree, set(tree["guide"]) - {*layers.RELIT, "shadow"})  # no shadow is shown
         guide = _print(
             own,
             inputs=led,
             dials=dials,
-            animated=tree.get("animated"),
             camera=tree["camera"],
             simulation=tree["simulation"],
             guide=GUIDE_VERSION,
         )
         return {
             "plate": plate,
-            "dust": _print({}, plate=plate, guide=guide, light=layers.light_of(self._colours)),
+            "dust": _print({}, plate=plate, guide=guide, light=self._light()),
             "depth": guide,
             "region": _print({}, guide=guide, rim=self._request.paint.rim),
         }
+
+    def _light(self) -> Any:
+        """The light that the guide is shown in, over the shot."""
+        each = [layers.light_of(self._colours(f)) for f in self._request.frames]
+        return each[0] if all(light == each[0] for light in each) else each
 
     # --- what comes back -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +201,7 @@ class Painting:
         front, z = self._stands(frame, seen, limit)
         full = full * ~(np.isfinite(front) & (limit < front))
         shadow = None
-        if self._request.guide.shadow > 0:
+        if self._request.guide_at(frame).shadow > 0:
             finer = area.camera(camera, area.size), effect.thickening(alpha, seen)
             shadow = self._guide.shadow(frame, plate_depth, finer)
         layer = work.pasted(full.transpose(1, 2, 0), area, shot.size, 0.0)

@@ -30,6 +30,7 @@ class Dial:
     unit: str = ""
     choices: Tuple[str, ...] = ()
     first_row: bool = False  # one of the few that matter most: shown without unfolding
+    still: str = ""  # why it can't change over a shot; "" means that it can (curves.py)
 
     def check(self, value: object) -> Value:
         """The value as the tree stores it. Raises RequestError with name, value and the range allowed."""
@@ -65,6 +66,7 @@ class Dial:
         return number
 
 
+_PAINTED = "the model paints the frames of a window together"
 _ALL = (
     Dial("amount", "guide.amount", "Amount", "How much dust bursts out: 0 is none, 1 is the collapse as measured, 3 buries the street", "float", 1.0, 0.0, 4.0, first_row=True),
     Dial("density", "guide.density", "Density", "How thick the dust is to look through: low is haze, high is a solid wall of cloud", "float", 1.0, 0.05, 8.0, first_row=True),
@@ -82,20 +84,20 @@ _ALL = (
     Dial("sun_elevation", "guide.sun_elevation", "Sun height", "How high the sun stands above the horizon", "float", 35.0, 1.0, 90.0, "degrees"),
     Dial("tint", "guide.tint", "Dust colour", "Colour of the dust itself, scene-linear", "colour", (0.62, 0.56, 0.50), 0.0, 1.0),
     Dial("shadow", "guide.shadow", "Shadow", "How dark the dust's shadow falls on the plate: 0 leaves the plate untouched there", "float", 0.0, 0.0, 1.0),
-    Dial("start_frame", "guide.start_frame", "Start frame", "Nothing is emitted before this frame; 0 means from the first sign of movement", "int", 0, -1000000, 1000000),
-    Dial("composition", "guide.composition", "Composition seed", "Another composition of the cloud; the model's seed changes its detail alone", "int", 0, 0, 2147483647),
-    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 96, 24, 192),
-    Dial("seed", "model.seed", "Seed", "Another seed, another take: the same composition with other detail", "int", 0, 0, 2147483647, first_row=True),
-    Dial("quality", "model.quality", "Quality", "Draft is quickest; final gives clean billows; crisp takes more steps and adds fine grain", "choice", "final", choices=("draft", "final", "crisp"), first_row=True),
-    Dial("prompt", "paint.prompt", "Prompt", "Your words, added to what the guide's dials say already: tell the finished picture, not what to do", "text", "", 0, 2000, first_row=True),
-    Dial("avoid", "paint.avoid", "Avoid", "What the picture must not have; empty: text, cartoon, blur and the like", "text", "", 0, 2000),
-    Dial("follow", "paint.follow", "Follow", "What leads the painting: 0 nothing, it is free; 0.5 the guide; 1 the plate itself, so that little changes", "float", 0.5, 0.0, 1.0, first_row=True),
-    Dial("led_by", "paint.led_by", "Led by", "How the guide is shown to the model: its dust over the plate, or the depth of plate and dust", "choice", "dust", choices=("dust", "depth")),
-    Dial("control", "paint.control", "Control", "How strongly the model keeps to what it is shown", "float", 1.0, 0.0, 2.0),
-    Dial("guidance", "paint.guidance", "Guidance", "How strongly the model keeps to the words; at 1 they are asked for once and the work is halved", "float", 5.0, 1.0, 20.0),
-    Dial("steps", "paint.steps", "Steps", "Steps from noise to picture; 0: as the quality says", "int", 0, 0, 200),
-    Dial("rim", "paint.rim", "Rim", "How far beyond the guide the model may paint", "int", 24, 0, 512, "pixels"),
-    Dial("curve", "paint.curve", "Colour curve", "How light is coded for the model: display for a stock model, a logarithm for a LoRA made for it", "choice", "display", choices=("display", "acescct", "logc3", "log-gamma")),
+    Dial("start_frame", "guide.start_frame", "Start frame", "Nothing is emitted before this frame; 0 means from the first sign of movement", "int", 0, -1000000, 1000000, still="it names one frame"),
+    Dial("composition", "guide.composition", "Composition seed", "Another composition of the cloud; the model's seed changes its detail alone", "int", 0, 0, 2147483647, still="it chooses one cloud for the whole shot"),
+    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 96, 24, 192, still="the simulation's cells stay as they are from the first frame to the last"),
+    Dial("seed", "model.seed", "Seed", "Another seed, another take: the same composition with other detail", "int", 0, 0, 2147483647, first_row=True, still="the noise is drawn once for the whole shot"),
+    Dial("quality", "model.quality", "Quality", "Draft is quickest; final gives clean billows; crisp takes more steps and adds fine grain", "choice", "final", choices=("draft", "final", "crisp"), first_row=True, still="the model works on all frames together"),
+    Dial("prompt", "paint.prompt", "Prompt", "Your words, added to what the guide's dials say already: tell the finished picture, not what to do", "text", "", 0, 2000, first_row=True, still=_PAINTED),
+    Dial("avoid", "paint.avoid", "Avoid", "What the picture must not have; empty: text, cartoon, blur and the like", "text", "", 0, 2000, still=_PAINTED),
+    Dial("follow", "paint.follow", "Follow", "What leads the painting: 0 nothing, it is free; 0.5 the guide; 1 the plate itself, so that little changes", "float", 0.5, 0.0, 1.0, first_row=True, still=_PAINTED),
+    Dial("led_by", "paint.led_by", "Led by", "How the guide is shown to the model: its dust over the plate, or the depth of plate and dust", "choice", "dust", choices=("dust", "depth"), still=_PAINTED),
+    Dial("control", "paint.control", "Control", "How strongly the model keeps to what it is shown", "float", 1.0, 0.0, 2.0, still=_PAINTED),
+    Dial("guidance", "paint.guidance", "Guidance", "How strongly the model keeps to the words; at 1 they are asked for once and the work is halved", "float", 5.0, 1.0, 20.0, still=_PAINTED),
+    Dial("steps", "paint.steps", "Steps", "Steps from noise to picture; 0: as the quality says", "int", 0, 0, 200, still=_PAINTED),
+    Dial("rim", "paint.rim", "Rim", "How far beyond the guide the model may paint", "int", 24, 0, 512, "pixels", still=_PAINTED),
+    Dial("curve", "paint.curve", "Colour curve", "How light is coded for the model: display for a stock model, a logarithm for a LoRA made for it", "choice", "display", choices=("display", "acescct", "logc3", "log-gamma"), still=_PAINTED),
 )
 DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}
 

@@ -13,14 +13,16 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
+from .curves import MAX_KEYS, Curve, read
 from .depths import DEPTHS
 from .dials import DIALS, find
 from .errors import RequestError, VersionError
 from .frames import FrameRange
 
-REQUEST_VERSION = 1
+#: 2: dials may change over the shot. A request in which none does says 1, as before: its hash stays, and older sides read it.
+REQUEST_VERSION = 2
 DEPTH_KINDS = tuple(DEPTHS)
 BAD_PIXELS = ("refuse", "scrub")
 Matrix = Tuple[Tuple[float, float, float, float], ...]
@@ -107,7 +109,7 @@ class ShotSettings:
 
 @dataclass(frozen=True)
 class GuideSettings:
-    """The guide's dials; ranges, units and meaning stand in dials.py."""
+    """The guide's dials; ranges, units and meaning stand in dials.py. One that changes over the shot is as at its first frame here."""
 
     amount: float = 1.0
     density: float = 1.0
@@ -172,6 +174,7 @@ class GenerateRequest:
 
     `simulation`: 64 hex digits that an earlier take's take.json names, or "". Then the cloud is that take's, seen through this
     request's camera, and no mask is needed; the dials that the simulation depends on must be that take's too.
+    `animated`: the dials that change over the shot, by name; only those, and only within `frames`. `with_dials` sees to that.
     """
 
     shot: str
@@ -184,6 +187,7 @@ class GenerateRequest:
     paint: PaintSettings = PaintSettings()
     output: OutputSettings = OutputSettings()
     simulation: str = ""
+    animated: Tuple[Curve, ...] = ()
     version: int = field(default=REQUEST_VERSION)
 
     def to_dict(self) -> Dict[str, Any]:
@@ -191,6 +195,9 @@ class GenerateRequest:
         tree = _plain(self)
         if self.paint == PaintSettings():  # so the hash of a take that paints nothing stays, and older sides read its request
             del tree["paint"]
+        if not self.animated:
+            del tree["animated"]
+            tree["version"] = 1
         return tree
 
     def hash(self) -> str:
@@ -198,21 +205,48 @@ class GenerateRequest:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
     def with_dials(self, values: Dict[str, Any]) -> GenerateRequest:
-        """A request with dials turned, by name. Raises RequestError on an unknown dial or a value out of range."""
+        """A request with dials turned, by name: each to one value, or to a curve in any form that `curves.read` knows.
+
+        Raises RequestError on an unknown dial or a value out of range.
+        """
         changed: Dict[str, Dict[str, Any]] = {}
+        curves = {curve.dial: curve for curve in self.animated}
         for name, value in values.items():
             dial = find(name)
+            got = read(dial, value)
+            curves.pop(dial.name, None)
+            if isinstance(got, Curve):
+                got = got.within(self.frames)
+            if isinstance(got, Curve):
+                curves[dial.name] = got
+                got = got.keys[0][1]
             room, leaf = dial.path.split(".")
-            changed.setdefault(room, {})[leaf] = dial.check(value)
-        return dataclasses.replace(self, **{room: dataclasses.replace(getattr(self, room), **leaves) for room, leaves in changed.items()})
+            changed.setdefault(room, {})[leaf] = got
+        rooms = {room: dataclasses.replace(getattr(self, room), **leaves) for room, leaves in changed.items()}
+        return dataclasses.replace(self, **rooms, animated=tuple(curves[name] for name in sorted(curves)))
 
     def dial_values(self) -> Dict[str, Any]:
-        """Every dial's value by name."""
+        """Every dial's value by name, a `Curve` for one that changes over the shot; `with_dials` turns another request's to the same."""
         out = {}
         for dial in DIALS.values():
             room, leaf = dial.path.split(".")
             out[dial.name] = getattr(getattr(self, room), leaf)
+        out.update((curve.dial, curve) for curve in self.animated)
         return out
+
+    def refuse_curves(self, names: Iterable[str]) -> None:
+        """Raises RequestError where one of these dials changes over the shot: a wedge would put one value in the place of its curve."""
+        for curve in self.animated:
+            if curve.dial in names:
+                raise RequestError(
+                    "%s changes over the shot (%s), and a wedge would put one value in its place."
+                    % (find(curve.dial).label, curve.summary()),
+                    "Wedge another dial, or take its keyframes away.",
+                )
+
+    def guide_at(self, frame: int) -> GuideSettings:
+        """The guide's dials as they stand at a frame."""
+        return settings_at(self.guide, self.animated, frame)
 
     def all_files(self) -> List[FrameFile]:
         """Every input file once, in the order it is needed: all passes of the first frame before the second's."""
@@ -225,8 +259,16 @@ class GenerateRequest:
         return out
 
 
+def settings_at(settings: GuideSettings, animated: Sequence[Curve], frame: int) -> GuideSettings:
+    """The guide's dials with those that change put to what they are at a frame."""
+    if not animated:
+        return settings
+    now: Dict[str, Any] = {find(curve.dial).path.split(".")[1]: curve.at(frame) for curve in animated}
+    return dataclasses.replace(settings, **now)
+
+
 def differing_dials(a: GenerateRequest, b: GenerateRequest) -> Dict[str, Tuple[Any, Any]]:
-    """Dials that differ between two takes: {name: (a's value, b's value)}."""
+    """Dials that differ between two takes: {name: (a's value, b's value)}, a `Curve` for a value that changes over the shot."""
     left, right = a.dial_values(), b.dial_values()
     return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
 
@@ -244,6 +286,8 @@ def told_apart(request: GenerateRequest, before: Optional[GenerateRequest]) -> s
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Curve):
+        return value.summary()
     if isinstance(value, (tuple, list)):
         return "/".join(_short(part) for part in value)
     return "%.4g" % value if isinstance(value, float) else str(value)
@@ -260,10 +304,10 @@ def from_dict(tree: Any) -> GenerateRequest:
     if not isinstance(tree, dict):
         raise RequestError("A request must be a table of fields.", "Send what GenerateRequest.to_dict gives.")
     version = tree.get("version")
-    if version != REQUEST_VERSION:
-        older = isinstance(version, int) and version < REQUEST_VERSION
+    if isinstance(version, bool) or version not in range(1, REQUEST_VERSION + 1):
+        older = isinstance(version, int) and version < 1
         raise VersionError(
-            "This request has version %r; this side reads version %d." % (version, REQUEST_VERSION),
+            "This request has version %r; this side reads up to version %d." % (version, REQUEST_VERSION),
             "Upgrade the side that made it." if older else "Upgrade this side.",
         )
     _only(tree, GenerateRequest, "request")
@@ -298,7 +342,24 @@ def from_dict(tree: Any) -> GenerateRequest:
     for room, fields in (("guide", guide), ("model", {k: v for k, v in model.items() if k != "name"}), ("paint", paint)):
         for leaf, value in fields.items():
             values[by_path.get("%s.%s" % (room, leaf), leaf)] = value
-    return request.with_dials(values)
+    return request.with_dials(values).with_dials(_animated(tree.get("animated", ())))
+
+
+def _animated(value: Any) -> Dict[str, Curve]:
+    """The curves by dial, not yet cut to the request's frames."""
+    found: Dict[str, Curve] = {}
+    for item in _list(value, "animated", len(DIALS)):
+        item = _table(item, "animated")
+        _only(item, Curve, "animated")
+        name = item.get("dial")
+        if not isinstance(name, str) or name in found:
+            raise RequestError("animated names %r twice, or no dial." % (name,), "Give each dial one curve.")
+        keys = [tuple(_list(key, "animated.keys", 2)) for key in _list(item.get("keys"), "animated.keys", MAX_KEYS)]
+        got = read(find(name), keys)
+        if not isinstance(got, Curve):
+            raise RequestError("%s has a curve without keys." % name, "Give each key a frame and a value.")
+        found[name] = got
+    return found
 
 
 def camera_from_dict(tree: Any) -> Camera:

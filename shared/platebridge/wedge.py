@@ -12,6 +12,7 @@ import itertools
 import uuid
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
+from .curves import Curve, read
 from .dials import DIALS, find
 from .errors import RequestError
 from .request import GenerateRequest, from_dict
@@ -49,6 +50,10 @@ def wedge(request: GenerateRequest, values: Sequence[Tuple[str, Sequence[Any]]])
     names = [name for name, _ in values]
     if not 1 <= len(names) <= 2 or len(set(names)) != len(names):
         raise RequestError("A wedge goes over one dial or two different ones, not over %s." % ", ".join(names), "Name one or two.")
+    request.refuse_curves(names)
+    for name, each in values:
+        if any(isinstance(read(find(name), value), Curve) for value in each):
+            raise RequestError("A wedge over %s has a value that changes over the shot." % name, "Give values, like density=0.5,1,2.")
     ordered = sorted(values, key=lambda pair: _REMADE.get(find(pair[0]).name, 3), reverse=True)
     made = []
     for combination in itertools.product(*(each for _, each in ordered)):
@@ -71,6 +76,8 @@ def turned(takes: Iterable[Dict[str, Any]]) -> List[str]:
 
 def shown(value: Any) -> str:
     """A dial's value as an artist reads it: 0.5, 120, draft, 0.62/0.56/0.5."""
+    if isinstance(value, Curve):
+        return value.summary()
     if isinstance(value, (tuple, list)):
         return "/".join(shown(part) for part in value)
     return "%.4g" % value if isinstance(value, float) else str(value)

@@ -146,7 +146,7 @@ def test_a_wedge_that_can_t_be_is_refused_before_any_take_is_begun(run, small, t
 
 
 def test_another_camera_sees_the_cloud_of_an_earlier_take_and_needs_no_mask(run, small, tmp_path, monkeypatch):
-    assert run(*asking(small, tmp_path / "out", "--set", "amount=2"))[0] == 0
+    assert run(*asking(small, tmp_path / "out", "--set", "amount=1001:2,1006:1.5"))[0] == 0
     monkeypatch.setattr(solver.Smoke, "step", None)
     aside = json.loads(json.dumps(CAMERA))
     aside["frames"][0]["camera_to_world"] = [[1, 0, 0, 3], [0, 0, -1, 0], [0, 1, 0, 1.7], [0, 0, 0, 1]]
@@ -156,9 +156,9 @@ def test_another_camera_sees_the_cloud_of_an_earlier_take_and_needs_no_mask(run,
     assert run(*asked)[0] == 0
     first, second = (json.loads((tmp_path / "out" / t / "take.json").read_text()) for t in ("take_0001", "take_0002"))
     assert second["simulation"] == second["request"]["simulation"] == first["simulation"]
-    assert second["request"]["guide"] == first["request"]["guide"]
+    assert second["request"]["guide"] == first["request"]["guide"] and second["request"]["animated"] == first["request"]["animated"]
     code, _, said = run(*asked, "--set", "amount=1")
-    assert code == 2 and "amount is 1.0" in said
+    assert code == 2 and "amount is 1.0 at frame 1001" in said
     (tmp_path / "elsewhere").mkdir()
     assert run(*asked[:-1], tmp_path / "elsewhere")[0] == 2
 
@@ -174,6 +174,18 @@ def test_takes_shows_what_differs(run, small, tmp_path):
     ]
     assert "density" not in rows[0]
     assert "take_0002" in run("takes", tmp_path / "out")[1]
+
+
+def test_dials_that_change_over_the_shot_are_typed_or_read_from_a_file_and_listed(run, small, tmp_path):
+    (tmp_path / "dials.json").write_text(json.dumps({"amount": [[1001, 0.5], [1006, 2]], "rise": 1.5}))
+    assert run(*asking(small, tmp_path / "out", "--set", "amount=1001:0.5,1006:2", "--set", "rise=1.5"))[0] == 0
+    assert run(*asking(small, tmp_path / "out", "--dials", tmp_path / "dials.json"))[0] == 0
+    assert run(*asking(small, tmp_path / "out", "--dials", tmp_path / "dials.json", "--set", "amount=1"))[0] == 0
+    asked = [json.loads((tmp_path / "out" / ("take_000%d" % n) / "take.json").read_text())["request"] for n in (1, 2, 3)]
+    assert asked[0] == asked[1] and asked[0]["animated"] == [{"dial": "amount", "keys": [[1001, 0.5], [1006, 2.0]]}]
+    assert "animated" not in asked[2] and asked[2]["guide"]["amount"] == 1.0
+    assert [row["amount"] for row in json.loads(run("takes", tmp_path / "out", "--json")[1])] == ["1001:0.5,1006:2"] * 2 + [1.0]
+    assert "0.5→2" in run("takes", tmp_path / "out")[1]
 
 
 def test_a_camera_is_taken_and_nothing_is_said_of_a_stand_in(run, small, tmp_path):
@@ -209,6 +221,13 @@ REFUSED = {
     "a dial out of range": (["--set", "amount=9"], ["amount = 9", "0 to 4"]),
     "a dial without a value": (["--set", "amount"], ["amount=1.4"]),
     "a dial that is no number": (["--set", "amount=much"], ["amount", "not a number"]),
+    "a dial that can't change over the shot": (["--set", "seed=1001:1,1006:2"], ["Seed can't be animated", "one value"]),
+    "a curve that is none": (["--set", "amount=1001:"], ["amount", "not a number"]),
+    "a file of dials that is not there": (["--dials", "nowhere.json"], ["nowhere.json"]),
+    "a wedge over a dial that changes": (
+        ["--set", "amount=1001:0,1006:2", "--wedge", "amount=1,2"],
+        ["Amount changes over the shot (0→2)", "Wedge another dial"],
+    ),
     "a range back to front": (["--frames", "1048-1001"], ["1048-1001", "first-last"]),
     "no range": (["--frames", "all"], ["'all'", "1001-1048"]),
     "frames that are not there": (["--frames", "1001-1009"], ["plate frame 1007", "1007-1009", "shorten"]),

@@ -9,6 +9,7 @@ from platebridge.request import GuideSettings
 from platebridge_server.camera import Pinhole
 from platebridge_server.guide import chunk_layer, debris
 from platebridge_server.guide.debris import Chunks, Debris
+from platebridge_server.guide.dials import Dials
 from platebridge_server.guide.emitters import Event
 from platebridge_server.guide.motion import Moving
 
@@ -28,7 +29,7 @@ def breaking(frame):
 
 def flown(last=40, **dials):
     """Chunks at every frame from 10 on."""
-    made = Debris(GuideSettings(**dials), EVENT, 1 / 24, breaking, 10, 30)
+    made = Debris(Dials(GuideSettings(**dials)), EVENT, 1 / 24, breaking, 10, 30)
     return [made.step(frame) for frame in range(10, last + 1)]
 
 
@@ -51,7 +52,7 @@ def test_sizes_reach_the_dial_and_small_ones_are_many():
 
 
 def test_nothing_flies_before_something_moves():
-    made = Debris(GuideSettings(), EVENT, 1 / 24, lambda frame: breaking(frame) if frame >= 20 else None, 10, 30)
+    made = Debris(Dials(GuideSettings()), EVENT, 1 / 24, lambda frame: breaking(frame) if frame >= 20 else None, 10, 30)
     assert [len(made.step(frame)) for frame in range(10, 20)] == [0] * 10
 
 

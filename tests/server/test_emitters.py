@@ -8,6 +8,7 @@ import pytest
 from falling_tower import FIRST, FallingTower
 from platebridge.request import GuideSettings
 from platebridge_server.guide import domain, motion
+from platebridge_server.guide.dials import Dials
 from platebridge_server.guide.emitters import Emitters, Event
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -91,7 +92,7 @@ def emitted(size, frame=FIRST + 8, **dials):
     level = domain.level_from_world(shot.camera, FIRST)
     now, then = (motion.look(shot.depth(f), shot.mask(f), shot.vectors(f), shot.camera.at(f).moved(level)) for f in (frame, frame - 1))
     got = motion.moving(now, then, 1 / 24, UP)
-    return Emitters(GuideSettings(**dials), Event(25.0, -6.0, 8.0), 1 / 24).emit(got, frame), got
+    return Emitters(Dials(GuideSettings(**dials)), Event(25.0, -6.0, 8.0), 1 / 24).emit(got, frame), got
 
 
 def dust(burst):
@@ -131,7 +132,7 @@ def test_the_surge_leaves_at_ten_to_thirty_metres_a_second_from_a_forty_metre_fa
     random = np.random.default_rng(0)
     points = np.stack([random.uniform(-10, 10, n), np.full(n, 60.0), random.uniform(0, 30, n)], 1)
     falling = motion.Moving(points, np.tile([0, 0, -12.0], (n, 1)), np.full(n, 1.0), np.zeros(n), np.zeros(n), np.zeros(n, bool))
-    burst = Emitters(GuideSettings(), event, 1 / 24).emit(falling, 1001)
+    burst = Emitters(Dials(GuideSettings()), event, 1 / 24).emit(falling, 1001)
     low = burst.position[:, 2] < 0.13 * event.height
     speeds = np.linalg.norm(burst.velocity[low], axis=1)
     assert 10 < np.quantile(speeds, 0.5) < 30
@@ -141,7 +142,7 @@ def test_a_fall_far_above_open_ground_makes_no_surge_but_one_behind_trees_does()
     n = 500
     random = np.random.default_rng(0)
     points = np.stack([random.uniform(-10, 10, n), np.full(n, 60.0), random.uniform(25, 40, n)], 1)
-    emitters = Emitters(GuideSettings(), Event(40.0, 0.0, 12.0), 1 / 24)
+    emitters = Emitters(Dials(GuideSettings()), Event(40.0, 0.0, 12.0), 1 / 24)
 
     def lowest(hidden):
         falling = motion.Moving(points, np.tile([0, 0, -12.0], (n, 1)), np.ones(n), np.zeros(n), np.zeros(n), np.full(n, hidden))

@@ -385,6 +385,38 @@ def test_another_light_on_the_same_dust_asks_neither_guide_nor_model_and_is_the_
     assert told["passes_of"] == "b" * 32 and told["work_area"] == was["work_area"] and told["light"] == was["light"]
 
 
+def test_a_light_that_changes_over_the_shot_asks_neither_guide_nor_model_and_is_each_frames_own(shot, make, tmp_path, monkeypatch):
+    request = shot.request(tint="1001:0.7,0.4,0.2;1008:0.2,0.4,0.7", light="1001:0,1008:2")
+    _, full = make(shot, request, take_id="a" * 32)
+    still = make(shot, shot.request(**{k: getattr(request.guide_at(1006), k) for k in ("tint", "light")}), take_id="a" * 32)[1]
+    scratch = tmp_path / "again" / "scratch"
+    make(shot, scratch=scratch, take_id="b" * 32)
+    StandIn.asked = []
+    monkeypatch.setattr("platebridge_server.generate.Guide", None)
+    _, relit = make(shot, request, scratch=scratch.parent / "other", take_id="a" * 32)
+    assert not StandIn.asked and all(relit[name] == full[name] for name in full if name != "take.json")
+    told = json.loads(relit["take.json"])
+    assert told["passes_of"] == "b" * 32 and list(told["light_at"]) == [str(f) for f in range(1001, 1009)]
+    assert told["light_at"]["1001"] == told["light"] and told["light"]["sun"] == [0, 0, 0] != told["light_at"]["1008"]["sun"]
+    for number, files in enumerate((relit, still)):
+        (tmp_path / ("%d.exr" % number)).write_bytes(files["effect.1006.exr"])
+    (moving, spec), (fixed, its) = (pixels(tmp_path / ("%d.exr" % number)) for number in (0, 1))
+    assert (moving["R"] > 0).any() and all(np.array_equal(moving[c], fixed[c]) for c in fixed)
+    for name in ("sun", "sky"):
+        assert spec.get_string_attribute("platebridge:" + name) == its.get_string_attribute("platebridge:" + name)
+
+
+def test_an_amount_that_grows_over_the_shot_shows_in_the_effect_and_names_its_curve_in_the_take(shot, make, tmp_path):
+    seen = {}
+    for name, amount in (("still", 2.0), ("grown", "1003:0,1008:2")):
+        files = make(shot, shot.request(amount=amount, debris=0))[1]
+        for frame in (1005, 1008):
+            (tmp_path / "e.exr").write_bytes(files["effect.%d.exr" % frame])
+            seen[name, frame] = float(pixels(tmp_path / "e.exr")[0]["A"].mean())
+    assert 0 < seen["grown", 1005] / seen["still", 1005] < 0.7 * seen["grown", 1008] / seen["still", 1008]
+    assert json.loads(files["take.json"])["request"]["animated"] == [{"dial": "amount", "keys": [[1001, 0.0], [1003, 0.0], [1008, 2.0]]}]
+
+
 def test_cancelled_while_it_is_lit_again_it_ends_there(shot, make, scratch):
     make(shot, scratch=scratch)
     stop, came = threading.Event(), []
@@ -396,7 +428,9 @@ def test_cancelled_while_it_is_lit_again_it_ends_there(shot, make, scratch):
     assert came == ["comp.1001.exr", "effect.1001.exr", "guide.1001.exr"]
 
 
-@pytest.mark.parametrize("other", [{"seed": 8}, {"density": 2.0}, {"quality": "draft"}, {"sun_azimuth": 10.0}, {"shadow": 0.5}])
+@pytest.mark.parametrize(
+    "other", [{"seed": 8}, {"density": 2.0}, {"quality": "draft"}, {"sun_azimuth": 10.0}, {"shadow": 0.5}, {"shadow": "1001:0,1008:1"}]
+)
 def test_what_is_not_light_alone_is_generated(shot, make, scratch, other):
     make(shot, scratch=scratch)
     StandIn.asked = []

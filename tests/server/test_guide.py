@@ -10,6 +10,7 @@ import pytest
 from falling_tower import FIRST, FallingTower
 from platebridge.errors import Cancelled, RequestError
 from platebridge_server.guide import domain, frame, guide
+from platebridge_server.guide.dials import Dials
 from platebridge_server.guide.guide import Guide
 from platebridge_server.work import CroppedGuide, WorkArea
 
@@ -345,7 +346,7 @@ def test_no_range_of_depth_takes_unbounded_memory(factor):
         survey.bases.append(-factor)
         survey.widths.append(factor)
     shot = FallingTower(detail=192)
-    box = survey.box(survey.event(), shot.request.guide, 2000, 1 / 24)
+    box = survey.box(survey.event(), Dials(shot.request.guide), 2000, 1 / 24)
     assert np.prod(box.shape) <= 1.2 * domain.MOST_CELLS and min(box.shape) >= domain.FEWEST
 
 

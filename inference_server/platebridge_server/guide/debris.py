@@ -12,6 +12,7 @@ from typing import Callable, Optional
 import numpy as np
 from platebridge.request import GuideSettings
 
+from .dials import Dials
 from .emitters import Event, outward_of
 from .motion import Moving
 
@@ -60,15 +61,21 @@ class Chunks:
 class Debris:
     """All debris of one event. `step` must be called frame by frame from `first` on; the same arguments give the same bits.
 
-    moving: what moves at a frame, in level space, or None. first, last: frames between which something moves.
+    moving: what moves at a frame, in level space, or None. first, last: frames between which something moves. Where the number of
+    chunks changes over the shot, as many are made as there would be at most, and of those that would start at a frame only as large a
+    part does as that frame's number is of the most.
     """
 
     def __init__(
-        self, settings: GuideSettings, event: Event, frame_seconds: float, moving: Callable[[int], Optional[Moving]], first: int, last: int
+        self, dials: Dials, event: Event, frame_seconds: float, moving: Callable[[int], Optional[Moving]], first: int, last: int
     ) -> None:
-        self.settings, self.event, self.frame_seconds, self._moving = settings, event, frame_seconds, moving
-        random = np.random.default_rng([settings.composition, 5])
-        chunks = round(settings.debris * min(1.0, settings.amount))
+        self.dials, self.event, self.frame_seconds, self._moving = dials, event, frame_seconds, moving
+        settings = dials.settings
+        self._composition = settings.composition
+        random = np.random.default_rng([self._composition, 5])
+        frames = np.arange(first, last + 1)
+        numbers = np.array([_number(dials.at(int(frame))) for frame in frames])
+        chunks = round(float(numbers.max()))
         grit = min(GRIT_PER_CHUNK * chunks, MOST_GRIT)
         n = chunks + grit
         self.size = np.concatenate(
@@ -79,8 +86,9 @@ class Debris:
         )
         self.is_grit = np.arange(n) >= chunks
         self.trail = np.where(np.arange(n) < min(FINGERS, chunks), event.height * random.uniform(0.010, 0.024, n), 0.0)
-        frames = np.arange(first, last + 1)
         self.born = random.choice(frames, n, p=self._likelihood(frames)) if n else np.zeros(0, np.int64)
+        if dials.changes("debris_size"):
+            self.size = self.size * np.array([dials.at(int(frame)).debris_size for frame in self.born]) / settings.debris_size
         self.position, self.velocity = np.zeros((n, 3)), np.zeros((n, 3))
         self.turn, self.spin = (
             random.uniform(-3, 3, (n, 3)),
@@ -89,6 +97,9 @@ class Debris:
         self.age = np.full(n, -1.0)  # not born
         self.throw = random.random((n, 4))
         self.angle = random.uniform(0, 2 * np.pi, n)
+        if dials.changes("amount", "debris") and n:
+            left_out = random.random(n) >= numbers[self.born - first] / max(float(numbers.max()), 1e-9)
+            self.born[left_out] = first - 1  # before the first frame, so never
 
     def _likelihood(self, frames: np.ndarray) -> np.ndarray:
         """How many of the pieces start at each frame: with what breaks, and more at first."""
@@ -122,7 +133,7 @@ class Debris:
         if found is None or not len(found):
             return
         event = self.event
-        random = np.random.default_rng([self.settings.composition, 6, frame % 2**32])
+        random = np.random.default_rng([self._composition, 6, frame % 2**32])
         likely = self._loose(found)
         at = random.choice(len(found), len(starts), p=likely / likely.sum())
         place = found.points[at]
@@ -136,7 +147,7 @@ class Debris:
         push[:, 1] = np.where(push[:, 1] > 0, -0.7 * push[:, 1], push[:, 1])
         self.position[starts] = place + found.velocity[at] * (self.frame_seconds * (d - 1.0))[:, None]
         self.position[starts, 1] -= self.size[starts]
-        self.velocity[starts] = 0.7 * found.velocity[at] + push * (1.5 * event.fall_speed * self.settings.speed**0.5)
+        self.velocity[starts] = 0.7 * found.velocity[at] + push * (1.5 * event.fall_speed * self.dials.at(frame).speed**0.5)
         self.age[starts] = 0.0
 
     def _fly(self) -> None:
@@ -160,6 +171,11 @@ class Debris:
             self.spin[hits] *= 0.5
             self.age[hits & self.is_grit] = np.inf  # grit is lost in the dust on the ground
         self.age[self.age >= 0] += self.frame_seconds
+
+
+def _number(dials: GuideSettings) -> float:
+    """Chunks that would fly if these dials held for the whole shot."""
+    return dials.debris * min(1.0, dials.amount)
 
 
 def _power_law(random: np.random.Generator, n: int, smallest: float, largest: float) -> np.ndarray:

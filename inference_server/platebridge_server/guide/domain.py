@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 import numpy as np
-from platebridge.request import GuideSettings
 
 from ..camera import CameraPath
+from .dials import Dials
 from .emitters import Event
 from .motion import Moving, Seen
 
@@ -99,8 +99,8 @@ class Survey:
         width = float(np.median(self.widths))
         return Event(float(scale), ground, float(np.clip(0.6 * width, 0.2 * scale, 1.2 * scale)), int(self.first or 0))
 
-    def box(self, event: Event, settings: GuideSettings, frames_left: int, frame_seconds: float) -> Box:
-        """The cells for the dust of `frames_left` frames after the first motion."""
+    def box(self, event: Event, dials: Dials, frames_left: int, frame_seconds: float) -> Box:
+        """The cells for the dust of `frames_left` frames after the first motion, with room for the most that any dial comes to."""
         corners = np.array(self.moved)
         # A few frames with broken depth must not stretch the box over the whole landscape.
         low, high = np.quantile(corners[:, 0], 0.04, axis=0), np.quantile(corners[:, 1], 0.96, axis=0)
@@ -108,13 +108,14 @@ class Survey:
         seconds = frames_left * frame_seconds
         age = seconds / event.second
         # Measured on collapses of 2 and 36 m: the dust runs out a good half of its height, then stands and thins.
-        run = 0.12 + 0.65 * (1 - math.exp(-1.5 * age)) * max(settings.speed, 0.25) ** 0.5 * max(settings.spread, 0.5) ** 0.25
-        climb = 0.12 + 0.15 * (1 - math.exp(-age)) * max(settings.spread, 0.5) + 0.15 * max(settings.rise, 0.0) * min(age, 2.0) ** 2
+        speed, spread, rise = (dials.most(name) for name in ("speed", "spread", "rise"))
+        run = 0.12 + 0.65 * (1 - math.exp(-1.5 * age)) * max(speed, 0.25) ** 0.5 * max(spread, 0.5) ** 0.25
+        climb = 0.12 + 0.15 * (1 - math.exp(-age)) * max(spread, 0.5) + 0.15 * max(rise, 0.0) * min(age, 2.0) ** 2
         reach = event.height * np.array([run, run, min(1.5, climb)])
         nearest = low[1]
         low, high = low - reach, high + reach
-        drift = direction(settings.wind_direction) * min(settings.wind * seconds * 0.8, 3.0 * event.height)
-        low, high = np.minimum(low, low + drift), np.maximum(high, high + drift)
+        drifts = self._drifts(dials, frames_left, frame_seconds, 3.0 * event.height)
+        low, high = np.minimum(low, low + drifts.min(0)), np.maximum(high, high + drifts.max(0))
         if nearest > 0:  # dust that reaches the lens is a grey picture: it ends well before the camera
             low[1] = max(low[1], 0.3 * nearest)
         low[2] = event.ground
@@ -122,7 +123,20 @@ class Survey:
         size = np.minimum(high - low, 12.0 * event.height)
         middle = 0.5 * (low + high)
         low[:2] = middle[:2] - 0.5 * size[:2]
-        cell = float(size.max()) / settings.detail
+        cell = float(size.max()) / dials.settings.detail
         cell = max(cell, float(size.prod() / MOST_CELLS) ** (1 / 3))
         shape = tuple(int(max(FEWEST, math.ceil(s / cell))) for s in size)
         return Box((float(low[0]), float(low[1]), float(low[2])), shape, cell)
+
+    def _drifts(self, dials: Dials, frames_left: int, frame_seconds: float, most: float) -> np.ndarray:
+        """(n, 3) ways that the wind may have carried dust by the end, `most` metres at most: one while it stays the same."""
+        if not dials.changes("wind", "wind_direction"):
+            settings = dials.settings
+            return direction(settings.wind_direction)[None] * min(settings.wind * frames_left * frame_seconds * 0.8, most)
+        first = int(self.first or 0)
+        blown = [dials.at(frame) for frame in range(first, first + frames_left)]
+        each = np.array([direction(now.wind_direction) * now.wind for now in blown]) * frame_seconds * 0.8
+        ways = np.concatenate([np.zeros((1, 3)), np.cumsum(each[::-1], axis=0)])  # dust born at a frame is carried from there to the end
+        way = np.concatenate([ways, np.cumsum(each, axis=0)])
+        far = np.linalg.norm(way, axis=1, keepdims=True)
+        return way * np.minimum(1.0, most / np.maximum(far, 1e-9))

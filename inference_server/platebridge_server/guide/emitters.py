@@ -19,6 +19,7 @@ import torch
 from platebridge.request import GuideSettings
 
 from . import solver
+from .dials import Dials
 from .motion import Moving
 
 #: Rates of a wholly covered cell in the reference domain, 1/s.
@@ -103,11 +104,12 @@ def joined(parts: list[Burst]) -> Optional[Burst]:
 
 
 class Emitters:
-    """The emitters of one event. The same settings, event and points give the same dust, bit for bit."""
+    """The emitters of one event. The same dials, event and points give the same dust, bit for bit."""
 
-    def __init__(self, settings: GuideSettings, event: Event, seconds_per_frame: float) -> None:
-        self.settings, self.event, self.frame_seconds = settings, event, seconds_per_frame
-        random = np.random.default_rng([settings.composition, 1])
+    def __init__(self, dials: Dials, event: Event, seconds_per_frame: float) -> None:
+        self.dials, self.event, self.frame_seconds = dials, event, seconds_per_frame
+        self._composition = dials.settings.composition
+        random = np.random.default_rng([self._composition, 1])
         # A few plane waves make smooth patches in space and time: nothing leaves as an even sheet.
         self._waves = random.normal(0, 15.0 / event.height, (7, 3))
         self._phases, self._beats = random.uniform(0, 2 * math.pi, 7), random.uniform(-3, 3, 7) / event.second
@@ -115,30 +117,32 @@ class Emitters:
 
     def emit(self, moving: Moving, frame: int) -> Optional[Burst]:
         """What is thrown out during a frame, or None. moving: in level space."""
-        if not len(moving) or self.settings.amount <= 0:
+        dials = self.dials.at(frame)
+        if not len(moving) or dials.amount <= 0:
             return None
-        random = np.random.default_rng([self.settings.composition, 2, frame % 2**32])
+        random = np.random.default_rng([self._composition, 2, frame % 2**32])
         time = frame * self.frame_seconds
         # The first crack doesn't throw out a full cloud: it would stand there whole within a frame.
         begun = min(1.0, (frame - self.event.first + 1) * self.frame_seconds / (RAMP * self.event.second))
-        return joined([self._breaks(moving, time, random), self._surge(moving, time, random)]).thinned(begun)
+        return joined([self._breaks(dials, moving, time, random), self._surge(dials, moving, time, random)]).thinned(begun)
 
     def trail(self, position: np.ndarray, velocity: np.ndarray, radius: np.ndarray, frame: int) -> Optional[Burst]:
         """Dust that flying chunks leave: thin fingers. position, velocity: (n, 3); radius: (n,) metres of the dust behind each."""
-        if not len(position) or self.settings.amount <= 0:
+        dials = self.dials.at(frame)
+        if not len(position) or dials.amount <= 0:
             return None
-        random = np.random.default_rng([self.settings.composition, 3, frame % 2**32])
+        random = np.random.default_rng([self._composition, 3, frame % 2**32])
         count = 12
         back = random.uniform(0, self.frame_seconds, (len(position), count, 1))  # along the whole way, or they leave beads
         puff = random.normal(0, 0.5, (len(position), count, 3)) * radius[:, None, None]
         at = (position[:, None] - velocity[:, None] * back + puff).reshape(-1, 3)
         return self._burst(
-            at, np.repeat(0.35 * velocity, count, 0), np.repeat(4.2 * radius**3 / count, count), density=0.8, weight=0.8, swell=0.4
+            dials, at, np.repeat(0.35 * velocity, count, 0), np.repeat(4.2 * radius**3 / count, count), density=0.8, weight=0.8, swell=0.4
         )
 
-    def _burst(self, position, velocity, volume, density, weight, swell) -> Burst:
+    def _burst(self, dials: GuideSettings, position, velocity, volume, density, weight, swell) -> Burst:
         """Rates are parts of the reference rates; the dials come in here, once."""
-        dials, n, rate = self.settings, len(position), 1.0 / self.event.second
+        n, rate = len(position), 1.0 / self.event.second
         amount = dials.amount
         return Burst(
             np.asarray(position, np.float32),
@@ -154,9 +158,9 @@ class Emitters:
         waves = np.sin(at @ self._waves.T + self._phases + self._beats * time).sum(1)
         return np.clip(0.15 + 0.6 * waves, 0.0, 1.0)
 
-    def _breaks(self, moving: Moving, time: float, random: np.random.Generator) -> Burst:
+    def _breaks(self, dials: GuideSettings, moving: Moving, time: float, random: np.random.Generator) -> Burst:
         """Dust from the surfaces themselves: much where they break or appear, a veil where they only move."""
-        event, dials = self.event, self.settings
+        event = self.event
         speed = np.linalg.norm(moving.velocity, axis=1)
         share = speed / (speed + 0.3 * event.fall_speed)
         breaking = np.clip(moving.shear / (0.25 * event.fall_speed), 0.0, 1.0) ** 2
@@ -169,15 +173,15 @@ class Emitters:
         outward = outward_of(at, moving, event)
         push = outward * (0.22 * event.height / event.second * dials.speed * (share + moving.fresh))[:, None]
         volume = moving.area * 0.06 * event.scale * part
-        return self._burst(at, 0.35 * moving.velocity + push, volume, density=1.0, weight=0.8, swell=1.8)
+        return self._burst(dials, at, 0.35 * moving.velocity + push, volume, density=1.0, weight=0.8, swell=1.8)
 
-    def _surge(self, moving: Moving, time: float, random: np.random.Generator) -> Burst:
+    def _surge(self, dials: GuideSettings, moving: Moving, time: float, random: np.random.Generator) -> Burst:
         """The ring that runs out along the ground where something comes down on it, or comes down out of sight.
 
         Strips across the view are looked at one by one: the lowest moving points of a strip, how fast they fall, whether
         they are near the ground. The ring follows the body's outline, guessed behind, and is fed by the strips below it.
         """
-        event, dials = self.event, self.settings
+        event = self.event
         falling = moving.velocity[:, 2] < -0.03 * event.fall_speed
         if falling.sum() < 3:
             return _no_burst()
@@ -215,7 +219,7 @@ class Emitters:
         velocity = np.concatenate([out * speed[:, None], random.uniform(0, 0.5, (len(at), 1)) * speed[:, None]], axis=1)
         length = 2 * (right - left) + 2 * event.thickness
         volume = length * thick * tall / len(at) * fed * self._patchy(position, time)
-        return self._burst(position, velocity, volume, density=1.0, weight=1.0, swell=2.0)
+        return self._burst(dials, position, velocity, volume, density=1.0, weight=1.0, swell=2.0)
 
 
 def outward_of(at: np.ndarray, moving: Moving, event: Event) -> np.ndarray:

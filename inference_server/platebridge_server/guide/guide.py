@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections import deque
 from pathlib import Path
 from typing import Callable, Iterator, Optional
@@ -19,13 +20,15 @@ from typing import Callable, Iterator, Optional
 import numpy as np
 import torch
 import torch.nn.functional as F
+from platebridge.curves import Curve
 from platebridge.errors import Cancelled, RequestError
 from platebridge.request import GenerateRequest, GuideSettings
 
 from ..camera import Pinhole
 from . import chunk_layer, domain, shelf, solver, volume
 from .debris import Chunks, Debris
-from .emitters import MOST_POINTS, PACE, Emitters, joined
+from .dials import Dials, fingerprint
+from .emitters import MOST_POINTS, PACE, Emitters, Event, joined
 from .frame import GuideFrame, coarse, nothing, packed, unpacked
 from .motion import Moving, Seen, look, moving
 from .store import Store
@@ -49,6 +52,8 @@ _ROWS = 64
 COLOURS = ("light", "ambient", "tint", "shadow")
 #: Dials that change what is seen of the simulation, not the simulation.
 VIEW = ("density", "sun_azimuth", "sun_elevation")
+#: All others.
+SIMULATED = tuple(f.name for f in dataclasses.fields(GuideSettings) if f.name not in COLOURS + VIEW)
 
 
 def simulation_of(request: GenerateRequest) -> str:
@@ -61,19 +66,14 @@ def simulation_of(request: GenerateRequest) -> str:
         return request.simulation
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
-    return _digest({**kept, "guide": _simulated_dials(request.guide), "version": VERSION})
+    return _digest({**kept, "guide": fingerprint(tree, SIMULATED), "version": VERSION})
 
 
 def view_of(request: GenerateRequest, size: tuple[int, int]) -> str:
     """Of everything that the guide's pictures depend on: the simulation, the camera, the dials of `VIEW`. 64 hex digits."""
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
-    dials = {k: tree["guide"][k] for k in VIEW}
-    return _digest({**kept, "guide": dials, "simulation": simulation_of(request), "size": list(size), "version": VERSION})
-
-
-def _simulated_dials(settings: GuideSettings) -> dict:
-    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in COLOURS + VIEW}
+    return _digest({**kept, "guide": fingerprint(tree, VIEW), "simulation": simulation_of(request), "size": list(size), "version": VERSION})
 
 
 def _digest(tree: dict) -> str:
@@ -90,6 +90,7 @@ class Guide:
 
     def __init__(self, shot, settings: GuideSettings, fps: float, size: tuple[int, int], scratch: Path, device: str = "cpu") -> None:
         self.shot, self.settings, self.size, self.device = shot, settings, (int(size[0]), int(size[1])), torch.device(device)
+        self.dials = Dials(settings, shot.request.animated)
         self.frames, self.frame_seconds = shot.request.frames, 1.0 / fps
         self._store = Store(Path(scratch), simulation_of(shot.request))
         view = view_of(shot.request, self.size)
@@ -97,7 +98,6 @@ class Guide:
         self.folder = shelf.place(Path(scratch) / "views", view)
         self._view = Store(self.folder, view)
         self.level = self._level()
-        self.sun = domain.direction(settings.sun_azimuth, settings.sun_elevation)
         self._bbox: Optional[tuple] = None
 
     def _level(self) -> np.ndarray:
@@ -109,14 +109,20 @@ class Guide:
             raise RequestError("The simulation %s… is not kept here any more." % request.simulation[:12],
                                "Generate the take that it comes from once more, as it was, then this one.")
         made = self._store.get("plan")[1]
-        mine, its = _simulated_dials(self.settings), made["dials"]
-        other = [name for name in mine if mine[name] != its[name]]
-        if other:
-            raise RequestError("%s is %s, and in the simulation it is %s." % (other[0], mine[other[0]], its[other[0]]),
-                               "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.")
         if made["seconds"] != self.frame_seconds or not made["frames"][0] <= self.frames.first <= self.frames.last <= made["frames"][1]:
             raise RequestError("The simulation has frames %d-%d at %g a second." % (*made["frames"], 1 / made["seconds"]),
                                "Give frames within these, and the same --fps.")
+        its = Dials(GuideSettings(**{**dataclasses.asdict(self.settings), **made["dials"]}),
+                    tuple(Curve(curve["dial"], tuple(map(tuple, curve["keys"]))) for curve in made.get("animated", ())))
+        for frame in self.frames:
+            mine, was = self.dials.at(frame), its.at(frame)
+            for name in SIMULATED:
+                if not math.isclose(getattr(mine, name), getattr(was, name), rel_tol=1e-9):  # a curve cut to other frames is off by a bit
+                    when = " at frame %d" % frame if self.dials.changes(name) or its.changes(name) else ""
+                    raise RequestError(
+                        "%s is %s%s, and in the simulation it is %s." % (name, getattr(mine, name), when, getattr(was, name)),
+                        "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.",
+                    )
         return np.array(made["level"])
 
     # --- the first way through the shot: what moves ------------------------------------------------------------------------
@@ -177,7 +183,8 @@ class Guide:
                 bounds = seen if bounds is None else (*map(min, bounds[:2], seen[:2]), *map(max, bounds[2:], seen[2:]))
             step()
         if not simulated:
-            facts = {"dials": _simulated_dials(self.settings), "frames": [self.frames.first, self.frames.last]}
+            dials = fingerprint(self.shot.request.to_dict(), SIMULATED)
+            facts = {"animated": dials.pop("animated", []), "dials": dials, "frames": [self.frames.first, self.frames.last]}
             self._store.put("plan", None, {}, {**facts, "seconds": self.frame_seconds, "level": self.level.tolist()})
         self._view.put("plan", None, {}, {"bbox": bounds})
 
@@ -185,50 +192,66 @@ class Guide:
         """Each frame, as soon as its dust and debris are kept."""
         smoke = emitters = debris = None
         for frame in self.frames:
-            if survey.first is None or frame < survey.first or self.settings.amount <= 0:
+            if survey.first is None or frame < survey.first or self.dials.most("amount") <= 0:
                 yield frame
                 continue
             if smoke is None:
                 event = survey.event()
-                box = survey.box(event, self.settings, self.frames.last - survey.first + 1, self.frame_seconds)
-                smoke = self._smoke(event, box)
-                emitters = Emitters(self.settings, event, self.frame_seconds)
-                debris = Debris(self.settings, event, self.frame_seconds, self._moving, survey.first, survey.last)
+                box = survey.box(event, self.dials, self.frames.last - survey.first + 1, self.frame_seconds)
+                smoke = self._smoke(event, box, frame)
+                emitters = Emitters(self.dials, event, self.frame_seconds)
+                debris = Debris(self.dials, event, self.frame_seconds, self._moving, survey.first, survey.last)
+            else:
+                self._turn(smoke, event, frame)
             chunks = debris.step(frame)
             found = self._moving(frame)
             burst = joined(
                 [b for b in (emitters.emit(found, frame) if found else None, emitters.trail(*chunks.trails(), frame)) if b is not None]
             )
-            self._advance(smoke, burst)
+            self._advance(smoke, burst, frame)
             if not self._store.has("cloud", frame):
                 facts = {"origin": smoke.origin, "cell": smoke.cell, "height": event.height, "shape": list(smoke.density.shape)}
                 self._store.put("chunks", frame, chunks.arrays())
                 self._store.put("cloud", frame, _cropped(smoke.density), facts)
             yield frame
 
-    def _smoke(self, event, box: domain.Box) -> solver.Smoke:
-        dials = self.settings
+    def _smoke(self, event: Event, box: domain.Box, first: int) -> solver.Smoke:
+        settings = self._behaviour(event, first)
+        smoke = solver.Smoke(box.shape, box.cell, box.origin, self.device, settings, self.settings.composition)
+        smoke.velocity += self._air(self._wind(first))
+        return smoke
+
+    def _behaviour(self, event: Event, frame: int) -> solver.SmokeSettings:
+        """How the smoke behaves in a frame."""
+        dials = self.dials.at(frame)
         plain = solver.SmokeSettings()
-        settings = dataclasses.replace(
+        return dataclasses.replace(
             plain,
             buoyancy=plain.buoyancy * dials.rise / 0.3,
             confinement=plain.confinement * min(dials.turbulence, 1.6),
             forcing=plain.forcing * dials.turbulence,
         ).for_domain(event.height, PACE)
-        smoke = solver.Smoke(box.shape, box.cell, box.origin, self.device, settings, dials.composition)
-        wind = torch.tensor(self._wind(), dtype=torch.float32, device=self.device)
-        smoke.velocity += wind.view(3, 1, 1, 1)
-        return smoke
 
-    def _wind(self) -> tuple[float, float, float]:
-        return tuple(float(v) for v in domain.direction(self.settings.wind_direction) * self.settings.wind)
+    def _turn(self, smoke: solver.Smoke, event: Event, frame: int) -> None:
+        """Rise, turbulence and wind as they stand in this frame. A gust takes all the air along at once, as the first frame's wind did:
+        left to the solver's own drag, it would take seconds to arrive."""
+        smoke.settings = self._behaviour(event, frame)
+        if self.dials.changes("wind", "wind_direction"):
+            smoke.velocity += self._air(b - a for a, b in zip(self._wind(frame - 1), self._wind(frame)))
 
-    def _advance(self, smoke: solver.Smoke, burst) -> None:
+    def _air(self, wind) -> torch.Tensor:
+        return torch.tensor(tuple(wind), dtype=torch.float32, device=self.device).view(3, 1, 1, 1)
+
+    def _wind(self, frame: int) -> tuple[float, float, float]:
+        dials = self.dials.at(frame)
+        return tuple(float(v) for v in domain.direction(dials.wind_direction) * dials.wind)
+
+    def _advance(self, smoke: solver.Smoke, burst, frame: int) -> None:
         fastest = float(np.quantile(np.linalg.norm(burst.velocity, axis=1), 0.95)) if burst is not None else 0.0
-        steps = int(np.clip(np.ceil(max(fastest, self.settings.wind) * self.frame_seconds / (LONGEST_STEP * smoke.cell)), 1, 4))
+        steps = int(np.clip(np.ceil(max(fastest, self.dials.at(frame).wind) * self.frame_seconds / (LONGEST_STEP * smoke.cell)), 1, 4))
         sources = burst.sources(smoke) if burst is not None else None
         for _ in range(steps):
-            smoke.step(self.frame_seconds / steps, sources, self._wind())
+            smoke.step(self.frame_seconds / steps, sources, self._wind(frame))
         # What is left of a spread-out trace has denormal floats, which made every stage after it four times slower.
         smoke.density[smoke.density < THINNEST] = 0.0
 
@@ -241,8 +264,8 @@ class Guide:
             self._view.put("frame", frame, packed(self.through(frame, self.shot.camera.at(frame).resized(self.size))))
         return _bounds(self.frame(frame), self._camera(frame), self.frame_seconds * chunk_layer.SHUTTER)
 
-    def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, camera: Pinhole) -> GuideFrame:
-        lit = volume.light(density, cell, extinction, self.sun)
+    def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, sun: np.ndarray, camera: Pinhole) -> GuideFrame:
+        lit = volume.light(density, cell, extinction, sun)
         passes = volume.march(
             density,
             origin,
@@ -252,24 +275,26 @@ class Guide:
             camera.principal_px,
             camera.size,
             extinction,
-            self.sun,
+            sun,
             steps=MARCH_STEPS,
             planes=PLANES,
             lit=lit,
         )
         deep = coarse(volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep))))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
-        return GuideFrame(*arrays, light_view=self._light_view(camera), deep=deep)
+        return GuideFrame(*arrays, light_view=_in_view(sun, camera), deep=deep)
 
-    def _light_view(self, camera: Pinhole) -> np.ndarray:
-        return (camera.camera_to_world[:3, :3].T @ self.sun).astype(np.float32)
+    def _sun(self, frame: int) -> np.ndarray:
+        """(3,) towards the sun in level space."""
+        dials = self.dials.at(frame)
+        return domain.direction(dials.sun_azimuth, dials.sun_elevation)
 
     # --- what others ask ---------------------------------------------------------------------------------------------------
 
     def frame(self, frame: int) -> GuideFrame:
         """The guide at a frame. `simulate` must have come that far."""
         arrays, _ = self._view.get("frame", frame)
-        seen = unpacked(arrays, self.size, self._light_view(self._camera(frame, self.size)))
+        seen = unpacked(arrays, self.size, _in_view(self._sun(frame), self._camera(frame, self.size)))
         return dataclasses.replace(seen, chunks=self._chunks(frame))
 
     def _chunks(self, frame: int) -> Optional[Chunks]:
@@ -279,13 +304,14 @@ class Guide:
     def through(self, frame: int, camera: Pinhole) -> GuideFrame:
         """The same cloud through another camera of the world, at that camera's size; a window of the shot's own, say. No debris."""
         if not self._store.has("cloud", frame):
-            return nothing(camera.size, self._light_view(camera.moved(self.level)))
+            return nothing(camera.size, _in_view(self._sun(frame), camera.moved(self.level)))
         density, facts = self._cloud(frame)
-        return self._rendered(density, facts["origin"], facts["cell"], self._extinction(facts), camera.moved(self.level))
+        extinction = self._extinction(frame, facts)
+        return self._rendered(density, facts["origin"], facts["cell"], extinction, self._sun(frame), camera.moved(self.level))
 
-    def _extinction(self, facts: dict) -> float:
+    def _extinction(self, frame: int, facts: dict) -> float:
         """Optical depth of a metre of dust of density 1."""
-        return EXTINCTION / facts["height"] * self.settings.density
+        return EXTINCTION / facts["height"] * self.dials.at(frame).density
 
     def _cloud(self, frame: int) -> tuple[torch.Tensor, dict]:
         """The density of a frame, (nz, ny, nx), and where it lies."""
@@ -303,7 +329,8 @@ class Guide:
             return None
         level = camera.moved(self.level)
         up = level.camera_to_world[2, :3]
-        return chunk_layer.draw(chunks, level, plate_depth, self._light_view(level), up, self.frame_seconds * chunk_layer.SHUTTER)
+        light = _in_view(self._sun(frame), level)
+        return chunk_layer.draw(chunks, level, plate_depth, light, up, self.frame_seconds * chunk_layer.SHUTTER)
 
     def shadow(self, frame: int, plate_depth: np.ndarray, finer: Optional[tuple[Pinhole, np.ndarray]] = None) -> Optional[np.ndarray]:
         """(h, w) of the plate: the part of its light that the dust's shadow takes, times the dial; None where none falls.
@@ -312,11 +339,12 @@ class Guide:
         times thicker than the guide the finished dust is: what throws the shadow is looked up there, so that the shadow has the
         finished dust's edge.
         """
-        if self.settings.shadow <= 0 or not self._store.has("cloud", frame):
+        strength, towards_sun = self.dials.at(frame).shadow, self._sun(frame)
+        if strength <= 0 or not self._store.has("cloud", frame):
             return None
         density, facts = self._cloud(frame)
-        towards = volume.towards_sun(density, facts["cell"], self._extinction(facts), self.sun)
-        camera, sun = self._camera(frame), torch.from_numpy(self.sun.astype(np.float32)).to(self.device)
+        towards = volume.towards_sun(density, facts["cell"], self._extinction(frame, facts), towards_sun)
+        camera, sun = self._camera(frame), torch.from_numpy(towards_sun.astype(np.float32)).to(self.device)
         out = np.zeros(plate_depth.shape, np.float32)
         for top in range(0, len(out), _ROWS):
             rows = slice(top, top + _ROWS)
@@ -328,7 +356,7 @@ class Guide:
             if finer is not None:
                 shaded = tau > THINNEST
                 tau[shaded] *= _read(finer[1], finer[0].moved(self.level), dust.cpu().numpy()[shaded])
-            out[rows][there] = self.settings.shadow * (1.0 - np.exp(-tau))
+            out[rows][there] = strength * (1.0 - np.exp(-tau))
         return out if out.any() else None
 
     def empty(self, frame: int) -> bool:
@@ -341,6 +369,11 @@ class Guide:
         if self._bbox is None:
             self._bbox = tuple(self._view.get("plan")[1]["bbox"] or ())
         return self._bbox or None
+
+
+def _in_view(sun: np.ndarray, camera: Pinhole) -> np.ndarray:
+    """(3,) towards the sun in the axes of a camera of level space."""
+    return (camera.camera_to_world[:3, :3].T @ sun).astype(np.float32)
 
 
 def _read(picture: np.ndarray, camera: Pinhole, points: np.ndarray) -> np.ndarray:

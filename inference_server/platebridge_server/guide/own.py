@@ -19,6 +19,7 @@ from platebridge.request import GuideSettings
 from ..camera import Pinhole
 from ..light import LUMINANCE
 from . import domain
+from .dials import Dials
 from .frame import GuideFrame
 
 #: How an even light on the picture is shared out between sun and sky: the picture doesn't say.
@@ -33,10 +34,10 @@ class OwnGuide:
     """
 
     def __init__(self, shot, settings: GuideSettings, size: tuple[int, int], white: Optional[float] = None) -> None:
-        self.shot, self.settings, self.size, self.white = shot, settings, size, white
+        self.shot, self.size, self.white = shot, size, white
+        self.dials = Dials(settings, shot.request.animated)
         self.frames = shot.request.frames
         self.level = domain.level_from_world(shot.camera, self.frames.first)
-        self.sun = domain.direction(settings.sun_azimuth, settings.sun_elevation)
         self._empty: dict[int, bool] = {}
         self._bbox: Optional[tuple[float, float, float, float]] = None
 
@@ -66,7 +67,7 @@ class OwnGuide:
     def _note(self, frame: int, alpha: np.ndarray) -> None:
         h, w = alpha.shape
         rows, columns = np.nonzero((alpha > 1e-4).any(1))[0], np.nonzero((alpha > 1e-4).any(0))[0]
-        self._empty[frame] = not len(rows) or self.settings.amount <= 0
+        self._empty[frame] = not len(rows) or self.dials.at(frame).amount <= 0
         if self._empty[frame]:
             return
         box = (float(columns[0] / w), float(rows[0] / h), float((columns[-1] + 1) / w), float((rows[-1] + 1) / h))
@@ -95,13 +96,14 @@ class OwnGuide:
             rows = np.clip((down * near.shape[0]).astype(np.int64), 0, near.shape[0] - 1)
             columns = np.clip((across * near.shape[1]).astype(np.int64), 0, near.shape[1] - 1)
             depth = near[rows[:, None], columns].astype(np.float32)
-        strength = min(self.settings.amount, 1.0)
+        dials = self.dials.at(frame)
+        strength, sun = min(dials.amount, 1.0), domain.direction(dials.sun_azimuth, dials.sun_elevation)
         seen = GuideFrame(
             light * SUN_SHARE,
             light * (1 - SUN_SHARE),
             alpha,
             depth,
-            (camera.moved(self.level).camera_to_world[:3, :3].T @ self.sun).astype(np.float32),
+            (camera.moved(self.level).camera_to_world[:3, :3].T @ sun).astype(np.float32),
             chroma=np.ascontiguousarray(chroma.transpose(1, 2, 0)),
         )
         return (

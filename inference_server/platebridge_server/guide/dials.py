@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guide's dials over a shot: what each stands at in a frame, and the most it comes to. Knows no points, grids or pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+from platebridge.curves import Curve
+from platebridge.request import GenerateRequest, GuideSettings, settings_at
+
+
+@dataclass(frozen=True)
+class Dials:
+    """`settings`: the dials, those that change over the shot as they stand at its first frame. `animated`: these, as a request has them."""
+
+    settings: GuideSettings
+    animated: tuple[Curve, ...] = ()
+
+    @classmethod
+    def of(cls, request: GenerateRequest) -> Dials:
+        return cls(request.guide, request.animated)
+
+    def at(self, frame: int) -> GuideSettings:
+        """All dials at a frame."""
+        return settings_at(self.settings, self.animated, frame)
+
+    def changes(self, *names: str) -> bool:
+        """Whether any of these dials changes over the shot."""
+        return any(curve.dial in names for curve in self.animated)
+
+    def most(self, name: str) -> Any:
+        """The most that a dial of one number comes to over the shot."""
+        curve = next((curve for curve in self.animated if curve.dial == name), None)
+        return getattr(self.settings, name) if curve is None else max(value for _, value in curve.keys)
+
+
+def fingerprint(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What of a request's tree says how these dials stand: their values, and their curves where they have any.
+
+    Without curves it is what versions before them took, so that what those kept is still found.
+    """
+    wanted = set(names)
+    out = {k: v for k, v in tree["guide"].items() if k in wanted}
+    curves = [curve for curve in tree.get("animated", ()) if curve["dial"] in wanted]
+    if curves:
+        out["animated"] = curves
+    return out
