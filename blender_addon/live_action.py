@@ -143,7 +143,10 @@ def _rate_in_header(path: Path) -> Optional[float]:
     """Frames per second that an EXR says of itself; None for others."""
     if path.suffix.lower() != ".exr":
         return None
-    file = passes.image_io().ImageInput.open(str(path))
+    try:
+        file = passes.image_io().ImageInput.open(str(path))
+    except InputError:  # a Blender without OpenImageIO: capture will say so when it is needed
+        return None
     if file is None:
         return None
     told = file.spec().getattribute("FramesPerSecond")

@@ -22,7 +22,10 @@ HALF_MAX = 65504.0
 
 
 def image_io() -> Any:
-    """OpenImageIO: Blender's own. In the bpy module its folder is not on the path until it is asked for."""
+    """OpenImageIO: Blender's own. In the bpy module its folder is not on the path until it is asked for.
+
+    Raises InputError where Blender has none: Linux distributions build it without.
+    """
     try:
         import OpenImageIO
     except ImportError:
@@ -30,7 +33,13 @@ def image_io() -> Any:
 
         bundled = Path(bpy.utils.resource_path("LOCAL"), "python", "lib", "python%d.%d" % sys.version_info[:2], "site-packages")
         sys.path.append(str(bundled))  # last, so that it hides nothing
-        import OpenImageIO
+        try:
+            import OpenImageIO
+        except ImportError:
+            raise InputError(
+                "This Blender was built without OpenImageIO for Python, and passes can't be captured.",
+                "Install python3-openimageio, or Blender from blender.org; or take every input from files.",
+            ) from None
     return OpenImageIO
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import bpy
 import numpy as np
 import pytest
@@ -323,3 +326,12 @@ def test_a_key_that_was_moved_is_captured_anew_and_a_parented_thing_is_not_looke
     parented = proxies.set_down(scene)
     cube.location.z += 1
     assert proxies.set_down(scene) == parented != keyed
+
+
+def test_blender_without_openimageio_says_so(scene, plan_of, monkeypatch):
+    from blender_addon import live_action, passes
+
+    monkeypatch.setitem(sys.modules, "OpenImageIO", None)
+    with pytest.raises(InputError, match="built without OpenImageIO"):
+        passes.image_io()
+    assert live_action._rate_in_header(Path("plate.1001.exr")) is None
