@@ -9,6 +9,7 @@ import atexit
 import bpy
 
 from . import (
+    angle,
     command_line,
     live_action_operators,
     operators,
@@ -32,6 +33,7 @@ _PARTS = (
     take_operators,
     live_action_operators,
     wedges,
+    angle,
     presets,
     panel,
     runner,

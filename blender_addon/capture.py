@@ -43,7 +43,7 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
         for frame in simulation.frames_to_visit(scene, wanted):
             scene = sources.find_scene(plan.scene)  # undo may have moved it in memory since the last frame
             missing = record.missing(frame) if frame in wanted else set()
-            with in_window(scene):
+            with in_window(scene), versions.borrowed(_look_through(plan, scene)):
                 scene.frame_set(frame)
                 if plan.camera and frame in wanted:
                     cameras[frame] = scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), frame)
@@ -72,6 +72,15 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
         )
     if plan.camera:
         record.keep_cameras(cameras)
+
+
+def _look_through(plan: Plan, scene: Any) -> List[versions.Change]:
+    if not plan.through:
+        return []
+    camera = scene.objects.get(plan.through)
+    if camera is None:
+        raise InputError("The camera %s is gone." % plan.through, "Choose another.", input="camera")
+    return [(scene, "camera", camera)]
 
 
 def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> List[float]:

@@ -174,7 +174,8 @@ class Job:
     def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
         yield from self._capture(plan)
         inputs = {which: Input(source.name, source.files, source.pattern) for which, source in plan.sources.items()}
-        yield from self._deliver(Courier.send(make_client, plan.request, inputs, captured.captured_camera(plan), plan.folder, origin()))
+        camera, place = captured.captured_camera(plan), plan.takes or plan.folder
+        yield from self._deliver(Courier.send(make_client, plan.request, inputs, camera, place, origin()))
 
     def _deliver(self, messenger: Courier) -> Iterator[bool]:
         self._courier = messenger

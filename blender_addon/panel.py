@@ -223,6 +223,7 @@ class _TakesPanel(_Panel):
                 row.operator("platebridge.attach", text="Go On", icon="PLAY").take = chosen.folder
             row.operator("platebridge.compare_takes", icon="ARROW_LEFTRIGHT")
             row.operator("platebridge.copy_dials", icon="COPYDOWN")
+            column.operator("platebridge.another_angle", icon="CAMERA_DATA")
         row = column.row(align=True)
         row.operator("platebridge.take_to_compositor", icon="NODE_COMPOSITING")
         if versions.has_compositor_modifier():

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import bpy
 from platebridge.errors import InputError, RequestError
@@ -45,6 +45,7 @@ class Source:
 class Plan:
     """What to capture and what to ask for. `request` is whole but for its inputs' content and its camera.
 
+    `through`: the camera's name where it isn't the scene's own. `takes`: where the take goes, where that isn't `folder`.
     `scene`: its session id. `fingerprints`: of the settings that each captured input, and the camera, depends on. `notes`: sentences for
     the artist: the take can be made, and this should be known.
     """
@@ -60,6 +61,8 @@ class Plan:
     recapture: bool
     fingerprints: Dict[str, str]
     notes: Tuple[str, ...] = ()
+    through: str = ""
+    takes: Optional[Path] = None
 
     @property
     def frames(self) -> FrameRange:
@@ -151,12 +154,12 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         mask_objects=objects,
         camera=needs_camera,
         recapture=shot.recapture,
-        fingerprints=_fingerprints(scene, view_layer, sources, objects, needs_camera),
+        fingerprints=fingerprints(scene, view_layer, sources, objects, needs_camera),
         notes=_notes(scene, sources),
     )
 
 
-def _fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool) -> Dict[str, str]:
+def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool) -> Dict[str, str]:
     """For each input that is captured, and the camera: a hash of the settings it depends on. What moves in the scene is not in it."""
     size = scene_camera.picture_size(scene.render)
     seen = scene.camera.name if scene.camera else ""
