@@ -109,7 +109,8 @@ class _ShotPanel(_Panel):
     def draw(self, context):
         shot, column = self.column(context)
         scene = versions.editing_scene(context)
-        column.operator("platebridge.new_live_action_shot", icon="FILE_MOVIE")
+        if shot.plate_source == "RENDER" and shot.mask_collection is None:  # nothing is set up yet; later it stands in the menus
+            column.operator("platebridge.new_live_action_shot", icon="FILE_MOVIE")
         column.prop(shot, "shot")
         column.prop(shot, "take_root")
         column.prop(shot, "use_scene_range")

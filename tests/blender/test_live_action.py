@@ -58,6 +58,17 @@ def test_the_button_sets_up_everything_from_the_footage(shot, tmp_path):
     assert [element.filename for element in strip.elements] == ["sc010_plate.%04d.exr" % frame for frame in FRAMES]
 
 
+def test_the_panel_offers_it_until_a_shot_is_set_up(addon, footage):
+    from test_addon_panel import drawn
+
+    from blender_addon import panel
+
+    shown = next(cls for cls in panel.PANELS if cls.bl_label == "Shot")
+    assert "platebridge.new_live_action_shot" in drawn(shown)
+    bpy.ops.platebridge.new_live_action_shot(filepath=str(footage[0]))
+    assert "platebridge.new_live_action_shot" not in drawn(shown)
+
+
 def test_plate_is_the_footage_bit_for_bit(shot, footage, tmp_path):
     from blender_addon import sources
 
