@@ -247,11 +247,12 @@ class _Generation:
         painting = Painting(self.shot, self.guide, self.request, self._colours, self.model, own / "crop")
         self.facts.update(painting.facts())
         with self._timed("loading"):
-            self.model.load(self.device)
+            self.model.load(self.device, painting.area.size, self.request.paint)
         ears = Ears(
             lambda done, total: self._say(Progress("generating", done, total)),
             lambda frame, codes: self._say(Preview(frame, take.png(take.display(painting.glance(frame, codes, GLANCE)), GLANCE))),
             self.facts.update,
+            lambda sentence: self._warn(Warned(sentence)),
             self.cancelled,
         )
         with contextlib.closing(painting.effects(frames, ears)) as made:

@@ -2,7 +2,7 @@
 """How a large model is made to fit: what is free and what is asked for give a plan, said before anything is loaded.
 
     plans = planner.plans(model.card, Work(832, 480, 81), Memory.of("cuda:0"))    # ModelError says what to lower when none fits
-    pipe = parts.load(model.folder, "cpu", plans[0].torch_dtype)
+    pipe = parts.load(model.folder, plans[0].torch_dtype)
     place = planner.apply(plans[0], pipe, "cuda:0")
     place.turn("vae")                                                             # before it is called; then "transformer"
 
@@ -285,6 +285,12 @@ class Place:
             if name != part:
                 network.to("cpu")
         self._parts[part].to(self.device)
+
+    def rest(self) -> None:
+        """All of them leave the device where they come by turns: something else needs the room."""
+        if self.plan.offload == "parts":
+            for network in self._parts.values():
+                network.to("cpu")
 
     def watch(self) -> None:
         """Two experts change over by themselves, wherever the loop calls the other one."""

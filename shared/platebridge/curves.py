@@ -74,7 +74,7 @@ def read(dial: Dial, value: Any) -> Union[Value, Curve]:
     A curve is a `Curve`, text like "1001:0.2,1048:2" (colours: "1001:0.6,0.5,0.4;1048:0.3,0.3,0.3"), {frame: value}, or a list of
     [frame, value]. Raises RequestError: out of range, no frame, a frame twice, a dial that can't change over a shot.
     """
-    keys = _keys(dial, value)
+    keys = None if dial.kind == "text" else _keys(dial, value)  # "at 10:30" is no curve
     if keys is None:
         return dial.check(value)
     if dial.still:

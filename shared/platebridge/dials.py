@@ -98,6 +98,7 @@ _ALL = (
     Dial("steps", "paint.steps", "Steps", "Steps from noise to picture; 0: as the quality says", "int", 0, 0, 200, still=_PAINTED),
     Dial("rim", "paint.rim", "Rim", "How far beyond the guide the model may paint", "int", 24, 0, 512, "pixels", still=_PAINTED),
     Dial("curve", "paint.curve", "Colour curve", "How light is coded for the model: display for a stock model, a logarithm for a LoRA made for it", "choice", "display", choices=("display", "acescct", "logc3", "log-gamma"), still=_PAINTED),
+    Dial("lora", "paint.lora", "LoRA", "LoRAs from the models' folder by name and strength: collapse:0.8, several with commas", "text", "", 0, 500, still=_PAINTED),
 )
 DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}
 

@@ -154,6 +154,7 @@ class PaintSettings:
     steps: int = 0
     rim: int = 24
     curve: str = "display"
+    lora: str = ""
 
 
 @dataclass(frozen=True)

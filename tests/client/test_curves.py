@@ -129,3 +129,10 @@ def test_any_sampled_curve_is_given_back_to_the_single_float():
 def test_a_curve_is_told_in_a_word(typed, told):
     curve = curves.read(find("amount"), typed)
     assert curve.summary() == told and curves.read(find("amount"), str(curve)) == curve
+
+
+def test_words_with_a_time_of_day_in_them_are_no_curve():
+    from platebridge.curves import read
+    from platebridge.dials import find
+
+    assert read(find("prompt"), "Morning, at 10:30 sharp.") == "Morning, at 10:30 sharp."

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def pipe(folder):
-    return parts.load(folder, "cpu", torch.float32)
+    return parts.load(folder, torch.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_the_picture_changes_with_it(pipe):
 def test_two_add_up_in_either_order(pipe, folder):
     write("one", in_diffusers_names(halves(pipe, 1)))
     write("two", in_diffusers_names(halves(pipe, 2)))
-    other = parts.load(folder, "cpu", torch.float32)
+    other = parts.load(folder, torch.float32)
     loras.merge(pipe, loras.chosen("one:0.8, two:-0.3"))
     loras.merge(other, loras.chosen("two:-0.3,one:0.8"))
     for name, value in weights(pipe).items():
@@ -144,7 +144,7 @@ def test_an_alpha_beside_the_tensors_counts(pipe):
 
 
 def test_in_half_precision_the_sum_is_rounded_once(folder):
-    pipe = parts.load(folder, "cpu", torch.bfloat16)
+    pipe = parts.load(folder, torch.bfloat16)
     made = halves(pipe)
     write("collapse", in_diffusers_names(made))
     before = weights(pipe)

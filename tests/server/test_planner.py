@@ -226,8 +226,8 @@ def passed(pipe, transformer="transformer"):
 
 @pytest.mark.parametrize("offload", ["none", "parts", "blocks"])
 def test_offloading_leaves_the_picture_bit_for_bit_as_it_is(folder, offload):
-    plain = passed(parts.load(folder, "cpu", torch.float32))
-    pipe = parts.load(folder, "cpu", torch.float32)
+    plain = passed(parts.load(folder, torch.float32))
+    pipe = parts.load(folder, torch.float32)
     place = planner.apply(replace(PLAIN, offload=offload), pipe, "cpu")
     place.turn("transformer")
     for a, b in zip(plain, passed(pipe)):
@@ -236,8 +236,8 @@ def test_offloading_leaves_the_picture_bit_for_bit_as_it_is(folder, offload):
 
 
 def test_8_bit_weights_are_in_8_bits_and_change_the_picture_a_little(folder):
-    plain, _ = passed(parts.load(folder, "cpu", torch.float32))
-    pipe = parts.load(folder, "cpu", torch.float32)
+    plain, _ = passed(parts.load(folder, torch.float32))
+    pipe = parts.load(folder, torch.float32)
     planner.apply(replace(PLAIN, fp8=True), pipe, "cpu")
     assert sum(p.dtype == torch.float8_e4m3fn for p in pipe.transformer.parameters()) > 10
     seen, _ = passed(pipe)
@@ -245,7 +245,7 @@ def test_8_bit_weights_are_in_8_bits_and_change_the_picture_a_little(folder):
 
 
 def test_tiles_are_switched_on(folder):
-    pipe = parts.load(folder, "cpu", torch.float32)
+    pipe = parts.load(folder, torch.float32)
     planner.apply(replace(PLAIN, tiles=True), pipe, "cpu")
     assert pipe.vae.use_tiling
 

@@ -38,7 +38,7 @@ def two_experts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipe(folder):
-    return parts.load(folder, "cpu", torch.float32)
+    return parts.load(folder, torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_frames_are_a_plain_diffusers_scripts_bit_for_bit(folder, pipe, told
 
 
 def test_so_they_are_with_the_two_experts_of_wan_2_2(two_experts):
-    pipe = parts.load(two_experts, "cpu", torch.float32)
+    pipe = parts.load(two_experts, torch.float32)
     got = denoise(pipe, *ours(pipe, two_experts), Recipe(seed=42, steps=4))
     assert torch.equal(got, script(two_experts, "latent", 4))
     assert not torch.equal(got, denoise(pipe, *ours(pipe, two_experts), Recipe(seed=42, steps=4, guidance_2=1.5)))
@@ -113,7 +113,7 @@ def test_so_they_are_with_the_two_experts_of_wan_2_2(two_experts):
 def test_in_bfloat16_too_and_the_vae_stays_in_float32(folder):
     from diffusers import AutoencoderKLWan, WanVACEPipeline
 
-    pipe = parts.load(folder, "cpu", torch.bfloat16)
+    pipe = parts.load(folder, torch.bfloat16)
     assert pipe.vae.dtype == torch.float32 and pipe.transformer.dtype == torch.bfloat16
     told = ours(pipe, folder)
     got = denoise(pipe, *told, RECIPE)

@@ -92,25 +92,28 @@ class Scene:
 
 @dataclass(frozen=True)
 class Ears:
-    """Who listens to a picture model at work. progress(done, total) after each piece of work. forming(frame, codes): a small picture
-    (h, w, 3) of what is coming. told(facts): what take.json should say of the run. cancelled(): asked at every block; then Cancelled is
-    raised."""
+    """Who listens to a picture model at work. progress(done, total): after each piece of work. forming(frame, codes): a small picture
+    (h, w, 3) of what is coming. told(facts): what take.json should say of the run. warned(sentence): what an artist should know.
+    cancelled(): asked at every block; then Cancelled is raised."""
 
     progress: Callable[[int, int], None]
     forming: Callable[[int, np.ndarray], None]
     told: Callable[[Mapping[str, Any]], None]
+    warned: Callable[[str], None]
     cancelled: Callable[[], bool]
 
 
 class PictureModel(Protocol):
-    """A model that paints. `card` and `load` as Model's; the card's `kind` is "picture", and under `limits` it says what it takes:
+    """A model that paints. `card` as Model's; the card's `kind` is "picture", and under `limits` it says what it takes:
     `multiple_of` both sides, and the `sizes` [width, height] that it was made for."""
 
     name: str
 
     def card(self) -> Dict[str, Any]: ...
 
-    def load(self, device: str) -> None: ...
+    def load(self, device: str, size: Tuple[int, int], dials: PaintSettings) -> None:
+        """Weights to the device, laid out so that a field of `size` (h, w) fits. Raises ModelError: absent, changed, or too large."""
+        ...
 
     def paint(self, scene: Scene, settings: ModelSettings, dials: PaintSettings, ears: Ears) -> Iterator[Tuple[int, np.ndarray]]:
         """Every frame of scene.frames in order, as (h, w, 3) float32 code values in [0, 1], each as soon as it is decoded."""

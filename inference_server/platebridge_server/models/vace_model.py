@@ -8,7 +8,8 @@ and words that were met before never load the text encoder.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 from platebridge.errors import ModelError
@@ -19,12 +20,16 @@ from .base import Ears, Scene
 
 if TYPE_CHECKING:  # a list of models must not wait for diffusers
     from ..cache import TensorCache
+    from ..planner import Plan
+    from .loras import Lora
     from .vace.denoise import Recipe
     from .vace.run import Loaded
 
 _INSTALL = "Type: pip install 'platebridge[server]'"
 #: Steps from noise to picture.
 STEPS = {"draft": 12, "final": 30, "crisp": 50}
+#: Frames at once, where a card says nothing: what the family was trained on.
+WINDOW = 81
 #: Latent frames that neighbouring windows share: 16 frames and a little.
 OVERLAP = 5
 #: The flow's shift for fields of so many pixels at most, and beyond: the makers' own two values for 480 and 720 lines.
@@ -37,30 +42,53 @@ class VaceModel:
     def __init__(self, name: str, kept: Optional[TensorCache] = None) -> None:
         self.name, self._kept = name, kept
         self._loaded: Optional[Loaded] = None
+        self._installed: Any = None
+        self._chosen: Tuple[Lora, ...] = ()
 
     def card(self) -> Dict[str, Any]:
         return stored_model.card(self.name)
 
-    def load(self, device: str) -> None:
-        """Transformers and VAE; the text encoder is read when words are met for the first time."""
+    def load(self, device: str, size: Tuple[int, int], dials: PaintSettings) -> None:
+        """Transformers and VAE as the planner lays them out, LoRAs within; the text encoder is read when words are new."""
         installed = store.opened(self.name)
         try:
-            from .. import cache
-            from .vace import parts, run
+            from .. import planner
+            from ..cache import TensorCache
+            from . import loras
         except (ImportError, RuntimeError) as problem:  # diffusers says it in either way
             raise ModelError("The model %s needs packages that are not here (%s)." % (self.name, problem), _INSTALL) from problem
+        self._kept = self._kept or TensorCache()
+        chosen = loras.chosen(dials.lora)
+        self._plans: Sequence[Optional[Plan]] = (None,)  # a studio's card need not say how large it is
+        if "network" in installed.card:
+            asked = planner.Work(size[1], size[0], installed.card["limits"].get("window", WINDOW), loras=bool(chosen))
+            self._plans = planner.plans(installed.card, asked, planner.Memory.of(device))
+        self._lay_out(installed, device, self._plans[0], chosen)
+
+    def _lay_out(self, installed: store.Installed, device: str, plan: Optional[Plan], chosen: Tuple[Lora, ...]) -> None:
+        """What is loaded becomes this; nothing is done when it is."""
+        from .. import planner
+        from . import loras
+        from .vace import parts, run
+
         hashes = {name: said["sha256"] for name, said in installed.files.items()}
-        wanted = installed.folder, hashes, device
-        if self._loaded is not None and (self._loaded.folder, self._loaded.hashes, self._loaded.device) == wanted:
+        now = run.Laid(
+            installed.folder, hashes, installed.card["weights_sha256"], device, _without_figures(plan), tuple(map(str, loras.facts(chosen)))
+        )
+        if self._loaded is not None and self._loaded.laid == now:
             return
+        if self._loaded is not None:
+            self._loaded.close()
         self._loaded = None  # before the next one takes its place in memory
         try:
-            pipe = parts.load(installed.folder, device, run.dtype_of(device))
+            pipe = parts.load(installed.folder, run.dtype_of(device) if plan is None else plan.torch_dtype)
         except (OSError, ValueError, KeyError) as problem:
             mend = "`platebridge models verify %s` says what is wrong with it." % self.name
             raise ModelError("The model %s can't be loaded (%s)." % (self.name, problem), mend) from problem
-        self._loaded = run.Loaded(pipe, installed.folder, hashes, installed.card["weights_sha256"], device)
-        self._kept = self._kept or cache.TensorCache()
+        loras.merge(pipe, chosen)
+        place = planner.apply(plan, pipe, device) if plan is not None else None
+        self._loaded = run.Loaded(pipe if place else pipe.to(device), now, place)
+        self._installed, self._chosen = installed, chosen
 
     def recipe(self, size: Tuple[int, int], settings: ModelSettings, dials: PaintSettings) -> Recipe:
         """How a request is generated at a size (h, w)."""
@@ -72,13 +100,34 @@ class VaceModel:
             guidance=dials.guidance,
             control=dials.control,
             shift=SHIFT_SMALL if size[0] * size[1] <= SHIFT_PIXELS else SHIFT_LARGE,
-            window=windows.latent_frames(self.card()["limits"].get("window", 81)),
+            window=windows.latent_frames(self.card()["limits"].get("window", WINDOW)),
             overlap=OVERLAP,
         )
 
     def paint(self, scene: Scene, settings: ModelSettings, dials: PaintSettings, ears: Ears) -> Iterator[Tuple[int, np.ndarray]]:
         if self._loaded is None or self._kept is None:
             raise ModelError("The model %s is not loaded." % self.name, "Load it before generating.")
+        from .. import planner
+        from . import loras
         from .vace import run
 
-        yield from run.Run(self._loaded, self._kept, scene, dials, self.recipe(scene.size, settings, dials), ears).pictures()
+        recipe, kept = self.recipe(scene.size, settings, dials), self._kept
+        ears.told({"loras": loras.facts(self._chosen)} if self._chosen else {})
+
+        def made(plan: Optional[Plan], first: Optional[int]) -> Iterator[Tuple[int, np.ndarray]]:
+            assert self._loaded is not None
+            self._lay_out(self._installed, self._loaded.laid.device, plan, self._chosen)
+            ears.told({"plan": planner.facts(plan)} if plan is not None else {})
+            for frame, picture in run.Run(self._loaded, kept, scene, dials, recipe, ears).pictures():
+                if first is None or frame >= first:
+                    yield frame, picture
+
+        if self._plans[0] is None:
+            yield from made(None, None)
+        else:
+            yield from planner.generated(self._plans, made, ears.warned)
+
+
+def _without_figures(plan: Optional[Plan]) -> Optional[Plan]:
+    """What of a plan makes it another layout: not how much was free when it was made."""
+    return None if plan is None else replace(plan, device_bytes=0, host_bytes=0, why=())

@@ -18,8 +18,8 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanVACEPipeline
 TOKENS = 512
 
 
-def load(folder: Path, device: str | torch.device, dtype: torch.dtype) -> WanVACEPipeline:
-    """The pipeline without tokenizer and text encoder, on `device`. dtype: of the transformers; the VAE is always float32.
+def load(folder: Path, dtype: torch.dtype) -> WanVACEPipeline:
+    """The pipeline without tokenizer and text encoder, on the processor. dtype: of the transformers; the VAE is always float32.
 
     Raises OSError or ValueError when a part is not there or is no safetensors.
     """
@@ -41,7 +41,7 @@ def load(folder: Path, device: str | torch.device, dtype: torch.dtype) -> WanVAC
         boundary_ratio=index.get("boundary_ratio"),
     )
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+    return pipe
 
 
 def read_text_encoder(pipe: WanVACEPipeline, folder: Path, device: str | torch.device, dtype: torch.dtype) -> None:
@@ -63,4 +63,5 @@ def drop_text_encoder(pipe: WanVACEPipeline) -> None:
 @torch.no_grad()
 def embedding(pipe: WanVACEPipeline, prompt: str) -> torch.Tensor:
     """(1, TOKENS, width) of a prompt; the pipeline has its text encoder."""
-    return pipe.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=TOKENS)[0]
+    device = pipe.text_encoder.device
+    return pipe.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=TOKENS, device=device)[0]

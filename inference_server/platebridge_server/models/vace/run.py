@@ -25,14 +25,39 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model ready to run. `hashes`: SHA-256 of each of its files, by name ("vae/config.json"); `weights`: of all of them."""
+class Laid:
+    """What is loaded, and how. `hashes`: SHA-256 of each file by name ("vae/config.json"); `weights`: of all. `plan`: planner.Plan or None;
+    `loras`: what was added to the weights."""
 
-    pipe: Any
     folder: Path
     hashes: Mapping[str, str]
     weights: str
     device: str
+    plan: Any = None
+    loras: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run. `place`: planner.Place, which moves its networks in and out; None where all of them stay."""
+
+    pipe: Any
+    laid: Laid
+    place: Any = None
+
+    def turn(self, part: str) -> None:
+        """Before a network is used."""
+        if self.place is not None:
+            self.place.turn(part)
+
+    def rest(self) -> None:
+        """Before something large that is no part of it comes to the device for a moment."""
+        if self.place is not None:
+            self.place.rest()
+
+    def close(self) -> None:
+        if self.place is not None:
+            self.place.close()
 
 
 @dataclass
@@ -47,7 +72,7 @@ class Run:
     ears: Ears
 
     def __post_init__(self) -> None:
-        self.pipe, self.device = self.model.pipe, self.model.device
+        self.pipe, self.laid, self.device = self.model.pipe, self.model.laid, self.model.laid.device
         self.frames = conditioning.clip_frames(self.scene.frames, self.scene.last)
         self.region = conditioning.pooled(lambda i: self.scene.region(self.frames[i]), len(self.frames))
         self.words = prompts.prompt(self.scene.guide, self.dials.prompt)
@@ -74,6 +99,7 @@ class Run:
     def pictures(self) -> Iterator[Tuple[int, np.ndarray]]:
         """Every frame of the scene in order, (h, w, 3) float32 codes in [0, 1], each as soon as it is decoded."""
         clean = self.clean()
+        self.model.turn("vae")
         with watch.watched(watch.places(self.pipe), self.ears.cancelled):
             for at, picture in enumerate(latents.decode(self.pipe.vae, clean)):
                 if at == 0 or at % 4 == 1:  # the first of those that a latent frame codes
@@ -99,6 +125,7 @@ class Run:
         return (before or self.kept.kept(final, make))["latents"].to(self.device)
 
     def _denoised(self, words, keys) -> torch.Tensor:
+        self.model.turn("vae")
         plate = self._latents(keys["plate"], False)
         control = self._latents(keys["control"], True)
         fold = conditioning.fold(self.region, len(self.frames), self.scene.size).to(plate)
@@ -110,31 +137,38 @@ class Run:
         def stepped(step: int, forming: Callable[[], torch.Tensor]) -> None:
             self.ears.forming(self.frames[middle], look(forming(), middle))
 
+        self.model.turn("transformer" if self.pipe.transformer is not None else "transformer_2")
         negative = words[1] if len(words) > 1 else None
         return denoise(self.pipe, torch.cat([plate, control, fold], 1), words[0], negative, self.recipe, called=self.done, stepped=stepped)
 
     # --- what is kept --------------------------------------------------------------------------------------------------------
 
     def _who(self) -> Dict[str, Any]:
-        """What made it: weights, device, precision, version."""
+        """What made it: weights and what was added to them, device, precision, version."""
         pipe = self.pipe
         model = pipe.transformer if pipe.transformer is not None else pipe.transformer_2
-        return {"weights": self.model.weights, "device": self._kind(), "dtype": str(model.dtype), "version": VERSION}
+        changes = self.laid.plan.changes if self.laid.plan is not None else ""
+        own = {"weights": self.laid.weights, "loras": list(self.laid.loras), "dtype": str(model.dtype), "changes": changes}
+        return {**own, "device": self._kind(self.device), "version": VERSION}
 
-    def _kind(self) -> str:
-        device = torch.device(self.device)
+    def _kind(self, name: str) -> str:
+        device = torch.device(name)
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     def _part(self, component: str) -> Dict[str, str]:
         """The weights of a component alone: three models share one text encoder and one VAE."""
-        return {name: sha for name, sha in self.model.hashes.items() if name.startswith(component + "/") and name.endswith(".safetensors")}
+        return {name: sha for name, sha in self.laid.hashes.items() if name.startswith(component + "/") and name.endswith(".safetensors")}
 
     def _embedding(self, words: str) -> torch.Tensor:
-        dtype = str(dtype_of(self.device))
-        key = cache.key("text", prompt=words, encoder=self._part("text_encoder"), device=self._kind(), dtype=dtype, version=VERSION)
+        plan = self.laid.plan
+        dtype = dtype_of(self.device) if plan is None else plan.torch_dtype
+        device = self.device if plan is None or plan.text_on_device else "cpu"
+        made_by = {"encoder": self._part("text_encoder"), "device": self._kind(device), "dtype": str(dtype)}
+        key = cache.key("text", prompt=words, **made_by, version=VERSION)
 
         def make() -> Dict[str, torch.Tensor]:
-            parts.read_text_encoder(self.pipe, self.model.folder, self.device, dtype_of(self.device))
+            self.model.rest()
+            parts.read_text_encoder(self.pipe, self.laid.folder, device, dtype)
             try:
                 with watch.watched(watch.places(self.pipe), self.ears.cancelled):
                     return {"embedding": parts.embedding(self.pipe, words)}
@@ -154,7 +188,8 @@ class Run:
         return cache.key("control", led=led, by=self.dials.led_by, plate=plate, follow=follow, region=prints["region"], **self._coded())
 
     def _coded(self) -> Dict[str, Any]:
-        return {"frames": self.frames, "size": list(self.scene.size), "vae": self._part("vae"), "device": self._kind(), "version": VERSION}
+        own = {"frames": self.frames, "size": list(self.scene.size), "vae": self._part("vae"), "tiles": bool(self.pipe.vae.use_tiling)}
+        return {**own, "device": self._kind(self.device), "version": VERSION}
 
     def _latents(self, key: str, inside: bool) -> torch.Tensor:
         """Latents of the plate outside the region, or of what leads inside it; grey, which is 0, elsewhere."""
