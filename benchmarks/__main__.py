@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks [wire] [generation] [memory] [classical] [--json FILE]`: prints a table, writes one flat JSON of figures."""
+"""`python -m benchmarks [PART ...] [--json FILE]`: prints a table, writes one flat JSON of figures. The parts stand in PARTS."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import classical, generation, wire
+from . import classical, generation, ticks, wire
 
-PARTS = {"wire": wire.measure, "generation": generation.measure, "memory": generation.memory, "classical": classical.measure}
+PARTS = {
+    "wire": wire.measure,
+    "generation": generation.measure,
+    "memory": generation.memory,
+    "classical": classical.measure,
+    "ticks": ticks.measure,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help="wire, generation, memory, classical; all when none is named")
+    parser.add_argument("parts", nargs="*", metavar="part", help="wire, generation, memory, classical, ticks; all when none is named")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     console = Console()

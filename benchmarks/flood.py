@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A generation that is all frames: 200 MB of files, as fast as they go; each begins with the plate's own bytes, so it is a picture."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from platebridge.events import Done, FileReady, Preview, Progress, Started
+
+MEGABYTES = 200
+#: A PNG of one black pixel.
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+
+
+def generate(request, open_file, take_id, **_):
+    """The comp of a frame is its plate with so much behind it that all of them together are 200 MB."""
+    yield from _frames(request, open_file, take_id, MEGABYTES)
+
+
+def small(request, open_file, take_id, **_):
+    """The comp of a frame is its plate alone."""
+    yield from _frames(request, open_file, take_id, 0)
+
+
+def _frames(request, open_file, take_id, megabytes):
+    yield Started("flood", "cpu")
+    frames = list(request.frames)
+    filler = bytes(megabytes * 2**20 // len(frames))
+    for done, frame in enumerate(frames, 1):
+        data = Path(open_file(request.inputs.plate.at(frame).sha256)).read_bytes() + filler
+        name = "comp.%04d.exr" % frame
+        yield Preview(frame, PNG)
+        yield FileReady("comp", frame, name, hashlib.sha256(data).hexdigest(), data)
+        yield Progress("generating", done, len(frames))
+    document = json.dumps({"take_id": take_id, "files": {}, "request": request.to_dict()}).encode()
+    yield FileReady("take", None, "take.json", hashlib.sha256(document).hexdigest(), document)
+    yield Done({"generating": 0.0})
