@@ -192,7 +192,7 @@ class Job:
                     yield False
                 if news.error is not None:
                     raise news.error
-                self.summary = "%s is whole: %d frames" % (self.take_path, self.frames_there)
+                self.summary = "%s is whole: %d frames" % (self.take_path.name if self.take_path else self.take_id, self.frames_there)
                 return
             else:
                 self._hear(news)

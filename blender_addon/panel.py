@@ -62,10 +62,12 @@ class _GeneratePanel(_Panel):
             row = column.row(align=True)
             row.operator("platebridge.capture")
             row.operator("platebridge.attach")
-        for job in under_way[:2]:
+        at_work = [job for job in under_way if job.phase != "queued"][:2] or under_way[:1]
+        for job in at_work:
             _draw_job(column, job)
-        if len(under_way) > 2:  # a wedge
-            sentence(column, "%d more takes wait their turn" % (len(under_way) - 2), "TIME")
+        waiting = len(under_way) - len(at_work)
+        if waiting:  # the others of a wedge
+            sentence(column, "1 more take waits its turn" if waiting == 1 else "%d more takes wait their turn" % waiting, "TIME")
         if under_way:
             column.operator("platebridge.cancel", icon="CANCEL")
         if runner.trouble:
@@ -224,12 +226,13 @@ class _TakesPanel(_Panel):
                 row.operator("platebridge.attach", text="Go On", icon="PLAY").take = chosen.folder
             row.operator("platebridge.compare_takes", icon="ARROW_LEFTRIGHT")
             row.operator("platebridge.copy_dials", icon="COPYDOWN")
-            column.operator("platebridge.another_angle", icon="CAMERA_DATA")
         row = column.row(align=True)
         row.operator("platebridge.take_to_compositor", icon="NODE_COMPOSITING")
         if versions.has_compositor_modifier():
             row.operator("platebridge.take_onto_plate", icon="MODIFIER")
-        row.operator("platebridge.load_take")
+        row = column.row(align=True)
+        row.operator("platebridge.another_angle", icon="CAMERA_DATA")
+        row.operator("platebridge.load_take", icon="IMPORT")
         if dependencies.missing():
             return
         from . import timeline
@@ -258,7 +261,7 @@ def _in(space, short):
     """The panels for one editor."""
     made = []
     named = {}
-    for base in (_GeneratePanel, _PaintPanel, _ShotPanel, _GuidePanel, _PresetsPanel, _MorePanel, _TakesPanel, _ServerPanel):
+    for base in (_GeneratePanel, _PaintPanel, _TakesPanel, _ShotPanel, _GuidePanel, _PresetsPanel, _MorePanel, _ServerPanel):
         identifier = named[base] = "PLATEBRIDGE_PT_%s_%s" % (short, base.__name__.strip("_").replace("Panel", "").lower())
         own = {"bl_idname": identifier, "bl_space_type": space, "__doc__": base.bl_label}
         if base.inside is not None:

@@ -109,8 +109,10 @@ def test_shot_shows_what_its_sources_need(panels, scene):
 def test_job_under_way_can_be_cancelled_and_its_error_stays(panels, monkeypatch):
     from blender_addon import runner
 
-    job = types.SimpleNamespace(finished=False, done=2, total=4, sentence="Generating 2/4", notes=["The depth has holes."], error=None,
-                                seconds_left=61.2, preview=None)
+    job = types.SimpleNamespace(
+        phase="generating", finished=False, done=2, total=4, sentence="Generating 2/4", notes=["The depth has holes."], error=None,
+        seconds_left=61.2, preview=None,
+    )
     monkeypatch.setattr(runner, "jobs", [job])
     shown = drawn(panels["Generate"])
     assert "Generating 2/4, 62 s left" in shown and "platebridge.cancel" in shown and "platebridge.generate" not in shown

@@ -4,7 +4,8 @@
     blender --factory-startup [FILE.blend] --python in_blender.py -- FOLDER
 
 FOLDER holds `site` (the extension and the client) and `settings.json` (what to set on scene.platebridge, and the frame range). Told, in
-`state.json`, ten times a second: what the sequencer and the jobs stand at, how long our ticks took, and what is under the mouse when asked.
+`state.json`, ten times a second: what the sequencer and the jobs stand at, how long our ticks took
+(by the clock, and by the main thread's own processor time), and what is under the mouse when asked.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 import bpy
 
 FOLDER = Path(sys.argv[sys.argv.index("--") + 1])
-STATE = {"ready": False, "ticks": 0, "slowest_tick": 0.0, "asked": "", "under": "", "trouble": ""}
+STATE = {"ready": False, "ticks": 0, "slowest_tick": 0.0, "slowest_work": 0.0, "asked": "", "under": "", "trouble": ""}
 sys.path.insert(0, str(FOLDER / "site"))
 
 
@@ -30,12 +31,13 @@ def enable():
     tick = runner._tick
 
     def timed():
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         try:
             return tick()
         finally:
             STATE["ticks"] += 1
             STATE["slowest_tick"] = max(STATE["slowest_tick"], time.perf_counter() - began)
+            STATE["slowest_work"] = max(STATE["slowest_work"], time.thread_time() - used)
 
     runner._tick = timed
 
