@@ -29,6 +29,7 @@ class Job:
 
     What a panel shows: `phase` (a key of PHASES), `done` of `total` steps of it, `notes` (warnings, as sentences), `waiting` (why the
     server is waited for, or ""), `preview` (PNG bytes or None), `frames_there`. At the end `finished`, `error` or None, and `summary`.
+    `after`: a job whose take gets its number before this one's, so that a wedge is numbered in its own order.
     """
 
     def __init__(self, scene: int, output: str) -> None:
@@ -46,6 +47,7 @@ class Job:
         self._plate: Mapping[int, Path] = {}
         self._plate_strip = ""
         self._stands = False
+        self.after: Optional[Job] = None
         self.captures = self._cancelled = self._stepping = False
         self._courier: Optional[Courier] = None
         self._work: Iterator[bool] = iter(())
@@ -174,6 +176,9 @@ class Job:
     def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
         yield from self._capture(plan)
         inputs = {which: Input(source.name, source.files, source.pattern) for which, source in plan.sources.items()}
+        while self.after is not None and self.after.take_path is None and not self.after.finished:
+            yield False
+        self.after = None
         camera, place = captured.captured_camera(plan), plan.takes or plan.folder
         yield from self._deliver(Courier.send(make_client, plan.request, inputs, camera, place, origin()))
 

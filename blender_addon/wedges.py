@@ -37,7 +37,7 @@ class PLATEBRIDGE_OT_wedge(_Operator):
     second_values: StringProperty(name="Values", default="0.7, 1, 1.4", description="What the second dial stands at, separated by commas")
 
     def invoke(self, context, event):
-        return context.window_manager.invoke_props_dialog(self, width=340)
+        return context.window_manager.invoke_props_dialog(self, width=340, confirm_text="Make Takes")
 
     def draw(self, context):
         self.layout.use_property_split = True
@@ -73,7 +73,10 @@ class PLATEBRIDGE_OT_wedge(_Operator):
         client = server.client_of(scene)
         # The first captures what is missing; the others find it there.
         plans = [dataclasses.replace(plan, request=r, recapture=plan.recapture and n == 0) for n, r in enumerate(requests)]
-        return self.keep_all_going([Job.generate(each, client, scene.platebridge.output) for each in plans])
+        jobs = [Job.generate(each, client, scene.platebridge.output) for each in plans]
+        for job, before in zip(jobs[1:], jobs):
+            job.after = before
+        return self.keep_all_going(jobs)
 
 
 class PLATEBRIDGE_OT_open_sheet(bpy.types.Operator):
