@@ -9,13 +9,13 @@ Knows scenes and files; nothing of servers, takes or strips beyond the plate's.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import bpy
 import numpy as np
 from platebridge.errors import InputError
 
-from . import footage, passes, roto, scene_camera, simulation, sources, through_nodes, versions
+from . import animated, footage, passes, roto, scene_camera, simulation, sources, through_nodes, versions
 from .captured import Record
 from .rendering import in_window, render_to_file
 from .sources import Plan
@@ -23,14 +23,16 @@ from .sources import Plan
 _KIND = {"render": "collection", "mask": "mask"}
 
 
-def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
+def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> Iterator[Tuple[int, int]]:
     """Renders what is missing, yielding (frames done, frames in all) before and after each frame.
 
+    driven: takes, by frame, what the dials stand at that drivers hold (`plan.driven`); then every frame is visited, rendered or not.
     Raises InputError (the camera sees nothing of the mask, a pass that the engine has not) and StorageError.
     """
     record = Record(plan)
     cameras = record.cameras()
-    wanted = [frame for frame in plan.frames if record.missing(frame) or (plan.camera and frame not in cameras)]
+    looked_at = driven is not None and plan.driven
+    wanted = [frame for frame in plan.frames if looked_at or record.missing(frame) or (plan.camera and frame not in cameras)]
     if not wanted:
         return
     record.open(wanted)
@@ -45,6 +47,8 @@ def capture(plan: Plan) -> Iterator[Tuple[int, int]]:
             missing = record.missing(frame) if frame in wanted else set()
             with in_window(scene), versions.borrowed(_look_through(plan, scene)):
                 scene.frame_set(frame)
+                if driven is not None and plan.driven and frame in wanted:
+                    driven[frame] = animated.standing(bpy.context.evaluated_depsgraph_get().scene_eval, plan.driven)
                 if plan.camera and frame in wanted:
                     cameras[frame] = scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), frame)
                 if missing & set(plan.rendered("render")):

@@ -8,7 +8,6 @@ Lines on standard output: `Fra:1001 Platebridge | Frames 1/48` for each finished
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
@@ -92,7 +91,7 @@ def _generate(told: argparse.Namespace) -> Any:
             raise RequestError("--set %s names no value." % text, "Write --set amount=1.4.")
         dials[name.strip()] = value.strip()
     plan = sources.plan(scene, scene.view_layers[0])
-    plan = dataclasses.replace(plan, request=plan.request.with_dials(dials))
+    plan = plan.turned(dials)
     return Job.generate(plan, server.client_of(scene), shot.output)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import bpy
-from platebridge import courier, events
+from platebridge import courier, curves, events
 from platebridge.courier import Courier, Input, MakeClient
 from platebridge.errors import Cancelled, PlatebridgeError
 from platebridge.request import GenerateRequest
@@ -155,11 +155,11 @@ class Job:
 
     # --- the work: a generator that yields True to be called on at once, False when there is nothing to do for now ------------------
 
-    def _capture(self, plan: sources.Plan) -> Iterator[bool]:
+    def _capture(self, plan: sources.Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> Iterator[bool]:
         while runner.another_captures(self):
             yield False  # two captures at once would move the current frame under each other
         self.captures = True
-        frames = capture.capture(plan)
+        frames = capture.capture(plan, driven)
         try:
             for done, total in frames:
                 self._show("capture", done, total)
@@ -174,13 +174,17 @@ class Job:
         self.summary = "%d frames captured into %s" % (self.total, plan.folder) if self.total else "Every pass is there already"
 
     def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
-        yield from self._capture(plan)
+        driven: Dict[int, Dict[str, Any]] = {}
+        yield from self._capture(plan, driven)
+        request = plan.request.with_dials(
+            {name: curves.sampled(name, {frame: values[name] for frame, values in driven.items()}) for name in plan.driven}
+        )
         inputs = {which: Input(source.name, source.files, source.pattern) for which, source in plan.sources.items()}
         while self.after is not None and self.after.take_path is None and not self.after.finished:
             yield False
         self.after = None
         camera, place = captured.captured_camera(plan), plan.takes or plan.folder
-        yield from self._deliver(Courier.send(make_client, plan.request, inputs, camera, place, origin()))
+        yield from self._deliver(Courier.send(make_client, request, inputs, camera, place, origin()))
 
     def _deliver(self, messenger: Courier) -> Iterator[bool]:
         self._courier = messenger

@@ -152,6 +152,7 @@ class _GuidePanel(_Panel):
     def draw(self, context):
         shot, column = self.column(context)
         presets.draw_presets(column)
+        column.use_property_decorate = True  # the dots that keyframes are set with
         for name in _FIRST:
             column.prop(shot.dials, name)
 
@@ -172,8 +173,10 @@ class _MorePanel(_Panel):
 
     def draw(self, context):
         shot, column = self.column(context)
+        column.use_property_decorate = True
         for name in _REST:
             column.prop(shot.dials, name)
+        column.use_property_decorate = False
         column.prop(shot, "guide_files")
         column.prop(shot, "bad_pixels")
 

@@ -19,8 +19,8 @@ except ImportError:  # dependencies.missing() tells the artist; the extension mu
 
 
 def _dial_property(dial):
-    """The RNA property of a dial: animatable like any other."""
-    words = {"name": dial.label, "description": dial.tooltip}
+    """The RNA property of a dial: animatable like any other where a value per frame means something."""
+    words = {"name": dial.label, "description": dial.tooltip, "options": set() if dial.still else {"ANIMATABLE"}}
     if dial.kind == "choice":
         return EnumProperty(items=[(c, c.capitalize(), dial.tooltip) for c in dial.choices], default=dial.default, **words)
     if dial.kind == "colour":

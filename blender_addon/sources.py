@@ -7,18 +7,20 @@ Knows nothing of how passes are rendered, of servers or of takes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import bpy
+from platebridge.dials import DIALS
 from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
 
-from . import footage, proxies, roto, scene_camera, versions
+from . import animated, footage, proxies, roto, scene_camera, versions
 from .settings import as_typed
 
 CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
@@ -47,7 +49,7 @@ class Plan:
 
     `through`: the camera's name where it isn't the scene's own. `takes`: where the take goes, where that isn't `folder`.
     `scene`: its session id. `fingerprints`: of the settings that each captured input, and the camera, depends on. `notes`: sentences for
-    the artist: the take can be made, and this should be known.
+    the artist: the take can be made, and this should be known. `driven`: dials whose values capture must look up frame by frame.
     """
 
     request: GenerateRequest
@@ -63,6 +65,19 @@ class Plan:
     notes: Tuple[str, ...] = ()
     through: str = ""
     takes: Optional[Path] = None
+    driven: Tuple[str, ...] = ()
+
+    def turned(self, values: Dict[str, Any]) -> Plan:
+        """The same with dials turned: what is named wins over keyframes and drivers. Raises RequestError."""
+        left = tuple(name for name in self.driven if name not in values)
+        return dataclasses.replace(self, request=self.request.with_dials(values), driven=left)
+
+    def refuse_driven(self, names: Iterable[str]) -> None:
+        """Raises RequestError where a wedge would put one value in the place of a driver's."""
+        for name in self.driven:
+            if name in names:
+                raise RequestError("%s has a driver, and a wedge would put one value in its place." % DIALS[name].label,
+                                   "Wedge another dial, or remove the driver.")
 
     @property
     def frames(self) -> FrameRange:
@@ -143,7 +158,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
             working_space=versions.linear_space(bpy.data),
             fps=as_typed(scene.render.fps / scene.render.fps_base),
         ),
-    ).with_dials(shot.dials.values())
+    ).with_dials({**shot.dials.values(), **animated.from_keys(scene, animated.keyed(scene), frames)})
     return Plan(
         request=request,
         scene=versions.session_id(scene),
@@ -156,6 +171,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         recapture=shot.recapture,
         fingerprints=fingerprints(scene, view_layer, sources, objects, needs_camera),
         notes=_notes(scene, sources),
+        driven=tuple(sorted(animated.driven(scene))),
     )
 
 

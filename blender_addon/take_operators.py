@@ -110,7 +110,7 @@ class PLATEBRIDGE_OT_compare_takes(bpy.types.Operator):
 
 
 class PLATEBRIDGE_OT_copy_dials(_OnTheChosen):
-    """Turn every dial to where it stood for the chosen take"""
+    """Turn every dial to where it stood for the chosen take, keyframes and all. Keyframes that a dial has now are taken off"""
 
     bl_idname = "platebridge.copy_dials"
     bl_label = "Copy Dials"
@@ -120,14 +120,19 @@ class PLATEBRIDGE_OT_copy_dials(_OnTheChosen):
         from platebridge.request import from_dict
         from platebridge.takes import read_take
 
+        from . import animated
+
         row = take_list.selected(context)
         take = read_take(row.folder)
         request = from_dict((take.document or take.note).get("request"))
-        shot = versions.editing_scene(context).platebridge
-        shot.dials.set_values(request.dial_values())
+        scene = versions.editing_scene(context)
+        shot, held = scene.platebridge, animated.restore(scene, request.dial_values())
         if request.model.name != "guide":  # a look at the guide is no wish for another model
             shot.model = request.model.name
-        self.report({"INFO"}, "The dials stand as for %s" % row.name)
+        if held:
+            self.report({"WARNING"}, "%s: a driver holds it, and it stays. The other dials stand as for %s" % (", ".join(held), row.name))
+        else:
+            self.report({"INFO"}, "The dials stand as for %s" % row.name)
         return {"FINISHED"}
 
 

@@ -105,6 +105,19 @@ def curves(animation: Any) -> List[Any]:
     return [curve for bag in bags if bag is not None for curve in bag.fcurves]
 
 
+def remove_curve(animation: Any, curve: Any) -> None:
+    """Takes one of `curves` off."""
+    action = animation.action
+    if hasattr(action, "fcurves"):
+        action.fcurves.remove(curve)
+        return
+    for layer in action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(animation.action_slot)
+            if bag is not None and curve in list(bag.fcurves):
+                bag.fcurves.remove(curve)
+
+
 def session_id(data_block: Any) -> int:
     """A number that stays a data-block's own through renaming and undo, until another file is opened."""
     return int(data_block.session_uid)

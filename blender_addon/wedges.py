@@ -69,6 +69,7 @@ class PLATEBRIDGE_OT_wedge(_Operator):
         over = [(self.dial, wedge.split_values(self.dial, self.values))]
         if self.second != "NONE":
             over.append((self.second, wedge.split_values(self.second, self.second_values)))
+        plan.refuse_driven([name for name, _ in over])
         requests = wedge.wedge(plan.request, over)  # all are checked before one is made
         client = server.client_of(scene)
         # The first captures what is missing; the others find it there.

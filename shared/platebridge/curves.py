@@ -7,6 +7,7 @@ and frames; must not know what a dial does to the dust.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def _between(dial: Dial, a: Value, b: Value, part: float) -> Value:
     if isinstance(a, tuple) and isinstance(b, tuple):
         return tuple(x + (y - x) * part for x, y in zip(a, b))  # type: ignore[return-value]
     number = float(a) + (float(b) - float(a)) * part  # type: ignore[arg-type]
-    return round(number) if dial.kind == "int" else min(max(number, dial.minimum), dial.maximum)
+    return math.floor(number + 0.5) if dial.kind == "int" else min(max(number, dial.minimum), dial.maximum)
 
 
 def _farthest_off(dial: Dial, at: List[Tuple[int, Value]], first: int, last: int) -> Optional[int]:
