@@ -143,12 +143,27 @@ def test_take_made_elsewhere_is_listed_and_read(nuke, wired, serve):
     assert [(r["first"].value(), r["last"].value(), r["raw"].value()) for r in reads] == [(1001, 1004, True)]
 
 
-def test_non_commercial_reaches_the_whole_way(nuke, wired, serve):
-    node, _ = wired
+def test_non_commercial_reaches_the_whole_way_with_every_input(nuke, wired, serve, write_exr, tmp_path):
+    node, shot = wired
+    for frame in shot.paths["plate"]:
+        write_exr(tmp_path / ("v.%d.exr" % frame), np.zeros((64, 96, 2), "f4"), ("backward.u", "backward.v"))
+        write_exr(tmp_path / ("g.%d.exr" % frame), np.zeros((32, 48, 4), "f4"), ("R", "G", "B", "A"))
+    for number, name in ((3, "v"), (4, "g")):
+        node.setInput(number, nuke.nodes.Read(file=str(tmp_path / (name + ".####.exr")), first=1001, last=1004))
+    still = [float(row == column) for row in range(4) for column in range(4)]
+    node.setInput(5, nuke.nodes.Camera2(world_matrix=still))
+    node["connection"].setValue(str(serve().connection))
+    nuke._touched.clear()  # what the artist has made, Python did not touch
     nuke.env["nc"] = True
-    job = press(node, serve().connection)
+    job = press(node)
+    assert job is not None, node["status"].value()
     finish(nuke, job)
     assert job.error is None
+    assert node["result_last"].value() == 1004
+    from platebridge_nuke import node as buttons
+
+    assert buttons.attach(node) is None and buttons.older(node) is None  # it still may touch what these touch
+    assert len(nuke._touched) <= nuke.NC_LIMIT
 
 
 def test_terminal_mode_waits_for_the_end(nuke, wired, serve):

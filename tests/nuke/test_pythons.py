@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,35 @@ def test_package_and_client_import_in_nukes_pythons(version, tmp_path):
     script = SCRIPT.format(version=version, paths=paths, stand_ins=python != sys.executable)
     done = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60, cwd=str(tmp_path))
     assert done.returncode == 0, done.stderr
+
+
+BUILT = """
+import os, sys, types
+theirs = sys.modules["zmq"] = types.ModuleType("zmq")
+sys.path.insert(0, {folder!r})
+nuke = sys.modules["nuke"] = types.ModuleType("nuke")
+nuke.GUI, nuke.env, nuke.NUKE_VERSION_STRING = False, {{"nc": False}}, "16.0v3"
+from platebridge_nuke import node, asking
+from platebridge import connection
+assert "vendor" in connection.zmq.__file__ and sys.modules["zmq"] is theirs
+print("server " + asking.check_server({connection!r})["server"])
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 10), (3, 11)], ids="{0[0]}.{0[1]}".format)
+def test_the_built_zip_speaks_with_a_real_server_in_each_of_nukes_pythons(nuke, serve, version, tmp_path):
+    """With the wheels that it brings, and another zmq in the same process left alone."""
+    zips = sorted((ROOT / "dist").glob("platebridge-nuke-*.zip"))
+    python = interpreter(version)
+    if not zips or python is None:
+        pytest.skip("no zip was built here (make nuke)" if not zips else "this machine has no Python %d.%d" % version)
+    with zipfile.ZipFile(zips[-1]) as file:
+        file.extractall(tmp_path)
+    script = BUILT.format(folder=str(tmp_path / "Platebridge"), connection=str(serve().connection))
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith("server 0."), done.stderr
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.name)
