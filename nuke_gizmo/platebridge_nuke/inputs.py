@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import nuke
+from platebridge.curves import sampled
 from platebridge.depths import DEPTHS
 from platebridge.dials import DIALS
 from platebridge.errors import InputError, RequestError
@@ -82,7 +83,7 @@ def _request(node: Any, folder: Path, frames: FrameRange) -> GenerateRequest:
             working_space=colour.working_space(),
             fps=as_typed(nuke.root()["fps"].value()),
         ),
-    ).with_dials({name: _dial_value(node, name) for name in DIALS})
+    ).with_dials({name: dial_value(node, name, frames) for name in DIALS})
 
 
 def views(node: Any) -> List[str]:
@@ -142,12 +143,23 @@ def as_typed(value: Any) -> float:
     return next((s for s in short if struct.pack("f", s) == struct.pack("f", number)), number)
 
 
-def _dial_value(node: Any, name: str) -> Any:
-    value = node[name].value()
-    kind = DIALS[name].kind
+def dial_value(node: Any, name: str, frames: FrameRange) -> Any:
+    """What a dial is turned to: its knob's value, or a curve where the knob has keys or an expression. Raises RequestError where the dial
+    can't change over a shot, and its knob does."""
+    knob, kind = node[name], DIALS[name].kind
+    if kind not in ("float", "int", "colour"):
+        return knob.value()
+    if not (knob.isAnimated() or knob.hasExpression()):
+        return _typed(knob.value(), kind)
+    parts = range(3) if kind == "colour" else range(1)
+    at = {frame: [float(knob.getValueAt(frame, part)) for part in parts] for frame in frames}
+    return sampled(name, {frame: _typed(values if kind == "colour" else values[0], kind) for frame, values in at.items()})
+
+
+def _typed(value: Any, kind: str) -> Any:
     if kind == "colour":
         return tuple(as_typed(part) for part in value)
-    return int(value) if kind == "int" else as_typed(value) if kind == "float" else value
+    return int(value) if kind == "int" else as_typed(value)
 
 
 def _plate_is_float(node: Any, frame: int) -> bool:

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from whole_way import finish
 
 
 @pytest.fixture
@@ -103,6 +104,7 @@ def test_effect_or_guide_is_shown_by_a_knob(nuke, wired, made):
 
 def test_a_preset_turns_the_guides_dials_in_one_step_and_leaves_the_model(nuke, wired):
     from platebridge.dials import DIALS
+    from platebridge.frames import FrameRange
     from platebridge.presets import PRESETS
     from platebridge_nuke import inputs
     from platebridge_nuke import node as buttons
@@ -114,10 +116,46 @@ def test_a_preset_turns_the_guides_dials_in_one_step_and_leaves_the_model(nuke, 
         node["preset"].setValue(preset.label)
         steps = nuke.Undo.undoSize()
         buttons.use_preset(node)
-        assert {name: inputs._dial_value(node, name) for name in preset.dials} == preset.dials
+        assert {name: inputs.dial_value(node, name, FrameRange(1, 1)) for name in preset.dials} == preset.dials
         assert node["seed"].value() == 77 and nuke.Undo.undoSize() == steps + 1
         nuke.Undo.undo()
         assert {name: node[name].value() for name in DIALS} == before
+
+
+def test_knobs_with_keys_or_an_expression_are_sent_as_curves_in_the_commands_own_form(nuke, wired, serve):
+    from platebridge.request import from_dict
+    from platebridge.takes import read_take
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["amount"].curves = {0: lambda frame: (frame - 1001) / 3 * 2}
+    node["wind"].expression = lambda frame: 5.0  # the same at every frame: no curve
+    node["tint"].curves = {part: (lambda frame, part=part: 0.25 * (part + 1) if frame < 1003 else 0.5) for part in range(3)}
+    node["connection"].setValue(str(serve().connection))
+    job = buttons.generate(node)
+    assert job is not None, node["status"].value()
+    finish(nuke, job)
+    assert job.error is None
+    request = from_dict(read_take(job.take).document["request"])
+    typed = request.with_dials({"amount": "1001:0,1004:2", "tint": "1001:0.25,0.5,0.75;1002:0.25,0.5,0.75;1003:0.5,0.5,0.5", "wind": 5})
+    assert request.dial_values() == typed.dial_values() and request.guide.wind == 5.0
+    node["take"].setValue("")
+    buttons.list_takes(node)
+    node["amount"].curves = None
+    second = buttons.generate(node)
+    finish(nuke, second)
+    node["take"].setValue("")
+    buttons.list_takes(node)
+    assert node["takes_text"].value().split("\n")[1] == "☆ take_0002: amount 1"
+
+
+def test_a_dial_that_cannot_change_over_a_shot_says_why(nuke, wired, tmp_path):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["seed"].curves = {0: lambda frame: frame}
+    assert buttons.generate(node) is None
+    assert "Seed can't be animated: the noise is drawn once" in node["status"].value()
 
 
 def test_a_knob_of_single_floats_gives_what_was_typed():

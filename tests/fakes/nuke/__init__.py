@@ -110,7 +110,7 @@ class Knob:
             raise AttributeError("getValueAt")
         if view is not None and view not in _views:
             raise RuntimeError("no view %s" % view)
-        curve = self.curves.get(index) if hasattr(self, "curves") else None
+        curve = getattr(self, "expression", None) or getattr(self, "curves", {}).get(index)
         if curve is not None:
             return curve(frame)
         return self._value[index] if isinstance(self._value, list) else self._value
@@ -129,6 +129,15 @@ class Knob:
         self._value = value
         _recorded(self._name, lambda: setattr(self, "_value", old))
         return True
+
+    def isAnimated(self):
+        """`curves`, {index: function of the frame}, stands for keys that an artist has set."""
+        _main()
+        return bool(getattr(self, "curves", None))
+
+    def hasExpression(self, index=-1):
+        _main()
+        return bool(getattr(self, "expression", None))
 
     def setVisible(self, visible):
         _main()
