@@ -40,13 +40,14 @@ def camera(node: Any, frames: FrameRange, view: str) -> Camera:
                 input="camera",
             )
     scale = float(node["camera_scale"].value())
+    split = (view,) if len(nuke.views()) > 1 else ()  # knobs may be split by view
     placed = []
     for frame in frames:
-        flat = [float(seen["world_matrix"].getValueAt(frame, at, view)) for at in range(16)]
+        flat = [float(seen["world_matrix"].getValueAt(frame, at, *split)) for at in range(16)]
         rows = [flat[at : at + 4] for at in range(0, 16, 4)]
         matrix = tuple((row[0], row[1], row[2], row[3] * scale if at < 3 else row[3]) for at, row in enumerate(rows))
-        placed.append(CameraFrame(frame, matrix, float(seen["focal"].getValueAt(frame, 0, view))))
-    return Camera(placed[0].focal_mm or 35.0, float(seen["haperture"].getValueAt(frames.first, 0, view)), UP, tuple(placed))
+        placed.append(CameraFrame(frame, matrix, float(seen["focal"].getValueAt(frame, 0, *split))))
+    return Camera(placed[0].focal_mm or 35.0, float(seen["haperture"].getValueAt(frames.first, 0, *split)), UP, tuple(placed))
 
 
 def _camera_node(node: Any, view: str) -> Optional[Any]:

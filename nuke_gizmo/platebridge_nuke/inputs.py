@@ -157,8 +157,8 @@ def dial_value(node: Any, name: str, frames: FrameRange) -> Any:
 
 
 def _typed(value: Any, kind: str) -> Any:
-    if kind == "colour":
-        return tuple(as_typed(part) for part in value)
+    if kind == "colour":  # a colour whose parts are equal comes as one number
+        return tuple(as_typed(part) for part in (value if isinstance(value, (list, tuple)) else [value] * 3))
     return int(value) if kind == "int" else as_typed(value)
 
 

@@ -149,6 +149,15 @@ def test_knobs_with_keys_or_an_expression_are_sent_as_curves_in_the_commands_own
     assert node["takes_text"].value().split("\n")[1] == "☆ take_0002: amount 1"
 
 
+def test_a_grey_colour_which_nuke_gives_as_one_number_is_a_colour(wired):
+    from platebridge.frames import FrameRange
+    from platebridge_nuke import inputs
+
+    node, _ = wired
+    node["tint"].setValue([0.5, 0.5, 0.5])
+    assert node["tint"].value() == 0.5 and inputs.dial_value(node, "tint", FrameRange(1, 2)) == (0.5, 0.5, 0.5)
+
+
 def test_a_dial_that_cannot_change_over_a_shot_says_why(nuke, wired, tmp_path):
     from platebridge_nuke import node as buttons
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 
-def until(nuke, condition, seconds=60):
+def until(nuke, condition, seconds=240):
     """Nuke's event loop, until something is so."""
     end = time.monotonic() + seconds
     while not condition():

@@ -91,6 +91,8 @@ def _recorded(name, back):
 class Knob:
     """A knob that takes only what Nuke's would."""
 
+    colour = False
+
     def __init__(self, name, value, choices=()):
         self._name, self._choices, self.visible, self.node = name, choices, True, None
         self._value = list(value) if isinstance(value, list) else value
@@ -102,6 +104,8 @@ class Knob:
         _main()
         if index:
             return self._value[index[0]]
+        if self.colour and len(set(self._value)) == 1:
+            return self._value[0]  # Nuke has one number for a colour of equal parts
         return tuple(self._value) if isinstance(self._value, list) else self._value
 
     def getValueAt(self, frame, index=0, view=None):
@@ -512,6 +516,7 @@ def _from_group(group, name):
     node = Group("Group", name, [], group)
     for knob, (value, choices) in group.knobs.items():
         node._knobs[knob] = (Enumeration_Knob if choices else Knob)(knob, value, choices)
+        node._knobs[knob].colour = group.rows.get(knob, (0,))[0] == 18
         node._knobs[knob].visible = "+INVISIBLE" not in group.flags.get(knob, ())
     for child in group.children:
         if not isinstance(child, Child) or child.cls not in tables.KNOBS:
