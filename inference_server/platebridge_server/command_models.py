@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
@@ -123,7 +124,8 @@ def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
             row.update(size="size unknown", state="%(message)s %(mend)s" % card["problem"])
         elif card.get("installed") is False:
             low, high = card["source"]["gigabytes"]
-            row.update(size="%.0f GB" % high if low == high else "%.0f to %.0f GB" % (low, high), state=card["install"])
+            about = "about %d GB" % round(high) if low == high else "%d to %d GB" % (low, math.ceil(high))
+            row.update(size=about, state="not here; to have it, type: %s" % card["install"])
         elif card.get("installed"):
             model = store.find(name)
             assert model is not None  # its card has just said so
@@ -135,7 +137,8 @@ def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
 @contextlib.contextmanager
 def shown(as_json: bool, doing: str) -> Iterator[Callable[[str, int, int], None]]:
     """A bar for bytes on standard error, or nothing where a program reads."""
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=err, disable=as_json)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    bar = Progress(*columns, console=err, disable=as_json, transient=True)
     with bar:
         task = bar.add_task(doing, total=None)
 

@@ -51,14 +51,17 @@ class Memory:
     flash: bool = False
 
     @classmethod
-    def of(cls, device: str) -> Memory:
-        """As it is now. What torch keeps for itself on the card is counted as free: it will be used again."""
-        host = psutil.virtual_memory().available
+    def of(cls, device: str, ours: int = 0) -> Memory:
+        """As it is now. What torch holds on a card is counted as free: only a model that is to give way, or to be used again, lies there.
+
+        ours: bytes of the computer's memory that such a model holds. On a processor float32: it is quicker there than bfloat16.
+        """
+        host = psutil.virtual_memory().available + ours
         if torch.device(device).type != "cuda":
-            return cls("cpu", host, host, _quick_bfloat16())
+            return cls("cpu", host, host, False)
         free, _ = torch.cuda.mem_get_info(device)
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return cls("cuda", free + kept, host, torch.cuda.is_bf16_supported(), importlib.util.find_spec("flash_attn") is not None)
+        found = importlib.util.find_spec("flash_attn") is not None
+        return cls("cuda", free + torch.cuda.memory_reserved(device), host, torch.cuda.is_bf16_supported(), found)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,6 @@ class Work:
     """What is asked for. width, height: the crop's, in pixels. frames: of one window, 4k+1, reference images not counted.
 
     passes: how often the network is called in all. quick: the last bits may differ from a plain diffusers script, for speed.
-    loras: whether some are in; they and 8-bit weights don't go together.
     """
 
     width: int
@@ -75,7 +77,6 @@ class Work:
     references: int = 0
     passes: int = 100
     quick: bool = False
-    loras: bool = False
 
     @property
     def tokens(self) -> int:
@@ -194,7 +195,7 @@ def _ladder(card: Mapping[str, Any], work: Work, memory: Memory) -> Iterator[Pla
     offloads = ("none", "parts", "blocks") if memory.kind == "cuda" else ("none",)
     ways = [(offload, False, False) for offload in offloads]
     ways += [(offload, False, True) for offload in offloads]
-    if not work.loras and memory.kind == "cuda":
+    if memory.kind == "cuda":
         ways += [(offload, True, tiles) for tiles in (False, True) for offload in offloads]
     for offload, fp8, tiles in ways:
         attention = "flash" if work.quick and memory.flash and dtype != "float32" else "native"
@@ -220,7 +221,7 @@ def _why(plan: Plan, work: Work, memory: Memory) -> Iterator[str]:
     free = "%.1f GB are free on the device and %.1f GB here" % (memory.device / 1e9, memory.host / 1e9)
     yield "%s; %d x %d, %d frames at once, %d tokens." % (free, work.width, work.height, work.frames, work.tokens)
     if plan.dtype != "bfloat16":
-        yield "%s, as this device is slow or unable in bfloat16." % plan.dtype
+        yield "%s: this device is slow or unable in bfloat16." % plan.dtype
     if plan.offload == "parts":
         yield "One network at a time, as they don't fit together: the picture is the same, changing over takes seconds."
     if plan.offload == "blocks":
@@ -229,8 +230,6 @@ def _why(plan: Plan, work: Work, memory: Memory) -> Iterator[str]:
         yield "The VAE works in tiles of 256 pixels that are blended: whole frames don't fit."
     if plan.fp8:
         yield "Weights are kept in 8 bits: in 16 they don't fit."
-    elif work.loras and plan.offload != "none":
-        yield "8-bit weights were not considered: LoRAs don't go with them."
     if plan.attention != "native":
         yield "%s attention and whatever else is quick were asked for: the last bits differ." % plan.attention.capitalize()
 
@@ -367,9 +366,7 @@ def generated(
             log.warning("Out of memory on plan: %s (%s)", now.said(), str(problem)[:300])
             following = next_after(now, left) if attempt == 1 else None
         # outside the handler: its traceback holds the tensors that memory is wanted from
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        let_go()
         if following is None:
             raise ModelError(
                 "The device ran out of memory, also with less: %s" % now.said(),
@@ -379,10 +376,13 @@ def generated(
         now = following
 
 
+def let_go() -> None:
+    """Memory that nothing refers to any more is free for the next."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def facts(plan: Plan) -> Dict[str, Any]:
     """For take.json: how it was made, as far as a picture may depend on it."""
     return {"plan": plan.said(), "changes": plan.changes, "why": list(plan.why)}
-
-
-def _quick_bfloat16() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -344,7 +344,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(make, tmp_path, monkey
 
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "models"))
     store.add(tiny_vace.make(tmp_path / "weights"), planned(NAME))
-    monkeypatch.setattr(planner.Memory, "of", classmethod(lambda cls, device: cls("cpu", 10**9, 10**9)))
+    monkeypatch.setattr(planner.Memory, "of", classmethod(lambda cls, device, ours=0: cls("cpu", 10**9, 10**9)))
     with pytest.raises(ModelError, match="needs at least"):
         make()
 

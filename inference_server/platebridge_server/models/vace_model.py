@@ -61,8 +61,8 @@ class VaceModel:
         chosen = loras.chosen(dials.lora)
         self._plans: Sequence[Optional[Plan]] = (None,)  # a studio's card need not say how large it is
         if "network" in installed.card:
-            asked = planner.Work(size[1], size[0], installed.card["limits"].get("window", WINDOW), loras=bool(chosen))
-            self._plans = planner.plans(installed.card, asked, planner.Memory.of(device))
+            asked = planner.Work(size[1], size[0], installed.card["limits"].get("window", WINDOW))
+            self._plans = planner.plans(installed.card, asked, planner.Memory.of(device, self._loaded.bytes_here if self._loaded else 0))
         self._lay_out(installed, device, self._plans[0], chosen)
 
     def _lay_out(self, installed: store.Installed, device: str, plan: Optional[Plan], chosen: Tuple[Lora, ...]) -> None:
@@ -80,6 +80,7 @@ class VaceModel:
         if self._loaded is not None:
             self._loaded.close()
         self._loaded = None  # before the next one takes its place in memory
+        planner.let_go()
         try:
             pipe = parts.load(installed.folder, run.dtype_of(device) if plan is None else plan.torch_dtype)
         except (OSError, ValueError, KeyError) as problem:

@@ -45,6 +45,12 @@ class Loaded:
     laid: Laid
     place: Any = None
 
+    @property
+    def bytes_here(self) -> int:
+        """Bytes of its weights that lie in the computer's memory."""
+        networks = [n for n in (self.pipe.transformer, self.pipe.transformer_2, self.pipe.vae) if n is not None]
+        return sum(p.numel() * p.element_size() for n in networks for p in n.parameters() if p.device.type == "cpu")
+
     def turn(self, part: str) -> None:
         """Before a network is used."""
         if self.place is not None:
