@@ -62,6 +62,7 @@ def text() -> str:
     out += " onCreate %s\n" % quoted(
         "try:\n    from platebridge_nuke import on_create\n    on_create(nuke.thisNode())\nexcept ImportError:\n    pass"
     )
+    out += ' label "\\[value first]-\\[value last]"\n'  # the range, on the node itself
     out += knob(20, "platebridge_shot", "Shot")
     out += button("generate", "Generate", "Renders the inputs and asks the server for a take; Nuke is free while it works")
     out += button("cancel", "Cancel", "Ends the take; what came is kept")
