@@ -76,7 +76,7 @@ class _GeneratePanel(_Panel):
         for job in [job for job in over if job.error is not None] or over[-1:]:
             icon = "CHECKMARK" if job.error is None else "CANCEL" if getattr(job.error, "code", "") == "cancelled" else "ERROR"
             sentence(column, job.sentence, icon)
-        for note in [note for job in runner.jobs for note in job.notes]:
+        for note in dict.fromkeys(note for job in runner.jobs for note in job.notes):  # a wedge's takes say the same
             sentence(column, note, "DOT")
 
 

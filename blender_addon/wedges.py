@@ -129,7 +129,7 @@ def draw_sheet(column, context):
     sheet = take_list.chosen_sheet(context)
     if row.heading:
         if sheet:
-            column.template_icon(pictures.of_file(sheet), scale=12.0)
+            column.template_icon(pictures.of_file(sheet), scale=10.0)
         sentence(column, row.told, "MOD_ARRAY")
     if sheet:
         column.operator("platebridge.open_sheet", icon="IMAGE_DATA")

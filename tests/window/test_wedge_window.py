@@ -72,7 +72,7 @@ def test_from_opening_blender_to_a_take_and_a_wedge(folder, monkeypatch):  # noq
         window.picture("wedge")
         assert window.state()["trouble"] == "" and (folder / "takes" / "shot" / "take_0004" / "sheet.png").exists()
         window.click("platebridge.open_sheet")
-        time.sleep(3.0)  # a new window is drawn when it is drawn
+        time.sleep(15.0)  # a new window is drawn when it is drawn
         window.picture("sheet")
         print("ticks %(ticks)d, slowest %(slowest_tick).4f s, its own work %(slowest_work).4f s" % window.state())
     finally:

@@ -81,7 +81,7 @@ class Window:
         """Where the button of that operator is: the sidebar is gone over from its top. Buttons side by side are all met."""
         left, top, width, height = self.state()["sidebar"]
         for y in range(top + 30, top + height, 12):
-            for part in (0.25, 0.5, 0.75):
+            for part in (0.25, 0.5, 0.75, 0.93):
                 if operator in self.under(left + int(width * part), y):
                     return left + int(width * part), y
         raise AssertionError("no button calls %s" % operator)
