@@ -16,76 +16,14 @@ from pathlib import Path
 from . import pictures, tables
 from .script import text as _script_text
 from .tcl import Child, read_group, read_script
+from .undo import Undo
+from .undo import main_alone as _main
+from .undo import recorded as _recorded
 
 GUI = True
 NUKE_VERSION_STRING = "16.0v3"
 NC_LIMIT = 10
 env = {}
-
-
-def _main():
-    if threading.current_thread() is not threading.main_thread():
-        raise AssertionError("a node or knob was touched off the main thread: Nuke crashes")
-
-
-class Undo:
-    """Steps that an artist can undo. Outside a group each change is a step of its own."""
-
-    _steps, _open, _off = [], None, 0
-
-    @staticmethod
-    def begin(name=None):
-        _main()
-        if Undo._open is None:
-            Undo._open = (name or "", [])
-
-    @staticmethod
-    def end():
-        _main()
-        if Undo._open is not None and Undo._open[1]:
-            Undo._steps.append(Undo._open)
-        Undo._open = None
-
-    @staticmethod
-    def disable():
-        _main()
-        Undo._off += 1
-
-    @staticmethod
-    def enable():
-        _main()
-        if not Undo._off:
-            raise RuntimeError("Undo.enable without disable")
-        Undo._off -= 1
-
-    @staticmethod
-    def disabled():
-        return Undo._off > 0
-
-    @staticmethod
-    def undoSize():
-        return len(Undo._steps)
-
-    @staticmethod
-    def undoDescribe(n):
-        return Undo._steps[-1 - n][0]
-
-    @staticmethod
-    def undo():
-        _main()
-        Undo._off += 1
-        for back in reversed(Undo._steps.pop()[1]):
-            back()
-        Undo._off -= 1
-
-
-def _recorded(name, back):
-    if Undo._off:
-        return
-    if Undo._open is not None:
-        Undo._open[1].append(back)
-    else:
-        Undo._steps.append((name, [back]))
 
 
 class Knob:
