@@ -96,14 +96,11 @@ def tell():
     from blender_addon import runner, timeline
 
     ask()
-    choose()
-    scene = window().scene
+    scene = bpy.data.scenes[0]
     where, region = area()
     height = window().height
     told = {
         **STATE,
-        "scene": scene.name,
-        "range": [scene.frame_start, scene.frame_end],
         "frame": scene.frame_current,
         "jobs": [
             {"phase": j.phase, "done": j.done, "finished": j.finished, "sentence": j.sentence, "there": j.frames_there} for j in runner.jobs
@@ -119,18 +116,6 @@ def tell():
     partial.write_text(json.dumps(told))
     os.replace(partial, FOLDER / "state.json")
     return 0.1
-
-
-def choose():
-    """The file that the test wants, typed into an open file browser."""
-    wanted = FOLDER / "choose"
-    for browser in [a for w in bpy.context.window_manager.windows for a in w.screen.areas if a.type == "FILE_BROWSER"]:
-        chosen = browser.spaces.active.params
-        if wanted.exists() and chosen is not None:
-            path = Path(wanted.read_text())
-            chosen.directory, chosen.filename = str(path.parent).encode(), path.name
-            browser.tag_redraw()
-            wanted.unlink()
 
 
 def ask():

@@ -177,18 +177,6 @@ def test_generate_watch_play_cancel_and_go_on_after_closing_blender(window, serv
     print("ticks %(ticks)d, slowest %(slowest_tick).4f s" % window.state())
 
 
-def test_a_live_action_shot_in_three_clicks(window, folder):
-    """The button, the footage, and the browser's own button by its key."""
-    window.click("platebridge.new_live_action_shot")
-    (folder / "choose").write_text(str(folder / "in" / ("plate.%d.exr" % FRAMES[3])))
-    until(lambda: not (folder / "choose").exists(), "the file browser")
-    window.tool("xdotool", "key", "Return")
-    until(lambda: window.state()["scene"] == "plate", "the new scene")
-    assert window.state()["range"] == [FRAMES[0], FRAMES[-1]]
-    assert window.state()["trouble"] == ""
-    window.picture("live_action")
-
-
 def test_a_farm_makes_a_take_of_the_same_file_with_no_window(window, folder):
     window.kill()
     scripts = folder / "scripts"
