@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import classical, generation, ticks, wire
+from . import classical, generation, ticks, vace, wire
 
 PARTS = {
     "wire": wire.measure,
@@ -19,12 +19,13 @@ PARTS = {
     "memory": generation.memory,
     "classical": classical.measure,
     "ticks": ticks.measure,
+    "vace": vace.measure,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help="wire, generation, memory, classical, ticks; all when none is named")
+    parser.add_argument("parts", nargs="*", metavar="part", help="wire, generation, memory, classical, ticks, vace; all when none is named")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     console = Console()

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wan VACE with random weights: our loop against a plain diffusers script, what is kept, how soon it is left, memory of long shots.
+
+The weights are made here and mean nothing; the work is the real classes'. Times are of the model alone, in one process: neither guide,
+matte nor server is in them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
+
+SIZE, FRAMES, STEPS = (64, 96), 17, 6
+LONG_SIZE, LONG_STEPS = (32, 48), 1
+
+
+def _scene(frames: int, size: Tuple[int, int]) -> Any:
+    from platebridge.request import GuideSettings
+    from platebridge_server.models.base import Scene
+
+    h, w = size
+    rng = np.random.default_rng(0)
+    plate = rng.random((h, w, 3), np.float32)
+    region = np.zeros(size, bool)
+    region[h // 4 : h * 3 // 4, w // 4 : w * 3 // 4] = True
+    dust, depth = plate * 0.5 + 0.3, np.full(size, 20.0, np.float32)
+    prints = {name: "bench %d %s" % (frames, size) for name in ("plate", "dust", "depth", "region")}
+    return Scene(
+        range(frames), frames - 1, size, lambda f: plate, lambda f: dust, lambda f: depth, lambda f: region, GuideSettings(), prints
+    )
+
+
+def _ready(folder: Path, **how: int) -> Any:
+    import tiny_vace
+    import torch
+    from platebridge_server.models.vace import parts, run
+
+    made = tiny_vace.make(folder, **how)
+    hashes = {"%s/x.safetensors" % part: part for part in ("transformer", "vae", "text_encoder")}
+    return run.Loaded(parts.load(made, torch.float32), run.Laid(made, hashes, "bench", "cpu"))
+
+
+def _run(model: Any, kept: Any, scene: Any, recipe: Any, cancelled: Callable[[], bool] = lambda: False) -> float:
+    """Seconds of a run from words to the last frame."""
+    from platebridge.request import PaintSettings
+    from platebridge_server.models.base import Ears
+    from platebridge_server.models.vace import run
+
+    ears = Ears(lambda *_: None, lambda *_: None, lambda *_: None, lambda *_: None, cancelled)
+    began = time.perf_counter()
+    for _ in run.Run(model, kept, scene, PaintSettings(), recipe, ears).pictures():
+        pass
+    return time.perf_counter() - began
+
+
+def _script(model: Any, scene: Any, recipe: Any) -> Callable[[], float]:
+    """The plain diffusers call, of the same work: words, plate, control and mask to frames."""
+    import torch
+    from diffusers import WanVACEPipeline
+    from platebridge_server.models.vace import conditioning, prompts
+
+    pipe = WanVACEPipeline.from_pretrained(model.laid.folder, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    frames = conditioning.clip_frames(scene.frames, scene.last)
+    pooled = conditioning.pooled(lambda i: scene.region(frames[i]), len(frames))
+    mask = np.stack([pooled(i) for i in range(len(frames))])
+    video = np.stack([np.where(m[..., None], scene.dust(f), scene.plate(f)) for f, m in zip(frames, mask)])
+    told = torch.from_numpy(video).permute(0, 3, 1, 2)[None], torch.from_numpy(mask.astype(np.float32))[None, :, None].repeat(1, 1, 3, 1, 1)
+    words = prompts.prompt(scene.guide, ""), prompts.avoided("")
+
+    def timed() -> float:
+        began = time.perf_counter()
+        pipe(
+            prompt=words[0], negative_prompt=words[1], video=told[0], mask=told[1], height=scene.size[0], width=scene.size[1],
+            num_frames=len(frames), num_inference_steps=recipe.steps, generator=torch.Generator().manual_seed(recipe.seed),
+        )  # fmt: skip
+        return time.perf_counter() - began
+
+    return timed
+
+
+def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[str, float]:
+    """Medians; what is compared takes turns, so both meet the same machine."""
+    from dataclasses import replace
+
+    from platebridge_server.cache import TensorCache
+    from platebridge_server.models.vace.denoise import Recipe
+
+    model = _ready(folder / "model", heads=8, layers=6, base=8)
+    scene, recipe = _scene(FRAMES, SIZE), Recipe(steps=STEPS)
+    plain = _script(model, scene, recipe)
+    ours: List[float] = []
+    stock: List[float] = []
+    second: List[float] = []
+    alone: List[float] = []
+    _run(model, TensorCache(folder / "warm"), scene, recipe)
+    for n in range(repeats):
+        say(f"our loop and a plain diffusers script, run {n + 1} of {repeats}")
+        kept = TensorCache(folder / f"kept{n}")
+        ours.append(_run(model, kept, scene, recipe))
+        stock.append(plain())
+        second.append(_run(model, kept, scene, replace(recipe, seed=n + 1)))
+        alone.append(_alone(model, kept, scene, replace(recipe, seed=n + 9)))
+    say("leaving in the midst")
+    waits, block = _waits(model, folder, scene, recipe)
+    out = {
+        "vace_loop_overhead": statistics.median(ours) / statistics.median(stock),
+        "vace_second_take": statistics.median(second) / statistics.median(alone),
+        "vace_cached_encode_share": 1 - statistics.median(second) / statistics.median(ours),
+        "vace_cancel_ms": statistics.median(waits) * 1e3,
+        "vace_cancel_ms_worst": max(waits) * 1e3,
+        "vace_block_ms": block * 1e3,
+    }
+    for frames in (81, 321):
+        say(f"memory of {frames} frames")
+        out[f"vace_windows_mb_{frames}"] = _peak(folder / f"long{frames}", frames)
+    return out
+
+
+def _alone(model: Any, kept: Any, scene: Any, recipe: Any) -> float:
+    """Seconds of denoising and decoding alone, on latents and embeddings in memory."""
+    import torch
+    from platebridge_server.models.vace import conditioning, latents
+    from platebridge_server.models.vace.denoise import denoise
+
+    got = {entry.kind: kept.get(entry.name) for entry in kept.entries() if entry.kind in ("plate", "control")}
+    words = [kept.get(entry.name)["embedding"] for entry in kept.entries() if entry.kind == "text"]
+    fold = conditioning.fold(lambda i: scene.region(i), FRAMES, SIZE)
+    told = torch.cat([got["plate"]["latents"], got["control"]["latents"], fold], 1)
+    began = time.perf_counter()
+    for _ in latents.decode(model.pipe.vae, denoise(model.pipe, told, words[0], words[1], recipe)):
+        pass
+    return time.perf_counter() - began
+
+
+def _waits(model: Any, folder: Path, scene: Any, recipe: Any) -> Tuple[List[float], float]:
+    """Seconds from a press, at even moments of a run, to its end; and the median time between two places where it can end."""
+    from platebridge.errors import Cancelled
+    from platebridge_server.cache import TensorCache
+
+    asked: List[float] = []
+
+    def note() -> bool:
+        asked.append(time.perf_counter())
+        return False
+
+    whole = _run(model, TensorCache(folder / "notes"), scene, recipe, note)
+    waits = []
+    for n in range(9):
+        pressed = time.perf_counter() + whole * (n + 1) / 10
+        try:
+            _run(model, TensorCache(folder / f"cancel{n}"), scene, recipe, lambda pressed=pressed: time.perf_counter() >= pressed)
+        except Cancelled:
+            waits.append(time.perf_counter() - pressed)
+    return waits, statistics.median(b - a for a, b in zip(asked, asked[1:]))
+
+
+def _peak(folder: Path, frames: int) -> float:
+    """MB that a run of so many frames takes at most beyond what was there before, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_here, (folder, frames))
+
+
+def _peak_here(folder: Path, frames: int) -> float:
+    from platebridge_server.cache import CacheLimits, TensorCache
+    from platebridge_server.models.vace.denoise import Recipe
+
+    model = _ready(folder / "model")
+    _run(model, TensorCache(folder / "warm", CacheLimits(memory=0)), _scene(5, LONG_SIZE), Recipe(steps=1))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _run(model, TensorCache(folder / "kept", CacheLimits(memory=0)), _scene(frames, LONG_SIZE), Recipe(steps=LONG_STEPS))
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
