@@ -11,7 +11,8 @@ pytest.importorskip("diffusers")
 
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition  # noqa: E402
-from platebridge_server.training import data, evaluate, simulate, train  # noqa: E402
+from platebridge_server.training import data, distil, evaluate, simulate, train  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
 FINE, COARSE = (36, 24, 18), (12, 8, 6)
 
@@ -168,6 +169,51 @@ def test_training_goes_on_where_it_stopped_and_exports_what_loads(folder, tmp_pa
     assert tuple(pipe.unet.config.widths) == (8, 12)
 
 
+def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_weights(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.Clips.crop, "__defaults__", (32,))
+    monkeypatch.setattr(distil, "FRAMES", 4)
+    train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL, least_clips=1)
+    weights = train.export(tmp_path / "run", "0", tmp_path / "weights")
+    options = {"steps": 2, "sigma_min": 0.8, "compiled": False, "least_clips": 1}
+    first = distil.distil(folder, weights, tmp_path / "last", 0.03, **options)
+    seconds = json.loads((tmp_path / "last" / "state.json").read_text())["seconds"]
+    more = distil.distil(folder, weights, tmp_path / "last", seconds / 60 + 0.03, resume=True, **options)
+    assert more > first > 0
+    out = train.export(tmp_path / "last", "1", tmp_path / "out")
+    pipe = dust.load(folder=out)
+    pipe.scheduler.set_timesteps(2)
+    assert pipe.scheduler.sigmas.tolist() == pytest.approx([14.0, 0.8])
+    told = json.loads((out / "training.json").read_text())
+    assert told["iterations"] == more and told["begun_from"]["version"] == "0"
+    before, after = (load_file(f / "unet" / "diffusion_pytorch_model.safetensors") for f in (weights, out))
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_last_evaluation_is_trained_on_what_the_sampler_gives_it():
+    """Two levels of the trainer are two levels of the scheduler that ships."""
+    scheduler = dust.DustScheduler(noise_taps=(1.0, 2.0, 1.0), sigma_min=0.8)
+    scheduler.set_timesteps(2)
+    white = torch.randn(1, 5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    value, sigma = distil.sampled(lambda value, *_: torch.full_like(value, 0.25), scheduler, white, None, None)
+    begin = scheduler.in_time(white) * scheduler.init_noise_sigma
+    torch.testing.assert_close(value, scheduler.step(torch.full_like(begin, 0.25), scheduler.timesteps[0], begin).prev_sample)
+    assert sigma.tolist() == pytest.approx([0.8])
+
+
+def test_a_critic_learns_to_tell_softness_from_the_truth():
+    torch.manual_seed(0)
+    critic, wide = distil.Critic(8), torch.zeros(2, 4, 4, 32, 32)
+    optimiser = torch.optim.Adam(critic.parameters(), 2e-3)
+    for _ in range(60):
+        truth = 0.5 * torch.randn(2, 4, 3, 32, 32)
+        soft = data.blurred(truth.flatten(0, 1), 1.5).view_as(truth)
+        loss = torch.relu(1 - critic(truth, wide)).mean() + torch.relu(1 + critic(soft, wide)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss) < 1.0
+
+
 def test_the_truth_is_as_good_as_can_be(clips):
     truth = condition.encode(clips[1].truth)
     guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, evaluate.SOFT_SIGMA)
@@ -202,3 +248,12 @@ def test_processes_average_their_gradients_and_go_by_the_first_ones_clock(monkey
     seconds, loss = team.agree(network, 12.0, 0.25)
     assert network.weight.grad.tolist() == [[2.0, 1.0]]
     assert seconds == 12.0 and loss == 0.375
+
+
+def test_a_weave_of_the_network_s_strides_is_found_and_clouds_are_not_one():
+    random = torch.Generator().manual_seed(2)
+    cloud = data.blurred(torch.randn(8, 3, 96, 96, generator=random), 2.0).unflatten(0, (2, 4))
+    weave = 0.05 * torch.sin(torch.arange(96) * 2 * torch.pi / 8).expand(2, 4, 3, 96, 96)
+    everywhere = torch.ones(2, 4, 1, 96, 96)
+    plain, woven = (distil.lattice(part, everywhere).square().mean() for part in (cloud, cloud + weave))
+    assert float(woven) > 0.001 and float(plain) < 0.1 * float(woven)

@@ -39,6 +39,17 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--device", default="cpu")
     train.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
 
+    distil = commands.add_parser("distil", help="teach the few evaluations of a final what no mean can show: train them against a critic")
+    distil.add_argument("--data", type=Path, required=True)
+    distil.add_argument("--from", dest="start", required=True, help="weights to begin from: `dust`, or a folder that `export --to` wrote")
+    distil.add_argument("--out", type=Path, required=True)
+    distil.add_argument("--minutes", type=float, required=True)
+    distil.add_argument("--steps", type=int, default=2, help="evaluations of the sampler that will use the weights")
+    distil.add_argument("--sigma-min", type=float, default=0.8, help="noise that its last evaluation finds")
+    distil.add_argument("--threads", type=int, default=1)
+    distil.add_argument("--resume", action="store_true")
+    distil.add_argument("--no-compile", action="store_true")
+
     export = commands.add_parser("export", help="write a checkpoint's averaged weights and the card into the package")
     export.add_argument("--run", type=Path, required=True)
     export.add_argument("--version", required=True)
@@ -85,6 +96,13 @@ def main(argv: list[str] | None = None) -> int:
         start = WEIGHTS if options.start == "dust" else options.start and Path(options.start)
         train.train_together(options.data, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
                              device=options.device, compiled=not options.no_compile, start=start, late_frames=options.late_frames)
+    elif options.command == "distil":
+        from platebridge_server.models.dust.pipeline import WEIGHTS
+        from platebridge_server.training import distil
+
+        start = WEIGHTS if options.start == "dust" else Path(options.start)
+        distil.distil(options.data, start, options.out, options.minutes, steps=options.steps, sigma_min=options.sigma_min,
+                      threads=options.threads, compiled=not options.no_compile, resume=options.resume)
     elif options.command == "export":
         from platebridge_server.training import train
 

@@ -149,6 +149,14 @@ def _restore(folder: Path, network, average, optimiser) -> None:
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
+def asked_to_stop() -> list:
+    """A list that is no longer empty when somebody has politely asked to stop (SIGTERM): then a run ends with a checkpoint."""
+    asked: list = []
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    return asked
+
+
 class Team:
     """Processes that train one network on crops of their own, averaging gradients; a team of one does nothing.
 
@@ -228,9 +236,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
     total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
     iteration, saved, refreshed, losses, seconds = state["iterations"], before, begun, [], before
-    asked = []  # a polite kill ends the run with a checkpoint
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    asked = asked_to_stop()
     with (out / "log.jsonl").open("a") as log:
         while True:
             if seconds >= total:
@@ -277,20 +283,27 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
 
 
 def export(run: Path, version: str, to: Path | None = None) -> Path:
-    """Write a run's averaged weights in diffusers' layout (half floats). Into the package, the card is renewed as well."""
+    """Write a run's averaged weights in diffusers' layout (halves), and how they came to be: in the package's card, or beside them."""
     state = json.loads((run / "state.json").read_text())
     network = DustUNet(**state["config"])
     tensors = load_file(run / "checkpoint.safetensors")
     network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
     folder = to or WEIGHTS
     network.half().save_pretrained(folder / "unet")
-    DustScheduler(noise_taps=NOISE_TAPS).save_pretrained(folder / "scheduler")
+    sampler = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
+    DustScheduler(noise_taps=NOISE_TAPS, **sampler).save_pretrained(folder / "scheduler")
+    path = FOLDER / "card.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
+    if "sigma_min" in state:
+        history["against_a_critic"] = {"steps": state["steps"], "sigma_min": state["sigma_min"]}
+    begun_from = state.get("begun_from") or ({"version": card["version"], **card["training"]} if "rate" in state else None)
+    if begun_from:
+        history["begun_from"] = begun_from
     if to is None:
-        path = FOLDER / "card.json"
-        card = json.loads(path.read_text(encoding="utf-8"))
-        began_from = card["version"]
         card.update(version=version, weights_sha256=weights_sha256(folder), parameters=sum(p.numel() for p in network.parameters()))
-        before = {"begun_from": {"version": began_from, **card["training"]}} if "rate" in state else {}
-        card["training"] = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1), **before}
+        card["training"] = history
         path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    else:
+        (folder / "training.json").write_text(json.dumps({"version": version, **history}, indent=1) + "\n", encoding="utf-8")
     return folder

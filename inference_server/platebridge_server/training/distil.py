@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last lesson: what a few evaluations give must not be told from the truth by another network that learns to tell.
+
+A denoiser's answer is a mean, and the mean of all billows that a guide allows is fog. So the last evaluation of the shipped sampler is
+trained against a critic (adversarial diffusion distillation, Sauer et al. 2023; for smoke, tempoGAN, Xie et al. 2018): it sees three
+frames at once, so that boiling gives a picture away as well as softness does, and the guide, so that the right dust in the wrong
+place does too. The other noise levels go on learning to denoise, and what the result is at the guide's size is held to the guide.
+
+It knows clips, the network, the sampler's levels and a critic. It must not know windows or shots. Checkpoints as in `train.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from platebridge_server.models.dust import condition as told
+from platebridge_server.models.dust.network import DustUNet
+from platebridge_server.models.dust.pipeline import quick_bfloat16
+from platebridge_server.models.dust.scheduler import DustScheduler
+from platebridge_server.training import train
+
+FRAMES = 8
+RATE, CRITIC_RATE = 2e-4, 1.2e-3
+KEPT = 0.995  # of the averaged weights, per iteration
+# Weights against the denoising loss, such that the three gradients are of one size when it begins.
+HELD = 4.0  # of what must stay as the guide has it
+FOOLING = 0.05  # of the critic's word
+EVEN = 20.0  # of the lattice that its own strides leave in its answer
+GAIN = 8.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
+
+
+class Critic(nn.Module):
+    """How much each place of three frames looks like the truth: (n, 13, h, w) -> (n, 1, h / 4, w / 4). Used in training alone."""
+
+    def __init__(self, width: int = 80):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for seen, made, size, stride in ((13, width, 4, 2), (width, 2 * width, 4, 2), (2 * width, 2 * width, 3, 1), (2 * width, 1, 3, 1)):
+            layers += [spectral_norm(nn.Conv2d(seen, made, size, stride, padding=1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, residual: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        """residual (batch, frames, 3, h, w) over the guide, scaled; wide (batch, frames, 4, h, w) the condition. Every three frames on end.
+
+        The residual and not the passes: all that differs is in it, and beside the guide it is faint.
+        """
+        three = torch.cat([2 * residual[:, :-2], 2 * residual[:, 1:-1], 2 * residual[:, 2:], wide[:, 1:-1]], dim=2).flatten(0, 1)
+        return GAIN * self.layers(three.contiguous(memory_format=torch.channels_last))
+
+
+def dusty(wide: torch.Tensor, size) -> torch.Tensor:
+    """(n, 1, *size) in [0, 1]: where there can be dust at all in the middle one of every three frames. Emptiness fools nobody."""
+    there = told.support(wide[:, 1:-1].flatten(0, 1))
+    return F.adaptive_avg_pool2d(there, size)
+
+
+def sampled(model, scheduler: DustScheduler, white: torch.Tensor, wide: torch.Tensor, light: torch.Tensor) -> tuple:
+    """The sample as the last level finds it, and that level's sigma, by the sampler that ships. white: len(noise_taps) - 1 frames more."""
+    sigmas = scheduler.sigmas.tolist()
+    value, before = scheduler.in_time(white) * scheduler.init_noise_sigma, None
+    for level, sigma in enumerate(sigmas[:-1]):
+        denoised = model(value, torch.full((len(value),), sigma), wide, light)
+        value, before = scheduler.advance(value, denoised, before, level), denoised
+    return value, torch.full((len(value),), sigmas[-1])
+
+
+def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, sigma_min: float, threads: int = 1, seed: int = 0,
+           compiled: bool = True, resume: bool = False, batch: int = 2, least_clips: int = 2) -> int:
+    """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
+
+    steps, sigma_min: the sampler that will use the weights. Returns the number of iterations.
+    """
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    network = DustUNet.from_pretrained(start / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    network = network.to(memory_format=torch.channels_last).train()
+    critic = Critic().to(memory_format=torch.channels_last)
+    state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
+    if (start / "training.json").exists():
+        state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
+    if resume and (out / "state.json").exists():
+        state = json.loads((out / "state.json").read_text())
+    average = {key: value.detach().clone() for key, value in network.named_parameters()}
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.5, 0.99), weight_decay=1e-2)
+    judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99), weight_decay=1e-2)
+    if state["iterations"]:
+        train._restore(out, network, average, optimiser)
+        critic.load_state_dict(load_file(out / "critic.safetensors"))
+    torch.manual_seed(state["seed"] * 1000003 + state["iterations"])
+    clips = train.Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
+    if clips.refresh() < least_clips:
+        raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
+    scheduler = DustScheduler(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
+    scheduler.set_timesteps(steps)
+    model = torch.compile(network, dynamic=False) if compiled else network
+    scale, quick = network.residual_scale(), quick_bfloat16(torch.device("cpu"))
+    begun = time.monotonic()
+    before, iteration, saved, rows = state["seconds"], state["iterations"], state["seconds"], []
+    asked = train.asked_to_stop()
+    more = len(train.NOISE_TAPS) - 1
+    with (out / "log.jsonl").open("a") as log:
+        while True:
+            seconds = before + time.monotonic() - begun
+            if seconds >= 60 * minutes or asked:
+                break
+            for group, rate in ((optimiser.param_groups[0], RATE), (judge.param_groups[0], CRITIC_RATE)):
+                group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
+            residual, wide, light = (torch.stack(column) for column in zip(*(clips.crop(FRAMES) for _ in range(batch))))
+            residual = residual / scale
+            white = torch.randn(batch, FRAMES + more, *residual.shape[2:])
+            support = told.support(wide.flatten(0, 1)).unflatten(0, wide.shape[:2])
+            with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+                with torch.no_grad():
+                    value, sigma = sampled(model, scheduler, white, wide, light)
+                made = model(value, sigma, wide, light) * support
+                seen = _aside(made.shape[-2:], clips.random)
+                critic.requires_grad_(False)
+                word = critic(made[seen], wide[seen]).float()
+                where = dusty(wide[seen], word.shape[-2:])
+                share = where.mean().clamp_min(0.02)
+                fooling = -(word * where).mean() / share
+                held = _coarse(wide[:, :, :3] + made * scale, wide)
+                uneven = (lattice(made, support) - lattice(residual, support)).square().mean()
+                denoising = train.edm_loss(model, residual, _sigmas(batch), wide, light, scheduler.in_time(torch.randn_like(white)))
+            (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            critic.requires_grad_(True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+                real, false = (critic(part[seen], wide[seen]).float() for part in (residual * support, made.detach()))
+            told_apart = ((F.relu(1 - real) + F.relu(1 + false)) * where).mean() / share
+            told_apart.backward()
+            judge.step()
+            judge.zero_grad(set_to_none=True)
+            iteration += 1
+            keep = min(KEPT, (1 + iteration) / (10 + iteration))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
+            rows.append([float(v.detach().mean()) for v in (denoising, fooling, held, uneven, told_apart)])
+            if iteration % 25 == 0:
+                means = np.mean(rows[-100:], axis=0).round(5).tolist()
+                line = dict(zip(("denoising", "fooling", "held", "uneven", "told_apart"), means), iteration=iteration, seconds=round(seconds, 1))
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+            if seconds - saved > 180:
+                _save(out, network, average, optimiser, critic, {**state, "iterations": iteration, "seconds": seconds})
+                saved = seconds
+    _save(out, network, average, optimiser, critic, {**state, "iterations": iteration, "seconds": before + time.monotonic() - begun})
+    return iteration
+
+
+def lattice(residual: torch.Tensor, support: torch.Tensor, period: int = 8) -> torch.Tensor:
+    """(c, period, period): the mean of (batch, frames, c, h, w) at each place of the network's strides, where there may be dust, less their
+    mean. A critic is slow to see a faint weave that is everywhere; an eye is not."""
+    def folded(part):
+        h, w = (n // period for n in part.shape[-2:])
+        return part.float().flatten(0, 1).unflatten(-1, (w, period)).unflatten(-3, (h, period)).sum((0, 2, 4))
+
+    means = folded(residual * support) / folded(support).clamp_min(1.0)
+    return means - means.mean((-2, -1), keepdim=True)
+
+
+def _aside(size, random: np.random.Generator) -> tuple:
+    """All but a few rows and columns: the critic's strides then lie each time elsewhere, or it teaches a pattern of their period."""
+    top, left = random.integers(0, 8, 2)
+    return ..., slice(top, size[0] - 8 + top), slice(left, size[1] - 8 + left)
+
+
+def _coarse(made: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    """How far the result is from its guide at 1/8 of its size, in linear light: the composition, which is not the critic's."""
+    low, base = (F.avg_pool2d(told.decode(part.float()).flatten(0, 1), 8) for part in (made, wide[:, :, :3]))
+    return (low - base).abs().mean()
+
+
+def _sigmas(batch: int) -> torch.Tensor:
+    return torch.exp(train.NOISE[0] + train.NOISE[1] * torch.randn(batch)).clamp(0.02, 40.0)
+
+
+def _save(out: Path, network, average, optimiser, critic, state: dict) -> None:
+    save_file({key: value.contiguous() for key, value in critic.state_dict().items()}, out / "critic.safetensors")
+    train._save(out, network, average, optimiser, state)
