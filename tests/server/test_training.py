@@ -187,6 +187,9 @@ def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_
     assert told["iterations"] == more and told["begun_from"]["version"] == "0"
     before, after = (load_file(f / "unet" / "diffusion_pytorch_model.safetensors") for f in (weights, out))
     assert any(not torch.equal(before[key], after[key]) for key in before)
+    halfway = train.export(tmp_path / "last", "2", tmp_path / "half", weights, 0.5) / "unet" / "diffusion_pytorch_model.safetensors"
+    old, new, between = (rows["enter.weight"].float() for rows in (before, after, load_file(halfway)))
+    torch.testing.assert_close(between, (old + new) / 2, atol=1e-3, rtol=0)
 
 
 def test_the_last_evaluation_is_trained_on_what_the_sampler_gives_it():

@@ -48,12 +48,15 @@ def _arguments() -> argparse.ArgumentParser:
     distil.add_argument("--sigma-min", type=float, default=0.8, help="noise that its last evaluation finds")
     distil.add_argument("--threads", type=int, default=1)
     distil.add_argument("--resume", action="store_true")
+    distil.add_argument("--device", default="cpu")
     distil.add_argument("--no-compile", action="store_true")
 
     export = commands.add_parser("export", help="write a checkpoint's averaged weights and the card into the package")
     export.add_argument("--run", type=Path, required=True)
     export.add_argument("--version", required=True)
     export.add_argument("--to", type=Path, help="folder of weights; the package's own if not given")
+    export.add_argument("--share", type=float, default=1.0, help="so much of what the run learned, the rest being the weights in --start")
+    export.add_argument("--start", type=Path, help="the weights that the run began from")
 
     evaluate = commands.add_parser("evaluate", help="measure the shipped model on held-out simulations")
     evaluate.add_argument("--data", type=Path, default=Path(".cache/dust_data"))
@@ -102,11 +105,11 @@ def main(argv: list[str] | None = None) -> int:
 
         start = WEIGHTS if options.start == "dust" else Path(options.start)
         distil.distil(options.data, start, options.out, options.minutes, steps=options.steps, sigma_min=options.sigma_min,
-                      threads=options.threads, compiled=not options.no_compile, resume=options.resume)
+                      threads=options.threads, device=options.device, compiled=not options.no_compile, resume=options.resume)
     elif options.command == "export":
         from platebridge_server.training import train
 
-        train.export(options.run, options.version, options.to)
+        train.export(options.run, options.version, options.to, options.start, options.share)
     elif options.command == "train-matte":
         from platebridge_server.training import matting
 

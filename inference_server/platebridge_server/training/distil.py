@@ -69,22 +69,22 @@ def sampled(model, scheduler: DustScheduler, white: torch.Tensor, wide: torch.Te
     sigmas = scheduler.sigmas.tolist()
     value, before = scheduler.in_time(white) * scheduler.init_noise_sigma, None
     for level, sigma in enumerate(sigmas[:-1]):
-        denoised = model(value, torch.full((len(value),), sigma), wide, light)
+        denoised = model(value, torch.full((len(value),), sigma, device=value.device), wide, light)
         value, before = scheduler.advance(value, denoised, before, level), denoised
-    return value, torch.full((len(value),), sigmas[-1])
+    return value, torch.full((len(value),), sigmas[-1], device=value.device)
 
 
 def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, sigma_min: float, threads: int = 1, seed: int = 0,
-           compiled: bool = True, resume: bool = False, batch: int = 2, least_clips: int = 2) -> int:
+           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 2, least_clips: int = 2) -> int:
     """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
 
-    steps, sigma_min: the sampler that will use the weights. Returns the number of iterations.
+    steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser anew. Returns how many iterations.
     """
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     network = DustUNet.from_pretrained(start / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
-    network = network.to(memory_format=torch.channels_last).train()
-    critic = Critic().to(memory_format=torch.channels_last)
+    network = network.to(device=device, memory_format=torch.channels_last).train()
+    critic = Critic().to(device=device, memory_format=torch.channels_last)
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
     if (start / "training.json").exists():
         state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
@@ -103,7 +103,8 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     scheduler = DustScheduler(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
     scheduler.set_timesteps(steps)
     model = torch.compile(network, dynamic=False) if compiled else network
-    scale, quick = network.residual_scale(), quick_bfloat16(torch.device("cpu"))
+    scale, kind = network.residual_scale(device), torch.device(device).type
+    quick = quick_bfloat16(torch.device(device))
     begun = time.monotonic()
     before, iteration, saved, rows = state["seconds"], state["iterations"], state["seconds"], []
     asked = train.asked_to_stop()
@@ -115,11 +116,12 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 break
             for group, rate in ((optimiser.param_groups[0], RATE), (judge.param_groups[0], CRITIC_RATE)):
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
-            residual, wide, light = (torch.stack(column) for column in zip(*(clips.crop(FRAMES) for _ in range(batch))))
+            crops = [clips.crop(FRAMES) for _ in range(batch)]
+            residual, wide, light = (torch.stack(column).to(device) for column in zip(*crops))
             residual = residual / scale
-            white = torch.randn(batch, FRAMES + more, *residual.shape[2:])
+            white, other = (torch.randn(batch, FRAMES + more, *residual.shape[2:]).to(device) for _ in range(2))
             support = told.support(wide.flatten(0, 1)).unflatten(0, wide.shape[:2])
-            with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+            with torch.autocast(kind, torch.bfloat16, enabled=quick):
                 with torch.no_grad():
                     value, sigma = sampled(model, scheduler, white, wide, light)
                 made = model(value, sigma, wide, light) * support
@@ -131,13 +133,13 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 fooling = -(word * where).mean() / share
                 held = _coarse(wide[:, :, :3] + made * scale, wide)
                 uneven = (lattice(made, support) - lattice(residual, support)).square().mean()
-                denoising = train.edm_loss(model, residual, _sigmas(batch), wide, light, scheduler.in_time(torch.randn_like(white)))
+                denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), wide, light, scheduler.in_time(other))
             (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             critic.requires_grad_(True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+            with torch.autocast(kind, torch.bfloat16, enabled=quick):
                 real, false = (critic(part[seen], wide[seen]).float() for part in (residual * support, made.detach()))
             told_apart = ((F.relu(1 - real) + F.relu(1 + false)) * where).mean() / share
             told_apart.backward()
@@ -149,8 +151,8 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
             rows.append([float(v.detach().mean()) for v in (denoising, fooling, held, uneven, told_apart)])
             if iteration % 25 == 0:
-                means = np.mean(rows[-100:], axis=0).round(5).tolist()
-                line = dict(zip(("denoising", "fooling", "held", "uneven", "told_apart"), means), iteration=iteration, seconds=round(seconds, 1))
+                means = zip(("denoising", "fooling", "held", "uneven", "told_apart"), np.mean(rows[-100:], axis=0).round(5).tolist())
+                line = {"iteration": iteration, "seconds": round(seconds, 1), **dict(means)}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
             if seconds - saved > 180:

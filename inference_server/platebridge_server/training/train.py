@@ -282,12 +282,20 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     return iteration
 
 
-def export(run: Path, version: str, to: Path | None = None) -> Path:
-    """Write a run's averaged weights in diffusers' layout (halves), and how they came to be: in the package's card, or beside them."""
+def export(run: Path, version: str, to: Path | None = None, start: Path | None = None, share: float = 1.0) -> Path:
+    """Write a run's averaged weights in diffusers' layout (halves), and how they came to be: in the package's card, or beside them.
+
+    start, share: so much of what the run learned, the rest being the weights in `start`, from which it began (Wang et al. 2018 interpolate
+    so). A critic's lesson taken whole leaves a weave that its figures like and an eye doesn't.
+    """
     state = json.loads((run / "state.json").read_text())
     network = DustUNet(**state["config"])
     tensors = load_file(run / "checkpoint.safetensors")
-    network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+    learned = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
+    if start is not None:
+        begun = load_file(start / "unet" / "diffusion_pytorch_model.safetensors")
+        learned = {k: torch.lerp(begun[k].float(), v.float(), share) for k, v in learned.items()}
+    network.load_state_dict(learned)
     folder = to or WEIGHTS
     network.half().save_pretrained(folder / "unet")
     sampler = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
@@ -296,7 +304,7 @@ def export(run: Path, version: str, to: Path | None = None) -> Path:
     card = json.loads(path.read_text(encoding="utf-8"))
     history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
     if "sigma_min" in state:
-        history["against_a_critic"] = {"steps": state["steps"], "sigma_min": state["sigma_min"]}
+        history["against_a_critic"] = {"steps": state["steps"], "sigma_min": state["sigma_min"], "share": share}
     begun_from = state.get("begun_from") or ({"version": card["version"], **card["training"]} if "rate" in state else None)
     if begun_from:
         history["begun_from"] = begun_from
