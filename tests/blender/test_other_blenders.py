@@ -17,7 +17,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from real_server import Server
+from real_server import Server, until
 from test_extension_zip import SYSTEM, builder
 
 ROOT = Path(__file__).parents[2]
@@ -51,35 +51,60 @@ def pixels(path):
     return oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT)[..., :3]
 
 
-def run(script, version, archives, folder):
-    """What the script says in that Blender, with a real server beside it."""
+def command(script, version, archives, server, folder, *more):
+    """The command line and options of a process that runs the script in that Blender."""
     python = python_of(version)
     if not python.exists():
         pytest.skip(f"Blender {version} can't be had here: see tools/blenders.sh")
-    server = Server(folder / "server").start()
-    try:
-        return subprocess.run(
-            [str(python), str(HERE / script), str(archives(version)), str(server.connection), str(folder)],
-            env=dict({k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, BLENDER_USER_RESOURCES=str(folder / "home")),
-            capture_output=True,
-            text=True,
-            cwd=folder,
-        )
-    finally:
-        server.stop()
+    options = {
+        "env": dict({k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, BLENDER_USER_RESOURCES=str(folder / "home")),
+        "text": True,
+        "cwd": folder,
+    }
+    return [str(python), str(HERE / script), str(archives(version)), str(server.connection), str(folder), *more], options
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path / "server").start()
+    yield server
+    server.stop()
+
+
+def run(script, version, archives, server, folder, *more):
+    """What the script says in that Blender, with a real server beside it."""
+    line, options = command(script, version, archives, server, folder, *more)
+    return subprocess.run(line, capture_output=True, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
-def test_a_live_action_shot_and_its_file_without_the_extension(version, archives, tmp_path):
-    done = run("live_action_way.py", version, archives, tmp_path)
+def test_a_live_action_shot_and_its_file_without_the_extension(version, archives, server, tmp_path):
+    done = run("live_action_way.py", version, archives, server, tmp_path)
     assert f"LIVE ACTION {version}" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
-def test_a_days_work(version, archives, tmp_path):
-    done = run("whole_way.py", version, archives, tmp_path)
+def test_blender_killed_in_the_midst_then_attach_and_cancel(version, archives, server, tmp_path):
+    server.hold(1003)
+    line, options = command("interrupted_way.py", version, archives, server, tmp_path, "begin")
+    with open(tmp_path / "log", "w") as log:
+        blender = subprocess.Popen(line, stdout=log, stderr=log, **options)
+    until(lambda: (tmp_path / "takes" / "day" / "take_0001" / "comp.1002.exr").is_file() or blender.poll() is not None, 120)
+    assert blender.poll() is None, (tmp_path / "log").read_text()
+    blender.kill()
+    blender.wait()
+    server.let_go(1003)
+    done = run("interrupted_way.py", version, archives, server, tmp_path, "again")
+    assert f"INTERRUPTED WAY {version}" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+    assert server.made()[:3] == [1001, 1002, 1003]  # none was made twice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["4.5", "5.0", "5.2"])
+def test_a_days_work(version, archives, server, tmp_path):
+    done = run("whole_way.py", version, archives, server, tmp_path)
     assert f"WHOLE WAY {version}" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
     effect = oiio.ImageBuf(str(tmp_path / "takes" / "day" / "take_0001" / "effect.1002.exr"))
     layers = dict(zip(effect.spec().channelnames, np.moveaxis(effect.get_pixels(oiio.FLOAT), -1, 0)))
