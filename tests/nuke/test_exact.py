@@ -8,7 +8,7 @@ import json
 import numpy as np
 import OpenImageIO as oiio
 import pytest
-from whole_way import finish, pixels, press
+from node_at_work import finish, pixels, press
 
 DIALS = {"detail": 24, "debris": 8, "seed": 7, "amount": 2.0, "quality": "draft", "shadow": 0.0}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_way import finish, pixels, press, until
+from node_at_work import finish, pixels, press, until
 
 
 def test_frames_stand_in_the_viewer_one_by_one_while_nuke_is_free(nuke, wired, serve):

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from whole_way import finish, press, until
+from node_at_work import finish, press, until
 
 ROOT = Path(__file__).parents[2]
 #: A Nuke in a process of its own: opens the script, presses Generate, waits for two frames in the viewer, saves, and does `END`.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from whole_way import pixels
+from node_at_work import pixels
 
 
 @pytest.fixture

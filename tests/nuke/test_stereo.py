@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_way import finish, press, until
+from node_at_work import finish, press, until
 
 
 @pytest.fixture

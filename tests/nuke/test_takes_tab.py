@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from whole_way import finish
+from node_at_work import finish
 
 
 @pytest.fixture

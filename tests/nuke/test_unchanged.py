@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from whole_way import finish, press
+from node_at_work import finish, press
 
 
 @pytest.fixture
