@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blender's main thread: how long a tick of ours takes there, with no job, with one, and while 200 MB come back.
+"""Blender's main thread: how long a tick of ours takes there, with no job, with one, and while 200 MB come back; and how long the
+extension takes to be imported and registered.
 
 Real Blender without a window, a real server. The tick is called as the timer calls it, every 50 ms; in a window Blender draws besides.
 """
@@ -20,9 +21,11 @@ _BLENDER = """
 import json, sys, time
 from pathlib import Path
 import bpy
+began, used = time.perf_counter(), time.thread_time()
 import blender_addon
-folder, connection, frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 blender_addon.register()
+imported = time.perf_counter() - began, time.thread_time() - used
+folder, connection, frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 from blender_addon import job, runner, server, sources
 scene = bpy.context.scene
 scene.frame_start, scene.frame_end = 1001, 1000 + frames
@@ -46,7 +49,7 @@ idle = ticks(lambda n: n >= 100)
 work = job.Job.generate(sources.plan(scene, bpy.context.view_layer), server.client_of(scene))
 runner.jobs[:] = [work]
 busy = ticks(lambda n: work.finished)
-print("TICKS", json.dumps([idle, busy, str(work.error or "")]), flush=True)
+print("TICKS", json.dumps([imported, idle, busy, str(work.error or "")]), flush=True)
 import os
 os._exit(0)
 """
@@ -65,7 +68,7 @@ def measure(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
         lines = [line for line in run.stdout.splitlines() if line.startswith("TICKS")]
         if not lines:
             raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
-        idle, busy, error = json.loads(lines[0][6:])
+        imported, idle, busy, error = json.loads(lines[0][6:])
         if error:
             raise RuntimeError(error)
         for what, rows in (("idle", idle), (name, busy)):
@@ -75,4 +78,5 @@ def measure(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
                 figures[f"tick_{what}_p99_{kind}"] = values[min(len(values) - 1, round(0.99 * len(values)))]
                 figures[f"tick_{what}_worst_{kind}"] = values[-1]
         figures[f"tick_{name}_count"] = len(busy)
+        figures["import_ms"], figures["import_work_ms"] = (1000 * seconds for seconds in imported)
     return figures
