@@ -31,3 +31,14 @@ def houses(tmp_path):
 def house(houses):
     """A running server with the fake generator."""
     return houses().start()
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """What is as small as tests have it is slower on more threads, many times slower on a busy machine: threads wait by spinning."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

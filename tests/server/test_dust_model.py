@@ -15,14 +15,7 @@ from platebridge_server.models.dust import condition, pipeline, windows  # noqa:
 
 SIZE = (48, 64)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Pictures this small are slower on more threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

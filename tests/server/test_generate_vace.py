@@ -26,6 +26,7 @@ from platebridge_server.generate import generate
 from platebridge_server.models import registry, store
 from platebridge_server.models.vace import parts
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAME, TAKE = "tiny-vace", "7" * 32
 
 

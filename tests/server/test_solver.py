@@ -9,14 +9,7 @@ from platebridge_server.guide import solver  # noqa: E402
 
 SHAPE = (20, 16, 18)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Grids this small are slower on more threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 CELL = 1 / 18
 
 

@@ -16,14 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 FINE, COARSE = (36, 24, 18), (12, 8, 6)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Pictures this small are slower on more threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from platebridge_server.models.vace import denoise, latents, parts
 from platebridge_server.models.vace_model import VaceModel
 from platebridge_server.planner import Memory, Plan
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAME = "tiny-vace"
 WHOLE = Plan("float32", "none", False, False, "native", False, False, 1000, 0)
 

@@ -11,14 +11,7 @@ from platebridge_server.guide import volume  # noqa: E402
 
 CELL = 0.25
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Grids this small are slower on more threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 LOOK_ALONG_Y = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1.0, -10.0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # at y = -10, up is z
 
 
