@@ -35,7 +35,7 @@ RATE = 1e-3
 LEAST_RATE = 0.04
 SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
 SOFT_SIGMA = (2.0, 3.5)
-NOISE = (-0.4, 1.5)  # mean and spread of log sigma
+NOISE = (0.3, 1.2)  # mean and spread of log sigma: about the levels that the sampler asks for, 14 to 0.8
 NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustScheduler: against boiling
 AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
 
@@ -221,6 +221,8 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     elif start is not None:
         network = DustUNet.from_pretrained(start / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
         state["rate"] = AGAIN
+        if (start / "training.json").exists():
+            state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
     else:
         network = DustUNet(**{"residual_scale": tuple(_measured_scale(clips)), **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
