@@ -95,11 +95,28 @@ def test_what_training_never_sees(folder):
     at = event.points(event.start + 0.8 * event.fall_time)[0] - [*event.centre, 0]
     ahead = event._world(np.array([[0.0, -1.0, 0.0]]))[0]
     assert float((at @ ahead).mean()) > 0.1
-    kinds = {simulate.collapse(n).kind for n in range(40)}
-    assert kinds == {"tower", "wall", "blast"}
+    assert {simulate.collapse(n).kind for n in range(simulate.WIDER_SEED)} == {"tower", "wall", "blast"}
+    assert {simulate.collapse(n).kind for n in range(simulate.WIDER_SEED, 60)} == {"tower", "wall", "blast", "floors", "surge"}
+    assert {simulate.collapse(n).kind for n in range(simulate.HELD_OUT_SEED, simulate.HELD_OUT_SEED + 20)} <= {"tower", "wall", "blast"}
     random = np.random.default_rng(3)
     lights = [simulate._view(random, True, grazing).sun[2] for grazing in (False, True) for _ in range(20)]
     assert min(lights[:20]) > 0.19 and max(lights[20:]) < 0.13
+
+
+def test_floors_burst_from_the_top_down_and_outward():
+    seed = next(n for n in range(simulate.WIDER_SEED, 60) if simulate.collapse(n).kind == "floors")
+    event = simulate.collapse(seed)
+    begins = [begin for _, begin, _ in sorted(event.floors, reverse=True)]
+    assert len(begins) >= 4 and begins == sorted(begins)
+    floor, begin, _ = event.floors[-1]
+    event.chunks, event.jets = [], []
+    without, event.floors = event.floors, []
+    silent = event.points(begin + 0.01)
+    event.floors = without
+    at, velocity = (part[len(silent[0]) :] for part in event.points(begin + 0.01)[:2])
+    assert len(at) >= 1500 and np.abs(at[:1500, 2] - floor).max() < 0.031
+    away = at[:1500, :2] - event.centre
+    assert float((away * velocity[:1500, :2]).sum(1).min()) >= 0
 
 
 def test_a_shard_keeps_the_clip(folder, clips):
@@ -246,10 +263,24 @@ def test_processes_average_their_gradients_and_go_by_the_first_ones_clock(monkey
     assert seconds == 12.0 and loss == 0.375
 
 
-def test_a_weave_of_the_network_s_strides_is_found_and_clouds_are_not_one():
+def test_the_account_of_waves_finds_a_weave_and_its_gradient_takes_it_out():
     random = torch.Generator().manual_seed(2)
-    cloud = data.blurred(torch.randn(8, 3, 96, 96, generator=random), 2.0).unflatten(0, (2, 4))
-    weave = 0.05 * torch.sin(torch.arange(96) * 2 * torch.pi / 8).expand(2, 4, 3, 96, 96)
-    everywhere = torch.ones(2, 4, 1, 96, 96)
-    plain, woven = (distil.lattice(part, everywhere).square().mean() for part in (cloud, cloud + weave))
-    assert float(woven) > 0.001 and float(plain) < 0.1 * float(woven)
+    cloud = data.blurred(torch.randn(8, 3, 64, 64, generator=random), 2.0).unflatten(0, (2, 4))
+    wave = torch.sin(torch.arange(64) * 2 * torch.pi / 8).expand(2, 4, 3, 64, 64)
+    quiet, woven = distil.Waves(), distil.Waves()
+    quiet.owed(cloud, cloud)
+    strength = torch.tensor(0.05, requires_grad=True)
+    woven.owed(cloud + strength * wave, cloud).backward()
+    assert quiet.decibels() == 0
+    peak = int(woven.too_much[0].flatten().argmax())
+    assert divmod(peak, 33) == (0, 8)  # eight waves across 64 pixels, none down
+    assert float(strength.grad) > 0  # less of it is better
+
+
+def test_the_account_of_waves_asks_for_what_softness_lacks():
+    random = torch.Generator().manual_seed(3)
+    cloud = torch.randn(2, 4, 3, 64, 64, generator=random)
+    soft = data.blurred(cloud.flatten(0, 1), 1.0).view_as(cloud)
+    sharpness = torch.tensor(0.0, requires_grad=True)
+    distil.Waves().owed(soft + sharpness * (cloud - soft), cloud).backward()
+    assert float(sharpness.grad) < 0

@@ -12,6 +12,7 @@ It knows clips, the network, the sampler's levels and a critic. It must not know
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss, such that the three gradients are of one size when it begins.
 HELD = 4.0  # of what must stay as the guide has it
 FOOLING = 0.05  # of the critic's word
-EVEN = 20.0  # of the lattice that its own strides leave in its answer
-GAIN = 8.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
+EVEN = 0.1  # of what its waves have too much or too little of, each of its length and slant
+REMEMBERED = 0.98  # of that account, per iteration
+GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
 
 
 class Critic(nn.Module):
@@ -45,7 +47,8 @@ class Critic(nn.Module):
     def __init__(self, width: int = 80):
         super().__init__()
         layers: list[nn.Module] = []
-        for seen, made, size, stride in ((13, width, 4, 2), (width, 2 * width, 4, 2), (2 * width, 2 * width, 3, 1), (2 * width, 1, 3, 1)):
+        wide = 2 * width
+        for seen, made, size, stride in ((13, width, 4, 2), (width, wide, 4, 2), (wide, wide, 3, 1), (wide, wide, 3, 1), (wide, 1, 3, 1)):
             layers += [spectral_norm(nn.Conv2d(seen, made, size, stride, padding=1)), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -109,6 +112,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     before, iteration, saved, rows = state["seconds"], state["iterations"], state["seconds"], []
     asked = train.asked_to_stop()
     more = len(train.NOISE_TAPS) - 1
+    account = Waves()
     with (out / "log.jsonl").open("a") as log:
         while True:
             seconds = before + time.monotonic() - begun
@@ -132,7 +136,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 share = where.mean().clamp_min(0.02)
                 fooling = -(word * where).mean() / share
                 held = _coarse(wide[:, :, :3] + made * scale, wide)
-                uneven = (lattice(made, support) - lattice(residual, support)).square().mean()
+                uneven = account.owed(made, residual * support)
                 denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), wide, light, scheduler.in_time(other))
             (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -149,9 +153,9 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             keep = min(KEPT, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
-            rows.append([float(v.detach().mean()) for v in (denoising, fooling, held, uneven, told_apart)])
+            rows.append([*(float(v.detach().mean()) for v in (denoising, fooling, held, told_apart)), account.decibels()])
             if iteration % 25 == 0:
-                means = zip(("denoising", "fooling", "held", "uneven", "told_apart"), np.mean(rows[-100:], axis=0).round(5).tolist())
+                means = zip(("denoising", "fooling", "held", "told_apart", "waves_db"), np.mean(rows[-100:], axis=0).round(5).tolist())
                 line = {"iteration": iteration, "seconds": round(seconds, 1), **dict(means)}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
@@ -162,15 +166,34 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     return iteration
 
 
-def lattice(residual: torch.Tensor, support: torch.Tensor, period: int = 8) -> torch.Tensor:
-    """(c, period, period): the mean of (batch, frames, c, h, w) at each place of the network's strides, where there may be dust, less their
-    mean. A critic is slow to see a faint weave that is everywhere; an eye is not."""
-    def folded(part):
-        h, w = (n // period for n in part.shape[-2:])
-        return part.float().flatten(0, 1).unflatten(-1, (w, period)).unflatten(-3, (h, period)).sum((0, 2, 4))
+class Waves:
+    """Keeps account of how much of each wave results have and truths have; the differences are paid back.
 
-    means = folded(residual * support) / folded(support).clamp_min(1.0)
-    return means - means.mean((-2, -1), keepdim=True)
+    A critic is slow to see a faint weave that is everywhere, of the period of the network's own strides; an eye is not, and no figure
+    of evenly pooled rings shows it. In two dimensions a weave is a few peaks. The account is kept over many crops: one crop's is chance.
+    """
+
+    def __init__(self) -> None:
+        self.too_much: torch.Tensor | float = 0.0
+
+    def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), scaled residuals."""
+        powers = [self._log_power(part) for part in (made, truth)]
+        now = (powers[0] - powers[1]).detach()
+        self.too_much = now if isinstance(self.too_much, float) else torch.lerp(now, self.too_much, REMEMBERED)
+        return (self.too_much * powers[0]).mean()
+
+    def decibels(self) -> float:
+        """Mean absolute difference, over all waves."""
+        return float(torch.as_tensor(self.too_much).abs().mean()) * 10 / math.log(10)
+
+    @staticmethod
+    def _log_power(part: torch.Tensor) -> torch.Tensor:
+        """(3, h, w // 2 + 1)"""
+        h, w = part.shape[-2:]
+        window = torch.outer(torch.hann_window(h, device=part.device), torch.hann_window(w, device=part.device))
+        with torch.autocast(part.device.type, enabled=False):
+            return (torch.fft.rfft2(part.float() * window).abs().square().mean((0, 1)) + 1e-4).log()
 
 
 def _aside(size, random: np.random.Generator) -> tuple:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ SIZE = (128, 192)
 GUIDE_SCALE = 4
 NUDGE = 0.10
 
+#: From here on there are also floors that burst one after another and surges without a fall, closer views, thicker dust, shaken cameras.
+WIDER_SEED = 20
 #: Simulations from here on are never trained on.
 HELD_OUT_SEED = 9000
 #: From here on what falls is a façade, a kind of emitter that training has none of.
@@ -75,6 +78,10 @@ class Collapse:
         self.height = {"tower": u(0.36, 0.66), "wall": u(0.22, 0.45), "blast": u(0.08, 0.2)}.get(self.kind, 0.0)
         if self.kind == "façade":
             self.half, self.height = (u(0.2, 0.4), u(0.02, 0.05)), u(0.25, 0.45)
+        elif self.kind == "floors":
+            self.half, self.height = (u(0.12, 0.26), u(0.1, 0.22)), u(0.4, 0.66)
+        elif self.kind == "surge":
+            self.half, self.height = (u(0.06, 0.3), u(0.05, 0.12)), u(0.05, 0.1)
         self.fall_time = math.sqrt(2 * self.height / self.gravity)
         self.start = u(0.0, 0.04)
         self.spread = u(0.6, 1.6)
@@ -87,6 +94,15 @@ class Collapse:
         self.patches = [(random.normal(0, 14, 3), u(0, 2 * math.pi), u(-9, 9)) for _ in range(6)]
         self.jets = [self._jet() for _ in range(0 if self.kind == "blast" else random.integers(2, 8))]
         self.chunks = [self._chunk() for _ in range(random.integers(2, 11))]
+        self.floors: list[tuple[float, float, float]] = []  # height, begin, speed
+        if self.kind == "floors":
+            count = int(random.integers(4, 9))
+            for floor in (np.arange(count) + 0.5) / count * self.height:
+                begin = self.start + math.sqrt(2 * (self.height - floor) / self.gravity)
+                self.floors.append((float(floor), begin, u(0.5, 1.5)))
+        elif self.kind == "surge":  # what pushed it fell elsewhere: it comes as a wall, longer and mostly one way
+            self.surge_length, self.surge_speed, self.jets = u(0.9, 1.8), u(0.8, 1.8), []
+            self.lobes.append((1, u(0, 2 * math.pi), u(0.4, 0.8)))
 
     def _world(self, local: np.ndarray) -> np.ndarray:
         c, s = math.cos(self.turn), math.sin(self.turn)
@@ -144,11 +160,7 @@ class Collapse:
             after, b = time - self.start - 0.9 * self.fall_time, self.height / 2
         if 0 <= after < self.surge_length:
             n, thick, tall = 7000, 0.06, 0.07
-            turn = random.uniform(0, 2 * math.pi, n)
-            out = np.stack([np.cos(turn), np.sin(turn)], 1)
-            # A point on the rounded rectangle's rim, pushed out by up to the ring's thickness.
-            rim = out * np.minimum(a / np.maximum(np.abs(out[:, :1]), 1e-6), b / np.maximum(np.abs(out[:, 1:]), 1e-6))
-            flat = rim + out * random.uniform(-0.3, 1, (n, 1)) * thick
+            turn, out, flat = self._rim(n, a, b, thick)
             local = np.concatenate([flat, random.uniform(0, tall, (n, 1))], 1)
             if self.kind == "façade":
                 local[:, 1] -= b
@@ -159,6 +171,15 @@ class Collapse:
             length = 4 * (a + b)
             there = self._patchy(local, time) * (0.4 + 0.6 * fade)
             parts.append(self._part(local, velocity, there * length * thick * tall / n, 22, 25, self.surge_divergence * (0.3 + 0.7 * fade)))
+        for floor, begin, push in self.floors:
+            if 0 <= time - begin < 0.12:
+                n, thick, tall = 1500, 0.04, 0.03
+                turn, out, flat = self._rim(n, a, b, thick)
+                local = np.concatenate([flat, floor + random.uniform(-1, 1, (n, 1)) * tall], 1)
+                lobe = np.clip(0.6 + sum(w * np.cos(k * turn + p + 9 * floor) for k, p, w in self.lobes), 0.0, 1.6)
+                velocity = np.concatenate([out * (push * lobe)[:, None], random.uniform(-0.3, 0.1, (n, 1))], 1)
+                there = self._patchy(local, time) * np.minimum(lobe, 1.0)
+                parts.append(self._part(local, velocity, there * 8 * (a + b) * thick * tall / n, 22, 30, self.front_divergence))
         for jet in self.jets:
             if 0 <= time - jet["begin"] < jet["length"]:
                 parts.append(self._ball(jet["at"], jet["to"], jet["radius"], 260, 24, 40, 16))
@@ -174,6 +195,13 @@ class Collapse:
         if not parts:
             return None
         return tuple(np.concatenate(column).astype(np.float32) for column in zip(*parts))
+
+    def _rim(self, n: int, a: float, b: float, thick: float):
+        """Angles (n,), ways outward (n, 2) and points (n, 2) on a rectangle's rim, pushed out by up to the ring's thickness."""
+        turn = self.random.uniform(0, 2 * math.pi, n)
+        out = np.stack([np.cos(turn), np.sin(turn)], 1)
+        rim = out * np.minimum(a / np.maximum(np.abs(out[:, :1]), 1e-6), b / np.maximum(np.abs(out[:, 1:]), 1e-6))
+        return turn, out, rim + out * self.random.uniform(-0.3, 1, (n, 1)) * thick
 
     def _facade(self, since: float, time: float):
         """A slab that topples about its foot: dust leaves all of it, with the speed it has there."""
@@ -201,7 +229,10 @@ class Collapse:
 
 def collapse(seed: int) -> Collapse:
     """The event of a seed."""
-    return Collapse(np.random.default_rng([seed, 1]), "façade" if UNSEEN_EMITTER_SEED <= seed < UNSEEN_LIGHT_SEED else "")
+    kind = "façade" if UNSEEN_EMITTER_SEED <= seed < UNSEEN_LIGHT_SEED else ""
+    if WIDER_SEED <= seed < HELD_OUT_SEED:
+        kind = str(np.random.default_rng([seed, 4]).choice(["floors", "surge", ""], p=[0.35, 0.25, 0.4]))
+    return Collapse(np.random.default_rng([seed, 1]), kind)
 
 
 def look_at(eye, target) -> torch.Tensor:
@@ -216,7 +247,7 @@ def look_at(eye, target) -> torch.Tensor:
     return torch.tensor(matrix, dtype=torch.float32)
 
 
-def _view(random: np.random.Generator, early: bool, grazing: bool = False) -> View:
+def _view(random: np.random.Generator, early: bool, grazing: bool = False, wider: Optional[np.random.Generator] = None) -> View:
     u = random.uniform
     turn, lift = u(0, 2 * math.pi), u(0.03, 0.45)
     distance = u(2.0, 3.4)
@@ -224,10 +255,15 @@ def _view(random: np.random.Generator, early: bool, grazing: bool = False) -> Vi
     moving = random.random() < 0.4
     pan, push = (u(-0.012, 0.012), u(-0.012, 0.012)) if moving else (0.0, 0.0)
     cameras = []
+    # Held by hand: two waves a second or so, of a few pixels.
+    shake = wider is not None and wider.random() < 0.3
+    sway = wider.normal(0, 0.006, (2, 2, 3)) if shake else np.zeros((2, 2, 3))
+    beats = wider.uniform(0.2, 0.9, (2, 1)) if shake else np.zeros((2, 1))
     for frame in range(CLIP_FRAMES):
         angle, away = turn + pan * frame, distance * (1 + push * frame)
         eye = target + away * np.array([math.cos(angle) * math.cos(lift), math.sin(angle) * math.cos(lift), math.sin(lift)])
-        cameras.append(look_at(eye, target))
+        swayed = (sway[0] * np.sin(beats * frame) + sway[1] * np.cos(beats * frame)).sum(0)
+        cameras.append(look_at(eye, target + swayed))
     # Framed as tight as 0.9 and as wide as 1.9 domain heights across the picture's height and a half.
     focal = SIZE[1] * distance / u(0.85, 1.6)
     azimuth, elevation = u(0, 2 * math.pi), u(0.2, 1.25)
@@ -235,7 +271,11 @@ def _view(random: np.random.Generator, early: bool, grazing: bool = False) -> Vi
         elevation = 0.02 + 0.1 * (elevation - 0.2)
     flat = math.cos(elevation)
     sun = torch.tensor([math.cos(azimuth) * flat, math.sin(azimuth) * flat, math.sin(elevation)], dtype=torch.float32)
-    return View(torch.stack(cameras), focal, sun, float(np.exp(u(math.log(16), math.log(75)))))
+    extinction = float(np.exp(u(math.log(16), math.log(75))))
+    if wider is not None:
+        focal *= wider.uniform(1.0, 1.7)
+        extinction *= wider.uniform(1.0, 2.0)
+    return View(torch.stack(cameras), focal, sun, extinction)
 
 
 def _render(smoke: solver.Smoke, view: View, frame: int, scale: int, steps: int):
@@ -267,7 +307,8 @@ def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
     dials = np.random.default_rng([seed, 2])
     u = dials.uniform
     settings = solver.SmokeSettings(buoyancy=u(-0.2, 0.7), confinement=6 * u(0.15, 0.5), forcing=u(0.8, 4.0))
-    views = [_view(dials, early, seed >= UNSEEN_LIGHT_SEED) for early in (True, False)]
+    wider = np.random.default_rng([seed, 5]) if WIDER_SEED <= seed < HELD_OUT_SEED else None
+    views = [_view(dials, early, seed >= UNSEEN_LIGHT_SEED, wider) for early in (True, False)]
     wind = (u(-0.25, 0.25), u(-0.25, 0.25), 0.0) if dials.random() < 0.5 else (0.0, 0.0, 0.0)
     pace = np.random.default_rng([seed, 3])
     slow = pace.random() < 0.4
