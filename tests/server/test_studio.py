@@ -4,11 +4,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
-from platebridge.errors import InputError, ModelError
-from platebridge_server.training import eval_model, studio
+from platebridge.errors import InputError, ModelError, RequestError
+from platebridge_server import images
+from platebridge_server.training import data, eval_model, studio, studio_data, train
 
 DIALS = {"detail": 24, "debris": 4, "amount": 2.0, "quality": "draft"}
 
@@ -73,3 +75,66 @@ def test_a_model_is_judged_on_a_set_by_table_sheet_and_json(make_set, tiny_shot,
     assert "PU21-PSNR" in printed and "tiny" in printed and (tmp_path / "sheets" / "tiny.png").read_bytes()[:4] == b"\x89PNG"
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["model"] == "dust" and written["shots"]["tiny"]["outside_mean"] is None
+
+
+@pytest.fixture
+def whole_set(make_set, tiny_shot):
+    """Writes whole.####.exr from passes (sun, ambient, alpha) of any light; returns the set's folder and how to write."""
+    folder = make_set({frame: tiny_shot.paths["plate"][frame] for frame in range(tiny_shot.first, tiny_shot.first + 2)})
+
+    def write(frames, samples):
+        for number in range(frames):
+            height, width = samples["A"].shape
+            window = images.Window(0, 0, width, height)
+            (folder / "tiny" / ("whole.%d.exr" % (1001 + number))).write_bytes(images.encode([images.new_part(samples, window, window)]))
+
+    return folder, write
+
+
+def _dust(height=64, width=96):
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.ones((height, 1), np.float32)
+    alpha = np.exp(-4 * across**2).astype(np.float32)
+    return {"sun.Y": 0.7 * alpha * (across > 0), "ambient.Y": 0.4 * alpha, "A": alpha, "Z": np.full_like(alpha, 12.0)}
+
+
+def test_a_studios_own_passes_become_a_shard_to_train_on(whole_set, tmp_path):
+    folder, write = whole_set
+    write(24, _dust())
+    assert studio_data.make(folder, tmp_path / "data", lambda text: None) == 2
+    path = data.shards(tmp_path / "data")[0]
+    assert path.name == "set_tiny.safetensors" and data.shards(tmp_path / "data", held_out=True) == []
+    first = data.read_shard(path)[0]
+    assert first.truth.shape == (20, 3, 64, 96) and first.guide.shape == (20, 3, 16, 24)
+    np.testing.assert_allclose(first.truth[0].numpy(), np.stack([_dust()[name] for name in ("sun.Y", "ambient.Y", "A")]), atol=2e-3)
+    assert first.truth_depth[0, 32, 48] == 12 and first.light_view.norm(dim=1).numpy() == pytest.approx(np.ones(20), abs=1e-3)
+    clips = train.Clips(tmp_path / "data", np.random.default_rng(0))
+    assert clips.refresh() == 2
+    residual, wide, light = clips.crop(8, 32)
+    assert residual.shape == (8, 3, 32, 32) and wide.shape == (8, 4, 32, 32) and light.shape == (8, 3)
+
+
+def test_light_of_two_colours_is_told_apart_and_of_one_colour_is_refused(whole_set, tmp_path):
+    folder, write = whole_set
+    passes, light = _dust(), {"sun": [1.0, 0.8, 0.6], "sky": [0.2, 0.3, 0.5]}
+    colour = {c: light["sun"][i] * passes["sun.Y"] + light["sky"][i] * passes["ambient.Y"] for i, c in enumerate("RGB")}
+    write(20, {**colour, "A": passes["A"], "Z": passes["Z"]})
+    options = folder / "tiny" / "options.json"
+    options.write_text(json.dumps({"light": light}))
+    clip = studio_data.clips(studio.shots(folder)[0])[0]
+    np.testing.assert_allclose(clip.truth[0, :2].numpy(), np.stack([passes["sun.Y"], passes["ambient.Y"]]), atol=2e-3)
+    options.write_text(json.dumps({"light": {"sun": [1, 0.9, 0.8], "sky": [0.5, 0.45, 0.4]}}))
+    with pytest.raises(RequestError, match="told apart"):
+        studio_data.clips(studio.shots(folder)[0])
+
+
+def test_what_training_on_a_set_lacks_is_named(whole_set, make_set):
+    folder, write = whole_set
+    shot = studio.shots(folder)[0]
+    with pytest.raises(InputError, match="no whole"):
+        studio_data.clips(shot)
+    write(5, _dust())
+    with pytest.raises(InputError, match="5 frames"):
+        studio_data.clips(shot)
+    write(20, {"A": _dust()["A"], "Z": _dust()["Z"]})
+    with pytest.raises(InputError, match="sun"):
+        studio_data.clips(shot)

@@ -23,7 +23,7 @@ from .dials import Dials
 from .motion import Moving
 
 #: Rates of a wholly covered cell in the reference domain, 1/s.
-DENSITY, WEIGHT, SWELL = 22.0, 25.0, 14.0
+DENSITY, WEIGHT, SWELL = 22.0, 25.0, 24.0
 #: The reference domain is this much taller than the event.
 HEADROOM = 1.5
 #: Gravity that times the dust. More than the true one: a fall presses the air out ahead of it faster than it falls itself.

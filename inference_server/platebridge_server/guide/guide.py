@@ -34,9 +34,9 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 3
+VERSION = 4
 #: Optical depth across one height of the reference domain, of dust of density 1.
-EXTINCTION = 44.0
+EXTINCTION = 80.0
 MARCH_STEPS, PLANES = 70, 10
 #: Without vectors a motion is looked for over this many frames: slow ones move less than a pixel in one.
 LAG = 4

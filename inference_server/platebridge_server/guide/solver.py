@@ -40,7 +40,7 @@ class SmokeSettings:
 
     buoyancy: float = 0.35
     confinement: float = 1.8
-    forcing: float = 2.4
+    forcing: float = 6.0
     forcing_cycles: tuple[float, ...] = (18.0, 41.0)
     forcing_speed: float = 0.35
     dissipation: float = 0.12

@@ -28,7 +28,8 @@ def _arguments() -> argparse.ArgumentParser:
     sheet.add_argument("--held-out", action="store_true")
 
     train = commands.add_parser("train", help="train on the shards there are, and on those that come")
-    train.add_argument("--data", type=Path, required=True)
+    train.add_argument("--data", type=Path, help="folder of shards; --out's own if not given")
+    train.add_argument("--set", type=Path, help="a studio's shots (docs/dust.md): made into shards beside the others first")
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--minutes", type=float, required=True)
     train.add_argument("--resume", action="store_true")
@@ -97,7 +98,12 @@ def main(argv: list[str] | None = None) -> int:
         from platebridge_server.training import train
 
         start = WEIGHTS if options.start == "dust" else options.start and Path(options.start)
-        train.train_together(options.data, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
+        folder = options.data or options.out / "data"
+        if options.set:
+            from platebridge_server.training import studio_data
+
+            studio_data.make(options.set, folder)
+        train.train_together(folder, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
                              device=options.device, compiled=not options.no_compile, start=start, late_frames=options.late_frames)
     elif options.command == "distil":
         from platebridge_server.models.dust.pipeline import WEIGHTS

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust.condition import decode, encode
@@ -57,18 +58,22 @@ def make_shard(folder: Path, seed: int) -> Path:
     """Simulate one seed into `folder`, unless it is there already. Written beside and renamed: never half a file."""
     path = shard_path(folder, seed)
     if not path.exists():
-        clips = simulate.simulate(seed)
-        arrays = {
-            "truth": torch.stack([encode(c.truth) for c in clips]),
-            "truth_depth": torch.stack([c.truth_depth for c in clips]),
-            "guide": torch.stack([encode(c.guide) for c in clips]),
-            "guide_depth": torch.stack([c.guide_depth for c in clips]),
-            "light_view": torch.stack([c.light_view for c in clips]),
-        }
-        beside = path.with_suffix(f".part{os.getpid()}")
-        save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside)
-        beside.rename(path)
+        write_shard(path, simulate.simulate(seed))
     return path
+
+
+def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
+    """Clips of one size and length. Written beside and renamed: never half a file."""
+    arrays = {
+        "truth": torch.stack([encode(c.truth) for c in clips]),
+        "truth_depth": torch.stack([c.truth_depth for c in clips]),
+        "guide": torch.stack([encode(c.guide) for c in clips]),
+        "guide_depth": torch.stack([c.guide_depth for c in clips]),
+        "light_view": torch.stack([c.light_view for c in clips]),
+    }
+    beside = path.with_suffix(f".part{os.getpid()}")
+    save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside)
+    beside.rename(path)
 
 
 def make(folder: Path, simulations: int, first_seed: int, workers: int = 1) -> None:
@@ -94,8 +99,15 @@ def make(folder: Path, simulations: int, first_seed: int, workers: int = 1) -> N
 
 
 def shards(folder: Path, held_out: bool = False) -> list[Path]:
-    """The shards of a folder in order of seed: those for training, or those held out."""
-    return [p for p in sorted(Path(folder).glob("sim_*.safetensors")) if (int(p.stem[4:]) >= simulate.HELD_OUT_SEED) == held_out]
+    """The shards of a folder in order of seed: those for training, a studio's own (`set_*`) after ours, or those held out."""
+    ours = [p for p in sorted(Path(folder).glob("sim_*.safetensors")) if (int(p.stem[4:]) >= simulate.HELD_OUT_SEED) == held_out]
+    return ours if held_out else ours + sorted(Path(folder).glob("set_*.safetensors"))
+
+
+def count(path: Path) -> int:
+    """How many clips a shard holds; nothing is read but its header."""
+    with safe_open(path, framework="pt") as shard:
+        return shard.get_slice("truth").get_shape()[0]
 
 
 def read_shard(path: Path) -> list[simulate.Clip]:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Sequence
 
 import fileseq
 import numpy as np
@@ -48,29 +48,30 @@ def shots(folder: Path) -> list[Shot]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.", "Give the folder of a set: docs/dust.md shows how it is laid out.")
-    found = [_shot(at) for at in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())) if _sequence(at, "truth")]
+    found = [_shot(at) for at in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())) if sequence(at, "truth")]
     if not found:
         raise InputError(f"{folder} holds no shot with a truth.", "Put truth.####.exr beside plate, depth, mask and camera.json.")
     return found
 
 
-def _sequence(folder: Path, name: str):
+def sequence(folder: Path, name: str):
+    """The `fileseq.FileSequence` of that name in a shot's folder, or in a folder of its name there; None if there is none."""
     for place in (folder, folder / name):
-        for sequence in fileseq.findSequencesOnDisk(str(place), pad_style=fileseq.PAD_STYLE_HASH1) if place.is_dir() else ():
-            if sequence.basename().rstrip("._") == name and sequence.extension() == ".exr" and sequence.frameSet():
-                return sequence
+        for found in fileseq.findSequencesOnDisk(str(place), pad_style=fileseq.PAD_STYLE_HASH1) if place.is_dir() else ():
+            if found.basename().rstrip("._") == name and found.extension() == ".exr" and found.frameSet():
+                return found
     return None
 
 
 def _shot(folder: Path) -> Shot:
     patterns = {}
     for name in (*REQUIRED, *OPTIONAL):
-        sequence = _sequence(folder, name)
-        if sequence is not None:
-            patterns[name] = str(Path(sequence.dirname(), sequence.basename() + "#" * sequence.zfill() + ".exr"))
+        found = sequence(folder, name)
+        if found is not None:
+            patterns[name] = str(Path(found.dirname(), found.basename() + "#" * found.zfill() + ".exr"))
         elif name in REQUIRED:
             raise InputError(f"{folder} has a truth and no {name}.", f"Put {name}.####.exr beside it.", input=name)
-    truth = _sequence(folder, "truth")
+    truth = sequence(folder, "truth")
     options = folder / "options.json"
     return Shot(
         folder,
@@ -85,13 +86,13 @@ def read_rgba(path: Path) -> torch.Tensor:
     return read_picture(path, "RGBA")
 
 
-def read_picture(path: Path, channels: str) -> torch.Tensor:
+def read_picture(path: Path, channels: Sequence[str]) -> torch.Tensor:
     """(channels, h, w) float32 over the display window, 0 outside the data. Raises InputError: no EXR, or a channel is not in it."""
     header = images.read_header(path)
     found = {name: (part.index, name) for part in header.parts[:1] for name in part.channels if name in channels}
     if len(found) < len(channels):
         lacks = f"{path} lacks one of {', '.join(channels[:-1])} and {channels[-1]}."
-        raise InputError(lacks, "A truth is premultiplied RGBA.", input="truth")
+        raise InputError(lacks, "docs/dust.md says what the files of a set hold.", input="truth")
     samples, part = images.read_channels(header, found.values()), header.parts[0]
     inside, seen = part.data.slices_in(part.display)
     picture = torch.zeros(len(channels), part.display.height, part.display.width)
@@ -111,14 +112,19 @@ def settings(shot: Shot) -> ShotSettings:
     return ShotSettings(told.get("depth_kind", "z"), told.get("depth_scale", 1.0), fps=told.get("fps", 24.0))
 
 
-def make_take(shot: Shot, out: Path, seed: int = 1, model: str = "dust") -> Path:
-    """The shot's take, made as `platebridge generate` makes it. Raises PlatebridgeError."""
+def request_of(shot: Shot, sources: command.Sources | None = None, seed: int = 1, model: str = "dust"):
+    """What `platebridge generate` would ask for this shot, and the files it would send. Raises PlatebridgeError."""
     camera = shot.folder / "camera.json"
-    sources = command.Sources(shot.patterns)
-    request, files = command.build_request(
-        shot_name(shot.folder.name), shot.frames, sources, settings(shot), model=model,
+    return command.build_request(
+        shot_name(shot.folder.name), shot.frames, sources or command.Sources(shot.patterns), settings(shot), model=model,
         camera=camera if camera.exists() else None, dials={**shot.options.get("dials", {}), "seed": seed},
     )
+
+
+def make_take(shot: Shot, out: Path, seed: int = 1, model: str = "dust") -> Path:
+    """The shot's take, made as `platebridge generate` makes it. Raises PlatebridgeError."""
+    sources = command.Sources(shot.patterns)
+    request, files = request_of(shot, sources, seed, model)
     writer = command.begin(request, sources, out)
     command.run_here(request, files, writer, lambda event: None, lambda: False)
     return writer.path

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A studio's own simulations as shards to train on: the whole dust of each shot in passes, beside the set that `studio.py` judges.
+
+What is learned from is `whole.####.exr` of a shot: the dust rendered **without** the plate's holdout (the network refines the whole
+cloud; the cut is made afterwards), channels A, Z in the plate's units and either the passes sun.Y and ambient.Y (a renderer's light
+groups under white lights) or R, G and B with `"light": {"sun": [r, g, b], "sky": [r, g, b]}` in options.json, the colours of light and
+dust together that the passes were multiplied by. It knows files and passes; nothing of networks.
+
+Guides are the truth's own, softened: our simulation of the shot would be another cloud, and guides that disagree teach grain.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from platebridge.errors import InputError, RequestError
+
+from platebridge_server.camera import CameraPath
+from platebridge_server.guide import domain
+from platebridge_server.guide.dials import Dials
+from platebridge_server.training import data, studio
+from platebridge_server.training.simulate import CLIP_FRAMES, GUIDE_SCALE, Clip
+
+NAME = "whole"
+#: A truth's blur in pixels before it is decimated to the guide that stands for the simulated one.
+SOFT_SIGMA = 2.6
+#: Heights and widths are cut to a multiple of this: the network's strides and the guide's scale.
+_MULTIPLE = 32
+
+
+def make(folder: Path, out: Path, say: Callable[[str], None] = print) -> int:
+    """One shard `set_SHOT.safetensors` in `out` for each shot of the set; those that are there stay. Returns how many clips lie there.
+
+    Raises InputError, RequestError: a shot lacks `whole`, a channel, 20 frames, or light whose two colours can be told apart.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for shot in studio.shots(folder):
+        path = out / f"set_{shot.folder.name}.safetensors"
+        if not path.exists():
+            say(f"{shot.folder.name}: {len(shot.truth)} frames")
+            data.write_shard(path, clips(shot))
+        count += data.count(path)
+    return count
+
+
+def clips(shot: studio.Shot) -> list[Clip]:
+    """The shot's frames in clips of 20, the last one reaching back where they don't come out even."""
+    sequence = studio.sequence(shot.folder, NAME)
+    if sequence is None:
+        lacks = f"{shot.folder} has no {NAME}.####.exr to train on."
+        raise InputError(lacks, "Render the dust without the plate's holdout as well.", input="truth")
+    frames = sorted(sequence.frameSet())
+    if len(frames) < CLIP_FRAMES:
+        lacks = f"{shot.folder.name} has {len(frames)} frames of {NAME}; a clip is {CLIP_FRAMES}."
+        raise InputError(lacks, "Render more of it.", input="truth")
+    passes, depth = zip(*(_read(Path(sequence.frame(frame)), shot.options) for frame in frames))
+    light = torch.from_numpy(_light(shot, frames, passes[0].shape[-2:])).float()
+    starts = list(range(0, len(frames) - CLIP_FRAMES, CLIP_FRAMES)) + [len(frames) - CLIP_FRAMES]
+    out = []
+    for start in starts:
+        part = slice(start, start + CLIP_FRAMES)
+        truth, far = torch.stack(passes[part]), torch.stack(depth[part])
+        out.append(Clip(truth, far, *data.soft_guide(truth, far, SOFT_SIGMA, GUIDE_SCALE), light[part]))
+    return out
+
+
+def _read(path: Path, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Passes (3, h, w), premultiplied and linear, and depth (h, w), inf where clear, of one frame."""
+    told = options.get("light")
+    picture = studio.read_picture(path, ("R", "G", "B", "A", "Z") if told else ("sun.Y", "ambient.Y", "A", "Z"))
+    *light, alpha, depth = picture[:, : picture.shape[1] // _MULTIPLE * _MULTIPLE, : picture.shape[2] // _MULTIPLE * _MULTIPLE]
+    sun, ambient = _told_apart(torch.stack(light), told) if told else light
+    depth = torch.where((alpha > 1e-4) & (depth > 0), depth, torch.inf)
+    return torch.stack([sun, ambient, alpha.clamp(0, 1)]).clamp_min(0), depth
+
+
+def _told_apart(colour: torch.Tensor, light: dict) -> torch.Tensor:
+    """(2, h, w): how much of the sun's colour and of the sky's gives (3, h, w), by least squares."""
+    mixing = np.array([light["sun"], light["sky"]], float).T
+    if mixing.shape != (3, 2) or np.linalg.cond(mixing / np.linalg.norm(mixing, axis=0)) > 20:
+        raise RequestError("The sun's light and the sky's are too much of one colour to be told apart in an RGBA.",
+                           "Render the light groups sun.Y and ambient.Y.")
+    return torch.einsum("pc,chw->phw", torch.from_numpy(np.linalg.pinv(mixing)).float(), colour)
+
+
+def _light(shot: studio.Shot, frames: list[int], size: tuple[int, int]) -> np.ndarray:
+    """(frames, 3): towards the sun in the camera's axes, by the dials of the set's options."""
+    request, _ = studio.request_of(shot)
+    dials, camera = Dials(request.guide, request.animated), CameraPath.from_request(request.camera, request.frames, size[1], size[0])
+    level, out = domain.level_from_world(camera, request.frames.first), []
+    for frame in frames:
+        now = dials.at(frame)
+        out.append(camera.at(frame).moved(level).camera_to_world[:3, :3].T @ domain.direction(now.sun_azimuth, now.sun_elevation))
+    return np.array(out)
