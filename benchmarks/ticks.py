@@ -2,12 +2,15 @@
 """Blender's main thread: how long a tick of ours takes there, with no job, with one, and while 200 MB come back; and how long the
 extension takes to be imported and registered.
 
-Real Blender without a window, a real server. The tick is called as the timer calls it, every 50 ms; in a window Blender draws besides.
+Real Blender without a window, a real server: ten seconds of film, its camera read from the scene, a preview with every frame, and
+while the 200 MB come a folder that holds EARLIER takes. The tick is called as the timer calls it, every 50 ms; in a window Blender
+draws besides.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +18,8 @@ from typing import Callable, Dict
 
 from . import server, shot
 
-FRAMES = 40
+WIDTH, HEIGHT, FRAMES = 240, 136, 240
+EARLIER = 20
 
 _BLENDER = """
 import json, sys, time
@@ -29,7 +33,7 @@ folder, connection, frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 from blender_addon import job, runner, server, sources
 scene = bpy.context.scene
 scene.frame_start, scene.frame_end = 1001, 1000 + frames
-scene.render.resolution_x, scene.render.resolution_y, scene.render.fps = 480, 270, 24
+scene.render.resolution_x, scene.render.resolution_y, scene.render.fps = 240, 136, 24
 scene.camera.rotation_euler, scene.camera.location = (1.5707963267948966, 0, 0), (0, 0, 2)
 s = scene.platebridge
 s.shot, s.take_root, s.connection = "bench", str(folder / "blender"), connection
@@ -57,7 +61,7 @@ os._exit(0)
 
 def measure(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
     """Milliseconds of a tick: median, 99th percentile and worst, by the clock and (work) by the main thread's own processor time."""
-    shot.make(folder / "shot", 480, 270, FRAMES)
+    shot.make(folder / "shot", WIDTH, HEIGHT, FRAMES)
     figures: Dict[str, float] = {}
     for name, generator in (("job", "benchmarks.flood:small"), ("flood", "benchmarks.flood:generate")):
         say(f"ticks: {name}")
@@ -78,5 +82,9 @@ def measure(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
                 figures[f"tick_{what}_p99_{kind}"] = values[min(len(values) - 1, round(0.99 * len(values)))]
                 figures[f"tick_{what}_worst_{kind}"] = values[-1]
         figures[f"tick_{name}_count"] = len(busy)
+        takes = folder / "shot" / "blender" / "bench"
+        for number in range(2, EARLIER + 1):
+            (takes / f"take_{number:04d}").mkdir(exist_ok=True)
+            shutil.copy(takes / "take_0001" / "take.json", takes / f"take_{number:04d}")
         figures["import_ms"], figures["import_work_ms"] = (1000 * seconds for seconds in imported)
     return figures

@@ -15,12 +15,12 @@ import bpy
 import numpy as np
 from platebridge.errors import InputError
 
-from . import animated, footage, passes, roto, scene_camera, simulation, sources, through_nodes, versions
+from . import animated, footage, mattes, passes, roto, scene_camera, simulation, sources, through_nodes, versions
 from .captured import Record
 from .rendering import in_window, render_to_file
 from .sources import Plan
 
-_KIND = {"render": "collection", "mask": "mask"}
+_KIND = {"render": "collection", "mask": "mask", "picture": "files", "strip": "strip"}
 
 
 def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> Iterator[Tuple[int, int]]:
@@ -53,14 +53,16 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
                     cameras[frame] = scene_camera.camera_at(scene, bpy.context.evaluated_depsgraph_get(), frame)
                 if missing & set(plan.rendered("render")):
                     coverage += _render_passes(plan, scene, frame, missing)
-                if missing & set(plan.rendered("strip")):
-                    _render_strip(plan, scene, frame)
+                for which in sorted(missing & set(plan.rendered("strip"))):
+                    coverage += _render_strip(plan, scene, frame, which)
                 if missing & set(plan.rendered("clip")):
                     source = plan.sources["plate"]
                     picture = through_nodes.clip_picture(footage.chosen(scene), scene_camera.picture_size(scene.render))
                     passes.write_exr(source.files[frame], picture, source.channels, half=False)
                 if missing & set(plan.rendered("mask")):
                     coverage.append(_draw_mask(plan, scene, frame, last_mask))
+                if missing & set(plan.rendered("picture")):
+                    coverage.append(_read_mask(plan, scene, frame))
             if missing:
                 record.add(frame, missing)
             done += frame in wanted
@@ -125,34 +127,53 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> Lis
     return coverage
 
 
-def _render_strip(plan: Plan, scene: Any, frame: int) -> None:
-    """The plate's strip alone, through the sequencer, scene-linear float."""
-    strip = sources.find_strip(scene, "plate", plan.plate_strip)
+def _render_strip(plan: Plan, scene: Any, frame: int, which: str) -> List[float]:
+    """The plate's or the mask's strip alone, through the sequencer, scene-linear float; a mask's values as they are stored.
+
+    Gives the mask's coverage in pixels; [] for a plate.
+    """
+    source = plan.sources[which]
+    strip = sources.find_strip(scene, which, source.name)
+    matte = which == "mask"
     changes = [
-        *versions.exr_changes(scene.render.image_settings, layers=False, bits=32, alpha=False),
+        *versions.exr_changes(scene.render.image_settings, layers=False, bits=32, alpha=matte),
         (scene.render, "use_sequencer", True),
         (scene.render, "use_border", False),
         (scene.render, "use_multiview", False),
         (scene.sequencer_colorspace_settings, "name", versions.linear_space(bpy.data)),
+        *(mattes.as_data(strip) if matte else ()),
         *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
         *((modifier, "mute", True) for modifier in strip.modifiers if sources.is_our_modifier(modifier)),
     ]
-    source = plan.sources["plate"]
     with render_to_file(scene, changes) as file:
         channels, _ = passes.read_layers(file)
+    if matte:
+        mask = mattes.of_render(channels, mattes.channel_of_strip(scene.platebridge.mask_channel, strip))
+        passes.write_exr(source.files[frame], mask[..., np.newaxis], source.channels, half=True)
+        return [float(mask.sum())]
     # Written anew: Blender's header has the time in it, and equal pictures must be equal bytes to be sent once.
     passes.write_exr(source.files[frame], np.stack([channels[name] for name in source.channels], -1), source.channels, half=False)
+    return []
+
+
+def _read_mask(plan: Plan, scene: Any, frame: int) -> float:
+    """A mask's picture into a file like those that are drawn. Gives its coverage in pixels."""
+    source = plan.sources["mask"]
+    channel = mattes.chosen_channel(scene.platebridge.mask_channel, source.originals[min(source.originals)])
+    mask = mattes.of_picture(source.originals[frame], channel)
+    passes.write_exr(source.files[frame], mask[..., np.newaxis], source.channels, half=True)
+    return float(mask.sum())
 
 
 def _draw_mask(plan: Plan, scene: Any, frame: int, last: Dict[Any, np.ndarray]) -> float:
     """A mask data-block at the plate's own size. Gives its coverage in pixels. `last`: the picture of the shape before, to use again."""
     source, plate = plan.sources["mask"], plan.sources["plate"]
-    mask = roto.chosen(scene)
+    mask, later = roto.chosen(scene)
     size = passes.display_size(plate.files[frame]) if plate.how == "files" else scene_camera.picture_size(scene.render)
-    told = roto.shape(mask, bpy.context.evaluated_depsgraph_get())
+    told = roto.shape(mask, bpy.context.evaluated_depsgraph_get()) if not later else None  # the scene doesn't stand where the mask is seen
     pixels = last.get((told, size)) if told is not None else None
     if pixels is None:
-        pixels = through_nodes.mask_picture(mask, size, roto.samples(size))
+        pixels = through_nodes.mask_picture(mask, size, roto.samples(size), frame + later if later else None)
         last.clear()
         last[told, size] = pixels
     passes.write_exr(source.files[frame], pixels[..., np.newaxis], source.channels, half=True)

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from platebridge.errors import StorageError
 from platebridge.request import Camera, CameraFrame, camera_from_dict
@@ -33,14 +33,12 @@ class Record:
         self._others: Dict[str, Any] = {}
         if self._file.is_file():
             self._read()
+        # One look into a folder for all its frames: to ask for each of a thousand files takes longer than a tick may.
+        self._there = {which: _there(source.files) for which, source in plan.sources.items() if source.how != "files"}
 
     def missing(self, frame: int) -> Set[str]:
         """The inputs that must be rendered at a frame."""
-        return {
-            which
-            for which, source in self._plan.sources.items()
-            if source.how != "files" and not (frame in self._good[which] and source.files[frame].is_file())
-        }
+        return {which for which, there in self._there.items() if frame not in self._good[which] or frame not in there}
 
     def open(self, frames: Iterable[int]) -> None:
         """Makes the folder and claims the files of these frames.
@@ -51,7 +49,7 @@ class Record:
         for which, source in plan.sources.items():
             if source.how == "files":
                 continue
-            strangers = [source.files[frame] for frame in sorted(frames - self._ours[which]) if source.files[frame].exists()]
+            strangers = [source.files[frame] for frame in sorted(frames & self._there[which] - self._ours[which])]
             if strangers:
                 raise StorageError(
                     "%s lies where the captured %s would go." % (strangers[0], which),
@@ -71,6 +69,7 @@ class Record:
         """These inputs stand at this frame."""
         for name in which:
             self._good[name].add(frame)
+            self._there[name].add(frame)
         self._write()
 
     def cameras(self) -> Dict[int, Tuple[CameraFrame, float]]:
@@ -81,12 +80,18 @@ class Record:
         path = self._plan.folder / CAMERA
         if not self._plan.rendered("render") or not self._good.get("camera") or not path.is_file():
             return {}
-        camera = camera_from_dict(json.loads(path.read_text()))
-        return {item.frame: (item, camera.sensor_width_mm) for item in camera.frames if item.frame in self._good["camera"]}
+        good = self._good["camera"]
+        try:  # our own words, unless somebody wrote in them; whoever sends them on has them checked
+            camera = json.loads(path.read_text())
+            return {row["frame"]: (CameraFrame(**row), camera["sensor_width_mm"]) for row in camera["frames"] if row["frame"] in good}
+        except (ValueError, KeyError, TypeError):
+            return {}
 
     def keep_cameras(self, cameras: Dict[int, Tuple[CameraFrame, float]]) -> None:
         """Writes camera.json, whole."""
-        _write_json(self._plan.folder / CAMERA, dataclasses.asdict(scene_camera.assemble(cameras[frame] for frame in sorted(cameras))))
+        camera = scene_camera.assemble(cameras[frame] for frame in sorted(cameras))
+        # No dataclasses.asdict: it copies every number of every frame, which takes longer than a tick may.
+        _write_json(self._plan.folder / CAMERA, {**vars(camera), "frames": [vars(item) for item in camera.frames]})
         self._good["camera"] = set(cameras)
         self._write()
 
@@ -112,12 +117,27 @@ class Record:
         _write_json(self._file, {"inputs": {**self._others, **ours}})
 
 
-def captured_camera(plan: Plan) -> Optional[Camera]:
-    """The shot's camera as capture wrote it, cut to the plan's frames; None when the plan wants none."""
+def captured_camera(plan: Plan) -> Callable[[], Optional[Camera]]:
+    """What gives the shot's camera as capture wrote it, cut to the plan's frames, or None when the plan wants none.
+
+    The file is read at once, for another capture may write it anew; to take it apart is for a thread.
+    """
     if not plan.camera:
-        return None
-    camera = camera_from_dict(json.loads((plan.folder / CAMERA).read_text()))
-    return dataclasses.replace(camera, frames=tuple(item for item in camera.frames if item.frame in plan.frames))
+        return lambda: None
+    text, frames = (plan.folder / CAMERA).read_text(), plan.frames
+
+    def taken_apart() -> Camera:
+        camera = camera_from_dict(json.loads(text))
+        return dataclasses.replace(camera, frames=tuple(item for item in camera.frames if item.frame in frames))
+
+    return taken_apart
+
+
+def _there(files: Mapping[int, Path]) -> Set[int]:
+    """The frames whose files exist. They lie in one folder."""
+    folder = next(iter(files.values())).parent
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    return {frame for frame, path in files.items() if path.name in names}
 
 
 def _write_json(path: Path, tree: Any) -> None:

@@ -41,6 +41,7 @@ class Job:
         self.error: Optional[PlatebridgeError] = None
         self.take_id, self.take_path = "", None  # type: str, Optional[Path]
         self.request: Optional[GenerateRequest] = None
+        self._request_hash = ""
         self._scene, self._kind = scene, output.lower()
         self._began: Dict[str, Tuple[float, int]] = {}  # phase: when it was first heard of, and how far it was then
         self._files: Dict[str, Dict[int, Path]] = {"comp": {}, "effect": {}}
@@ -210,7 +211,7 @@ class Job:
     def _hear(self, news: courier.News) -> None:
         if isinstance(news, courier.Began):
             self.take_id, self.take_path, self.request = news.take_id, news.path, news.request
-            self._plate = news.plate
+            self._request_hash, self._plate = news.request_hash, news.plate
             self._stands = timeline.find(news.take_id, self._kind)[1] is not None
             self._show("queued", 0, 0)
         elif isinstance(news, courier.Landed):
@@ -253,7 +254,8 @@ class Job:
         try:
             scene = sources.find_scene(self._scene)
             plate = timeline.plate_strip(scene, self.request, self._plate, self._plate_strip)
-            timeline.insert(scene, timeline.TakeStrip(self.take_id, self.take_path, self._kind, self.request), there, plate)
+            take = timeline.TakeStrip(self.take_id, self.take_path, self._kind, self.request, self._request_hash)
+            timeline.insert(scene, take, there, plate)
         except PlatebridgeError as error:  # the take goes on all the same, on the disk
             self.notes.append("%s The take lies in %s: load it onto the timeline when you want it." % (error.message, self.take_path))
             return

@@ -137,6 +137,8 @@ class _ShotPanel(_Panel):
                 column.prop(shot, "plate_clip", text="Clip")
             elif source == "MASK":
                 column.prop(shot, "mask_datablock", text="Mask")
+            if which == "mask" and source in ("STRIP", "FILES"):
+                column.prop(shot, "mask_channel", text="Is In")
             if which == "depth" and source == "RENDER":
                 sentence(column, "Depth is Z, along the camera's axis", "BLANK1")
             elif which == "depth":

@@ -75,6 +75,36 @@ def read_layers(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
     return channels, header
 
 
+def read_picture(path: Path) -> Tuple[List[str], np.ndarray]:
+    """The channels' names and pixels of a picture of any kind, (height, width, channels) float32: what was 8 or 16 bit is 0…1 as stored.
+
+    Colour that was not multiplied by its alpha is. Raises InputError when the file can't be read.
+    """
+    oiio = image_io()
+    file = oiio.ImageInput.open(str(path))
+    pixels = file.read_image(0, 0, 0, file.spec().nchannels, oiio.FLOAT) if file is not None else None
+    if pixels is None:
+        why = file.geterror() if file is not None else oiio.geterror()
+        raise InputError("%s can't be read (%s)." % (path, why.strip() or "no picture"), "Check the file.")
+    names = list(file.spec().channelnames)
+    file.close()
+    return names, pixels
+
+
+def channel_names(path: Path) -> List[str]:
+    """The names of a file's channels, every part's. Raises InputError when it can't be read."""
+    oiio = image_io()
+    file = oiio.ImageInput.open(str(path))
+    if file is None:
+        raise InputError("%s can't be read (%s)." % (path, oiio.geterror().strip()), "Check the file.")
+    names, part = [], 0
+    while file.seek_subimage(part, 0):
+        names += file.spec().channelnames
+        part += 1
+    file.close()
+    return names
+
+
 def display_size(path: Path) -> Tuple[int, int]:
     """(width, height) of the picture that the file is of, whatever part of it is stored. Raises InputError."""
     oiio = image_io()

@@ -10,18 +10,31 @@ from typing import Any, Optional, Tuple
 
 from platebridge.errors import InputError
 
+from . import versions
+
 FINEST, MOST_PIXELS = 8, 40_000_000
 """Blender draws a mask with hard edges: so it is drawn larger and averaged. At most so many samples a side, and so many pixels at once."""
 
 
-def chosen(scene: Any) -> Any:
-    """The mask data-block that the scene names. Raises InputError when there is none, or nothing is drawn in it."""
-    mask = scene.platebridge.mask_datablock
-    if mask is None:
-        raise InputError("No mask is chosen.", "Choose a mask that was drawn in the Clip or Image Editor.", input="mask")
+def chosen(scene: Any) -> Tuple[Any, int]:
+    """The mask data-block that the scene names, itself or by a mask strip, and how many frames after the scene's it is looked at.
+
+    A strip shows its mask's first frame where its content begins. Raises InputError when there is no mask, or nothing is drawn in it.
+    """
+    shot, later = scene.platebridge, 0
+    if shot.mask_source == "STRIP":
+        strip = versions.all_strips(scene.sequence_editor).get(shot.mask_strip) if scene.sequence_editor else None
+        mask = strip.mask if strip is not None and strip.type == "MASK" else None
+        if mask is None:
+            raise InputError("The strip %s shows no mask." % shot.mask_strip, "Choose a mask for it.", input="mask")
+        later = mask.frame_start - versions.content_start(strip)
+    else:
+        mask = shot.mask_datablock
+        if mask is None:
+            raise InputError("No mask is chosen.", "Choose a mask that was drawn in the Clip or Image Editor.", input="mask")
     if not any(len(spline.points) > 1 for layer in mask.layers if not layer.hide_render for spline in layer.splines):
         raise InputError("Nothing is drawn in the mask %s." % mask.name, "Draw around what collapses.", input="mask")
-    return mask
+    return mask, later
 
 
 def samples(size: Tuple[int, int]) -> int:

@@ -33,6 +33,7 @@ _shown: Any = None  # how the jobs stood when the list of takes was read last
 _tries: List[Tuple[float, Callable[[], bool]]] = []  # until when, and what is tried again every RETRY seconds
 _tried = 0.0
 _pictured = 0.0
+_takes_to_come = False  # whether the list of takes is being read
 
 
 def blender_is_busy() -> bool:
@@ -63,7 +64,7 @@ def run_to_the_end(job: Any) -> None:
     jobs[:] = [other for other in jobs if not other.finished] + [job]
     while not job.step(BUDGET):
         job.rest(INTERVAL)
-    _show_takes()
+    _read_takes_again()
 
 
 def current() -> Any:
@@ -80,9 +81,9 @@ def _tick() -> Any:
     global trouble
     try:
         at_work = [job for job in jobs if not job.finished]
-        if not _show_picture():  # it takes as long as all the rest may
-            for job in at_work:
-                job.step(BUDGET / len(at_work))
+        for job in at_work:
+            job.step(BUDGET / len(at_work))
+        _show_picture()
         asking.poll()
         _try_again()
         _show_takes()
@@ -93,7 +94,7 @@ def _tick() -> Any:
         for area in window.screen.areas:
             if area.type in ("SEQUENCE_EDITOR", "VIEW_3D", "PREFERENCES"):
                 area.tag_redraw()
-    return INTERVAL if current() is not None or asking.asking or _tries else None
+    return INTERVAL if current() is not None or asking.asking or _tries or _takes_to_come else None
 
 
 def _try_again() -> None:
@@ -104,24 +105,27 @@ def _try_again() -> None:
         _tries[:] = [(until, attempt) for until, attempt in _tries if not attempt() and now < until]
 
 
-def _show_picture() -> bool:
-    """Shows the newest picture of what is being made, once a second at most. Whether it did: to read one takes some 15 milliseconds."""
+def _show_picture() -> None:
+    """The newest picture of what is being made, once a second at most."""
     global _pictured
     job, now = current(), time.monotonic()
-    if job is None or now - _pictured < LOOK:
-        return False
-    _pictured = now
-    return pictures.form(job.preview)
+    if job is not None and now - _pictured >= LOOK:
+        _pictured = now
+        pictures.form(job.preview)
+    pictures.poll()
 
 
 def _show_takes() -> None:
-    """Reads the list of takes again when a take was begun or has ended."""
-    global _shown
+    """Has the list of takes read again when a take was begun or has ended, and shows it once it is read."""
+    global _shown, _takes_to_come
     stands = [(id(job), job.finished, job.take_path) for job in jobs]
     scene = versions.editing_scene(bpy.context)
     if stands != _shown and scene is not None:
         _shown = stands
-        take_list.refresh(scene)
+        take_list.look(scene)
+        _takes_to_come = True
+    if _takes_to_come:
+        _takes_to_come = take_list.poll()
 
 
 @persistent
@@ -145,8 +149,21 @@ def _after_change(*_: Any) -> None:
 
     for scene in bpy.data.scenes:
         timeline.make_true(scene)
-    if versions.editing_scene(bpy.context) is not None:
-        take_list.refresh(versions.editing_scene(bpy.context))
+    _read_takes_again()
+
+
+def _read_takes_again() -> None:
+    """In a window without waiting for the disk."""
+    global _takes_to_come
+    scene = versions.editing_scene(bpy.context)
+    if scene is None:
+        return
+    if bpy.app.background:
+        take_list.refresh(scene)
+    else:
+        take_list.look(scene)
+        _takes_to_come = True
+        keep_ticking()
 
 
 def _leave_all() -> None:

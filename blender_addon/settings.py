@@ -127,15 +127,25 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         description="What collapses: dust comes from here",
         items=[
             ("COLLECTION", "Collection", "The objects of a collection, as the camera sees them"),
-            ("STRIP", "Strip", "A strip of EXR files, taken as they are: white is what collapses"),
-            ("FILES", "Files", "An image sequence on disk: white is what collapses"),
+            ("STRIP", "Strip", "A strip of the sequencer: a drawn mask, pictures, a movie or a scene. White is what collapses"),
+            ("FILES", "Files", "An image sequence on disk, EXR, PNG, TIFF or JPEG: white is what collapses"),
             ("MASK", "Mask", "A mask drawn in the Clip or Image Editor, animated or tracked, at the plate's own size"),
         ],
     )
     mask_datablock: PointerProperty(name="Drawn mask", type=bpy.types.Mask, description="The mask that was drawn around what collapses")
     mask_collection: PointerProperty(name="Mask collection", type=bpy.types.Collection, description="The pieces that fall")
-    mask_strip: StringProperty(name="Mask strip", description="The strip that holds the mask: EXR files, shown unchanged")
-    mask_files: StringProperty(name="Mask files", description="One file per frame, with # for the digits: mask.####.exr")
+    mask_strip: StringProperty(name="Mask strip", description="The strip that holds the mask, of whatever kind; others don't matter")
+    mask_files: StringProperty(name="Mask files", description="One file per frame, with # for the digits: mask.####.exr or roto.####.png")
+    mask_channel: EnumProperty(
+        name="Mask is in",
+        default="AUTO",
+        description="Which channel of pictures and strips is the mask. Its values are taken as they are stored, through no colour space",
+        items=[
+            ("AUTO", "Alpha or brightness", "The alpha; where there is none, or the first frame's is solid, the brightness"),
+            ("ALPHA", "Alpha", "The alpha: what is opaque collapses"),
+            ("BRIGHTNESS", "Brightness", "The luminance of red, green and blue: what is white collapses"),
+        ],
+    )
 
     vectors_source: EnumProperty(
         name="Motion vectors",

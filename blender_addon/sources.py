@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import bpy
 from platebridge.dials import DIALS
@@ -20,7 +20,7 @@ from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
 
-from . import animated, footage, proxies, roto, scene_camera, versions
+from . import animated, footage, mattes, proxies, roto, scene_camera, versions
 from .settings import as_typed
 
 CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
@@ -31,7 +31,8 @@ CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
 class Source:
     """One input. `files`: path by frame.
 
-    `how`: "files" (there already), "render" (this scene), "strip" (the sequencer), "clip" (a movie clip) or "mask" (a mask data-block).
+    `how`: "files" (there already), "render" (this scene), "strip" (the sequencer), "clip" (a movie clip), "mask" (a mask data-block) or
+    "picture" (a mask read from `originals`, pictures by frame that are no EXR).
 
     `pattern`: the same with #, where it can be said so. `channels`: those we write; empty for files that are there.
     """
@@ -41,6 +42,7 @@ class Source:
     files: Dict[int, Path]
     channels: Tuple[str, ...] = ()
     pattern: str = ""
+    originals: Mapping[int, Path] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,11 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         objects = _mask_objects(scene)
         sources["mask"] = rendered("mask", shot.mask_collection.name)
     elif shot.mask_source == "STRIP":
-        sources["mask"] = _from_strip(scene, "mask", frames)
+        sources["mask"] = _mask_of_strip(scene, frames, rendered)
     elif shot.mask_source == "MASK":
-        sources["mask"] = rendered("mask", roto.chosen(scene).name, "mask")
+        sources["mask"] = rendered("mask", roto.chosen(scene)[0].name, "mask")
     else:
-        sources["mask"] = _on_disk("mask", shot.mask_files, frames)
+        sources["mask"] = _mask_of_files(scene, _on_disk("mask", shot.mask_files, frames), rendered)
     if shot.vectors_source == "RENDER":
         if scene.render.use_motion_blur:
             raise InputError(
@@ -182,11 +184,16 @@ def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], object
     samples = getattr(getattr(scene, "cycles", None), "samples", 0)
     look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, proxies.set_down(scene)]
     told = {which: [source.how, source.channels, *look] for which, source in sources.items() if source.how == "render"}
-    told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how in ("strip", "clip", "mask"))
+    told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how not in ("files", "render"))
     if sources["plate"].how == "clip":
         told["plate"].append(footage.identity(scene.platebridge.plate_clip))
     if "mask" in told:
         told["mask"].append(objects)
+        if scene.platebridge.mask_source == "STRIP":
+            told["mask"] += _of_strip(find_strip(scene, "mask", scene.platebridge.mask_strip))
+        if sources["mask"].how in ("strip", "picture"):
+            told["mask"].append(scene.platebridge.mask_channel)
+            told["mask"] += mattes.identity(sources["mask"].originals)
         if sources["plate"].how == "files":
             told["mask"].append(str(sources["plate"].files[min(sources["plate"].files)]))  # its size is the mask's
     if camera:
@@ -231,13 +238,13 @@ def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> S
     return rendered("plate", strip.name, "strip", "RGB")
 
 
-def _check_scene_strip(strip: Any) -> None:
+def _check_scene_strip(strip: Any, which: str = "plate") -> None:
     """Raises InputError where a scene strip has nothing to show: Blender would render black and say nothing."""
     shown = strip.scene
     if shown is None:
-        raise InputError("The strip %s shows no scene." % strip.name, "Choose a scene for it.", input="plate")
+        raise InputError("The strip %s shows no scene." % strip.name, "Choose a scene for it.", input=which)
     if strip.scene_input == "CAMERA" and strip.scene_camera is None and shown.camera is None:
-        raise InputError("The scene %s, which the strip %s shows, has no camera." % (shown.name, strip.name), "Add one.", input="plate")
+        raise InputError("The scene %s, which the strip %s shows, has no camera." % (shown.name, strip.name), "Add one.", input=which)
 
 
 def _notes(scene: Any, sources: Dict[str, Source]) -> Tuple[str, ...]:
@@ -252,7 +259,7 @@ def _notes(scene: Any, sources: Dict[str, Source]) -> Tuple[str, ...]:
 
 
 def _from_strip(scene: Any, which: str, frames: FrameRange) -> Source:
-    """Depth or mask from a strip: its EXR files as they are. Raises InputError."""
+    """Depth from a strip: its EXR files as they are. Raises InputError."""
     strip = _strip_over(scene, which, frames)
     if not holds_exr(strip) or not shows_unchanged(strip):
         raise InputError(
@@ -261,6 +268,44 @@ def _from_strip(scene: Any, which: str, frames: FrameRange) -> Source:
             input=which,
         )
     return _files_of(strip, which, frames)
+
+
+def _mask_of_files(scene: Any, held: Source, rendered: Callable[..., Source]) -> Source:
+    """A mask's files as they are where they are EXR with a matte in them; else they are read into such files."""
+    first, wanted = held.files[min(held.files)], scene.platebridge.mask_channel
+    if not mattes.is_picture(first) and (wanted == "ALPHA" or (wanted == "AUTO" and not mattes.is_white_on_black(first))):
+        return held
+    return dataclasses.replace(rendered("mask", held.name, "picture"), originals=held.files)
+
+
+def _mask_of_strip(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> Source:
+    """A mask from a strip of any kind: a mask strip is drawn, pictures that stand as they are are read, all else is rendered."""
+    strip = _strip_over(scene, "mask", frames)
+    if strip.type == "MASK":
+        if not shows_unchanged(strip):
+            raise InputError(
+                "The mask strip %s is moved, cropped, graded or retimed." % strip.name,
+                "Take that off, or move the shape itself: a mask strip is drawn as its mask is.",
+                input="mask",
+            )
+        return rendered("mask", roto.chosen(scene)[0].name, "mask")
+    if strip.type == "SOUND":
+        raise InputError("The strip %s is sound." % strip.name, "Choose the strip that holds the mask.", input="mask")
+    if strip.type == "IMAGE" and shows_unchanged(strip):
+        return _mask_of_files(scene, _files_of(strip, "mask", frames), rendered)
+    if strip.type == "SCENE":
+        _check_scene_strip(strip, "mask")
+    return rendered("mask", strip.name, "strip")
+
+
+def _of_strip(strip: Any) -> List[Any]:
+    """What of a strip a rendered mask depends on, beside its name and files."""
+    told: List[Any] = [strip.type, versions.content_start(strip), versions.first_frame(strip)]
+    if hasattr(strip, "transform"):
+        move, crop = strip.transform, strip.crop
+        told += [move.offset_x, move.offset_y, move.rotation, move.scale_x, move.scale_y, crop.min_x, crop.max_x, crop.min_y, crop.max_y]
+    path = Path(bpy.path.abspath(strip.filepath)) if strip.type == "MOVIE" else None
+    return told + (mattes.identity({0: path}) if path is not None and path.is_file() else [])
 
 
 def _strip_over(scene: Any, which: str, frames: FrameRange) -> Any:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The shot's takes as a list to choose from: what differs, stars, notes. Read from the disk when something changed, never while drawing.
 
-The rows hang on the window manager: they are not the .blend's, and undo has no say in them. Knows folders and strips; no server.
+The rows hang on the window manager: they are not the .blend's, and undo has no say in them. How a folder is read: take_rows.py.
 No `from __future__ import annotations`: Blender reads the annotations as they are.
 """
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
-SHEET = "sheet.png"
 _filling = False
 
 
@@ -72,14 +71,48 @@ def chosen_sheet(context):
 
 
 def refresh(scene):
-    """Reads the shot's folder again and shows what lies there, newest first; the chosen take stays chosen."""
+    """Reads the shot's folder and shows what lies there, newest first; the chosen take stays chosen. For buttons: it waits for the disk."""
+    from . import take_rows
+
+    _fill(take_rows.read(_folder(scene)))
+
+
+def look(scene):
+    """The same without waiting: `poll` shows it, once it is read."""
+    from . import take_rows
+
+    take_rows.look(_folder(scene))
+
+
+def poll():
+    """Shows what was read since the last call. Whether more is to come."""
+    from . import take_rows
+
+    rows = take_rows.heard()
+    if rows is not None:
+        _fill(rows)
+    return take_rows.looking
+
+
+def _folder(scene):
+    """The shot's folder; None for a shot without one: it has no takes, and Generate says why."""
+    from platebridge.errors import PlatebridgeError
+
+    from . import sources
+
+    try:
+        return sources.shot_folder(scene)
+    except PlatebridgeError:
+        return None
+
+
+def _fill(fresh):
     global _filling
     manager = bpy.context.window_manager
     rows = manager.platebridge_takes
     chosen = chosen_row(bpy.context)
     chosen_folder = chosen.folder if chosen is not None else ""
     newest = rows[0].folder if rows else ""
-    fresh = _read(scene)
     _filling = True
     try:
         while len(rows) > len(fresh):
@@ -95,87 +128,6 @@ def refresh(scene):
     folders = [values["folder"] for values in fresh]
     follow = chosen_folder in ("", newest)  # who looks at the newest take goes on looking at the newest
     manager.platebridge_take = 0 if follow or chosen_folder not in folders else folders.index(chosen_folder)
-
-
-def _read(scene):
-    from platebridge.errors import PlatebridgeError
-    from platebridge.request import from_dict, told_apart
-    from platebridge.takes import list_takes
-
-    from . import sources
-
-    try:
-        takes = list_takes(sources.shot_folder(scene))
-    except PlatebridgeError:  # a shot without a folder has no takes; Generate says why
-        return []
-    out, before, wedges = [], None, {}
-    for take in takes:
-        tree = take.document or take.note
-        try:
-            request = from_dict(tree.get("request"))
-        except PlatebridgeError:
-            continue  # not one of ours, or of a newer Platebridge
-        out.append(
-            {
-                "name": take.path.name,
-                "folder": str(take.path),
-                "take_id": str(tree.get("take_id", "")),
-                "differs": told_apart(request, before),
-                "told": _told(take, request),
-                "finished": take.finished,
-                "star": take.marks.star,
-                "text": take.marks.text,
-                "heading": False,
-                "wedge": request.output.wedge,
-                "sheet": "",
-            }
-        )
-        if request.output.wedge:
-            wedges.setdefault(request.output.wedge, []).append((out[-1], request))
-        before = request
-    return _with_headings(out[::-1], wedges)
-
-
-def _with_headings(rows, wedges):
-    """The rows with a heading above the newest take of each wedge, whose takes say where its own dials stand."""
-    from platebridge.wedge import shown, turned
-
-    headings = {}
-    for name, members in wedges.items():
-        over = turned([request.dial_values() for _, request in members])
-        sheets = [path for row, _ in members for path in [Path(row["folder"]) / SHEET] if path.is_file()]
-        sheet = str(max(sheets, key=lambda path: path.stat().st_mtime)) if sheets else ""
-        for row, request in members:
-            row["sheet"] = sheet
-            if over:
-                row["differs"] = ", ".join("%s %s" % (dial.replace("_", " "), shown(request.dial_values()[dial])) for dial in over)
-        whole = sum(row["finished"] for row, _ in members)
-        headings[name] = {
-            "name": "Wedge",
-            "folder": "wedge %s" % name,
-            "take_id": "",
-            "differs": " × ".join(dial.replace("_", " ") for dial in over),
-            "told": "A wedge of %d takes%s" % (len(members), "" if whole == len(members) else ", %d of them whole" % whole),
-            "finished": False,
-            "star": False,
-            "text": "",
-            "heading": True,
-            "wedge": name,
-            "sheet": sheet,
-        }
-    out = []
-    for row in rows:
-        if row["wedge"] in headings:
-            out.append(headings.pop(row["wedge"]))
-        out.append(row)
-    return out
-
-
-def _told(take, request):
-    if not take.finished:
-        return "%s, unfinished" % request.model.name
-    seconds = take.document.get("seconds", {}).get("total")
-    return "%s, %d frames%s" % (request.model.name, len(request.frames), ", %.0f s" % seconds if isinstance(seconds, (int, float)) else "")
 
 
 CLASSES = (PlatebridgeTakeRow,)

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Footage and masks to pixels by Blender's own compositor, in a scratch scene that is gone afterwards.
 
-The scratch scene is rendered at the current frame of the window's scene (`rendering.in_window`), so nothing is switched for it; the
-artist's own compositor is left alone. Knows nodes and pixels; nothing of settings, plans or files that stay.
+The scratch scene is rendered at the current frame of the window's scene (`rendering.in_window`), so nothing is switched for it but where
+a mask is wanted at another frame; the artist's own compositor is left alone. Knows nodes and pixels; nothing of settings, plans or
+files that stay.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import bpy
 import numpy as np
 
 from . import passes, versions
-from .rendering import render_to_file
+from .rendering import in_window, render_to_file
 
 
 def clip_picture(clip: Any, size: Tuple[int, int]) -> np.ndarray:
@@ -39,14 +40,18 @@ def clip_picture(clip: Any, size: Tuple[int, int]) -> np.ndarray:
     return np.stack([channels[name] for name in "RGB"], -1)
 
 
-def mask_picture(mask: Any, size: Tuple[int, int], samples: int) -> np.ndarray:
-    """A mask data-block at the current frame: (height, width) float32 in [0, 1], anti-aliased by samples x samples a pixel."""
+def mask_picture(mask: Any, size: Tuple[int, int], samples: int, frame: Optional[int] = None) -> np.ndarray:
+    """A mask data-block at a frame, the current one if none is named: (height, width) float32 in [0, 1], anti-aliased by samples x
+    samples a pixel."""
     width, height = size
     with _scratch((width * samples, height * samples)) as (scene, tree, out):
         node = tree.nodes.new("CompositorNodeMask")
         node.mask = mask
         tree.links.new(node.outputs[0], out)
-        drawn = next(iter(_rendered(scene, "BW").values()))
+        with contextlib.nullcontext() if frame is None else in_window(scene):
+            if frame is not None:
+                scene.frame_set(frame)
+            drawn = next(iter(_rendered(scene, "BW").values()))
     return np.clip(drawn.reshape(height, samples, width, samples).mean((1, 3), dtype=np.float32), 0, 1)
 
 

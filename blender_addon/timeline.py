@@ -27,12 +27,16 @@ HIGHEST_CHANNEL = 128
 
 @dataclass(frozen=True)
 class TakeStrip:
-    """What stands on the timeline for a take. `kind`: "comp" (the picture) or "effect" (the dust alone, over the plate)."""
+    """What stands on the timeline for a take. `kind`: "comp" (the picture) or "effect" (the dust alone, over the plate).
+
+    `request_hash`: the request's own, where it is known already: to make it takes as long as a tick may.
+    """
 
     take_id: str
     path: Path
     kind: str
     request: GenerateRequest
+    request_hash: str = ""
 
     @property
     def name(self) -> str:
@@ -46,7 +50,7 @@ class TakeStrip:
             "folder": str(self.path),
             "kind": self.kind,
             "shot": self.request.shot,
-            "request": self.request.hash(),
+            "request": self.request_hash or self.request.hash(),
             "model": self.request.model.name,
             "dials": dials,
         }

@@ -32,6 +32,11 @@ def first_frame(strip: Any) -> int:
     return int(strip.left_handle if hasattr(strip, "left_handle") else strip.frame_final_start)
 
 
+def content_start(strip: Any) -> int:
+    """The frame at which the strip's content begins, shown or trimmed away."""
+    return round(strip.content_start if hasattr(strip, "content_start") else strip.frame_start)
+
+
 def end_frame(strip: Any) -> int:
     """The frame after the last at which the strip is seen."""
     return int(strip.right_handle if hasattr(strip, "right_handle") else strip.frame_final_end)

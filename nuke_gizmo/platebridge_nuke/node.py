@@ -65,7 +65,7 @@ def generate(node: Any) -> Optional[Job]:
             files = rendering.render(node, plan, view)
         except RuntimeError as error:
             raise Cancelled("The inputs were not rendered: %s." % str(error).rstrip("."), "Press Generate again.") from error
-        make = partial(Courier.send, _client(node), request, files, cameras[view], plan.folders[view], origin(view), least)
+        make = partial(Courier.send, _client(node), request, files, partial(cameras.get, view), plan.folders[view], origin(view), least)
         errands.append((view, plan.folders[view], make))
     job = Job(node, errands)
     job.start()

@@ -41,11 +41,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Began:
-    """The take has a folder and an id. `plate`: the plate's files by frame, where they are known."""
+    """The take has a folder and an id. `plate`: the plate's files by frame, where they are known. `request_hash`: the request's own."""
 
     take_id: str
     path: Path
     request: GenerateRequest
+    request_hash: str
     plate: Mapping[int, Path]
 
 
@@ -92,12 +93,15 @@ class Courier(threading.Thread):
         make_client: MakeClient,
         request: GenerateRequest,
         inputs: Mapping[str, Input],
-        camera: Optional[Camera],
+        camera: Callable[[], Optional[Camera]],
         folder: Path,
         origin: Mapping[str, Any],
         least: int = 1,
     ) -> Courier:
-        """A new take in `folder`, its number not below `least`. `request` is whole but for the inputs' content and the camera."""
+        """A new take in `folder`, its number not below `least`. `request` is whole but for the inputs' content and the camera.
+
+        `camera` is called on the courier's thread: a camera of a thousand frames takes its time to read.
+        """
         return cls(make_client, lambda self: self._send(request, inputs, camera, folder, least), origin)
 
     @classmethod
@@ -143,15 +147,17 @@ class Courier(threading.Thread):
         self._news.put(news)
         self.bell.set()
 
-    def _send(self, request: GenerateRequest, inputs: Mapping[str, Input], camera: Optional[Camera], folder: Path, least: int) -> None:
+    def _send(
+        self, request: GenerateRequest, inputs: Mapping[str, Input], camera: Callable[[], Optional[Camera]], folder: Path, least: int
+    ) -> None:
         content, paths = self._hashed(inputs)
-        request = dataclasses.replace(request, inputs=Inputs(**content), camera=camera)
+        request = dataclasses.replace(request, inputs=Inputs(**content), camera=camera())
         request = request_from_dict(request.to_dict())  # the checks for requests from outside hold for an artist's too
         note: Dict[str, Any] = {"request": request.to_dict(), "files": {sha: str(path) for sha, path in paths.items()}}
         if all(item.pattern for item in inputs.values()):  # so that the command can go on with it too
             note["sources"] = {"patterns": {which: item.pattern for which, item in inputs.items()}, "channels": {}}
         writer = TakeWriter.create(folder, uuid.uuid4().hex, note, least)
-        self._tell(Began(writer.take_id, writer.path, request, inputs["plate"].files))
+        self._tell(Began(writer.take_id, writer.path, request, request.hash(), inputs["plate"].files))
         try:
             self._follow(
                 writer, lambda client: client.upload_and_submit(
@@ -170,7 +176,7 @@ class Courier(threading.Thread):
         request = request_from_dict(writer.note.get("request"))
         paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
         plate = {file.frame: paths[file.sha256] for file in request.inputs.plate.files if file.sha256 in paths}
-        self._tell(Began(writer.take_id, writer.path, request, plate))
+        self._tell(Began(writer.take_id, writer.path, request, request.hash(), plate))
         for name in sorted(writer.have):
             kind, _, rest = name.partition(".")
             number = rest.rpartition(".")[0]

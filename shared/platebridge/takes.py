@@ -173,11 +173,16 @@ class Take:
 
 def list_takes(folder: AnyPath) -> List[Take]:
     """The takes in a shot's folder by number, unfinished ones too. An absent folder has none."""
+    return [read_take(path) for path in take_folders(folder)]
+
+
+def take_folders(folder: AnyPath) -> List[Path]:
+    """Where the takes of a shot lie, by number; none of them is opened. An absent folder has none."""
     root = Path(folder)
     if not root.is_dir():
         return []
     with _storage(root):
-        return [read_take(p) for p in sorted((p for p in root.iterdir() if _number(p) and p.is_dir()), key=_number)]
+        return sorted((p for p in root.iterdir() if _number(p) and p.is_dir()), key=_number)
 
 
 def read_take(path: AnyPath) -> Take:

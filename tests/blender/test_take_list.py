@@ -153,3 +153,30 @@ def test_undo_has_no_say_in_the_list(made, scene):
     bpy.ops.ed.undo_push(message="after")
     bpy.ops.ed.undo()
     assert [row.star for row in rows()] == [True]
+
+
+def test_a_damaged_take_is_left_out_alone(made):
+    made(), (made() / "take.json").write_text("{"), made()
+    bpy.ops.platebridge.refresh_takes()
+    assert [row.name for row in rows()] == ["take_0003", "take_0001"]
+
+
+def test_while_a_job_is_under_way_takes_are_read_off_the_main_thread_and_once(made, monkeypatch):
+    import threading
+
+    from blender_addon import runner, take_rows
+
+    made(), made()
+    readers = []
+    read = take_rows.read_take
+    monkeypatch.setattr(take_rows, "read_take", lambda path: readers.append((path.name, threading.current_thread())) or read(path))
+    for shown in (2, 3):
+        runner._shown = None  # as when a take was begun or has ended
+        while runner._tick() is not None:
+            for thread in threading.enumerate():
+                if thread.name == "platebridge takes":
+                    thread.join()
+        assert len(rows()) == shown
+        made(amount=1.5)
+    assert [name for name, _ in readers] == ["take_0001", "take_0002", "take_0003"]
+    assert threading.main_thread() not in [thread for _, thread in readers]
