@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wan VACE with random weights: our loop against a plain diffusers script, what is kept, how soon it is left, memory of long shots.
 
-The weights are made here and mean nothing; the work is the real classes'. Times are of the model alone, in one process: neither guide,
-matte nor server is in them.
+The weights are made here and mean nothing; the work is the real classes'. Times here are of the model alone, in one process: neither
+guide, matte nor server is in them; vace_server.py measures through a server.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
+
+from . import vace_server
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
 
@@ -123,6 +125,7 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[
     for frames in (81, 321):
         say(f"memory of {frames} frames")
         out[f"vace_windows_mb_{frames}"] = _peak(folder / f"long{frames}", frames)
+    out.update(vace_server.measure(folder / "through", say, repeats))
     return out
 
 

@@ -58,6 +58,8 @@ def check_dials(request: GenerateRequest, card: Mapping[str, Any]) -> None:
             "The model %s paints no picture and has no use for %s." % (request.model.name, " and ".join(turned)),
             "Leave %s out, or choose a model that paints." % ("it" if len(turned) == 1 else "them"),
         )
+    if request.output.picture and card.get("kind") != "picture":
+        raise RequestError("The model %s paints no picture that could be kept." % request.model.name, "Leave output.picture out.")
 
 
 def check_headers(request: GenerateRequest, header: Callable[[str, int], Header]) -> None:

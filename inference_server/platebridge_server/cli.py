@@ -119,6 +119,7 @@ def generate(
     mask: str = typer.Option("", help="What collapses: 1 inside, one channel or alpha."),
     vectors: str = typer.Option("", help="Motion vectors, where there are any: they set the first push."),
     guide: str = typer.Option("", help="Your own guide instead of the simulated one: premultiplied RGBA of any size, with or without Z."),
+    reference: List[Path] = typer.Option([], help="A picture of what it should look like, for models that paint. May be given again."),
     camera: Optional[Path] = typer.Option(None, help="camera.json; without one, a 35 mm camera that stands still."),
     frames: str = typer.Option("", help="Inclusive: 1001-1048."),
     out_folder: Path = typer.Option(Path("takes"), "--out", help="Where take_0001, take_0002 … are put."),
@@ -149,6 +150,7 @@ def generate(
     simulation_of: Optional[Path] = typer.Option(None, help="A take's folder: the same cloud, seen by this shot's camera. Needs no mask."),
     draft: bool = typer.Option(False, "--draft", help="Fewer steps."),
     no_guide: bool = typer.Option(False, "--no-guide-files", help="Leave guide.####.exr out of the take."),
+    picture: bool = typer.Option(False, "--picture-files", help="Keep what a painting model made before the comp: picture.####.exr."),
     no_preview: bool = typer.Option(False, "--no-preview", help="Leave preview.mp4 out of the take."),
     server: bool = typer.Option(False, "--server", help="Have the running server do it; --server FILE the one of that connection file."),
     connection: Optional[Path] = typer.Option(None, hidden=True, help="The same as --server FILE."),
@@ -183,6 +185,7 @@ def generate(
             sources = command.Sources(
                 {name: pattern for name, pattern in typed.items() if pattern},
                 {name: tuple(c.strip() for c in text.split(",")) for name, text in named.items() if text},
+                tuple(map(str, reference)),
             )
             request, by_hash = command.build_request(
                 shot_name(shot) if shot else _shot_of(plate),
@@ -193,7 +196,7 @@ def generate(
                 model=model,
                 dials=dials,
                 simulation_of=simulation_of,
-                output=OutputSettings(not no_guide, not no_preview),
+                output=OutputSettings(not no_guide, not no_preview, picture=picture),
                 show=shown.show,
             )
             for one in wedges.wedge(request, [wedges.read_values(typed_) for typed_ in wedge]) if wedge else [request]:

@@ -45,17 +45,24 @@ Show = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Sources:
-    """The inputs as they were typed: input -> pattern, and the channels that were named."""
+    """The inputs as they were typed: input -> pattern, and the channels that were named. references: files, in order."""
 
     patterns: Dict[str, str]
     channels: Dict[str, Tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    references: Tuple[str, ...] = ()
 
     def plain(self) -> Dict[str, Any]:
         """For unfinished.json: absolute, so that it can be gone on with from anywhere."""
         return {
             "patterns": {k: str(Path(p).expanduser().absolute()) for k, p in self.patterns.items()},
             "channels": {k: list(c) for k, c in self.channels.items()},
+            "references": [str(Path(p).expanduser().absolute()) for p in self.references],
         }
+
+    @classmethod
+    def of(cls, told: Dict[str, Any]) -> Sources:
+        """Of what `plain` gave."""
+        return cls(told["patterns"], {k: tuple(v) for k, v in told["channels"].items()}, tuple(told.get("references", ())))
 
 
 def build_request(
@@ -143,7 +150,7 @@ def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateReques
         raise StorageError("%s was not made by this command." % take, "Go on with it where it was begun.")
     request = request_from_dict(writer.note["request"])
     told = writer.note["sources"]
-    passes, by_hash = _hashed(Sources(told["patterns"], {k: tuple(v) for k, v in told["channels"].items()}), request.frames, show)
+    passes, by_hash = _hashed(Sources.of(told), request.frames, show)
     for name, now in passes.items():
         for was in getattr(request.inputs, name).files:
             if now.at(was.frame) != was:
@@ -266,6 +273,9 @@ def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str,
             show(Progress("finding", before + count, total))
 
         passes[name], found = sequences.hashed(name, pattern, frames, sources.channels.get(name, ()), seen)
+        by_hash.update(found)
+    if sources.references:
+        passes["reference"], found = sequences.pictures("reference", sources.references)
         by_hash.update(found)
     return passes, by_hash
 

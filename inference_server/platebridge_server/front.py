@@ -52,6 +52,15 @@ class Uploaded:
     error: Optional[PlatebridgeError]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """The models' cards as they are now, for whoever asked: the client and the number of its question."""
+
+    client: bytes
+    number: int
+    models: List[Dict[str, Any]]
+
+
 @dataclass
 class Subscription:
     """One take's events on their way to one client. `sent`: the number of the last event sent whole."""
@@ -134,9 +143,14 @@ def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket,
 
 
 class Front:
-    """Runs everything that has to do with clients. `mailbox`: where engine and spool writer put their reports, and STOP."""
+    """Runs everything that has to do with clients. `mailbox`: where engine and spool writer put their reports, and STOP.
 
-    def __init__(self, context: zmq.Context, door: Door, store: JobStore, spool: Spool, mailbox: Mailbox) -> None:
+    `cards`: a worker's list of models, as it gave it when it came up, to the list as it is now; it reads the disk.
+    """
+
+    def __init__(self, context: zmq.Context, door: Door, store: JobStore, spool: Spool, mailbox: Mailbox,
+                 cards: Callable[[List[Dict[str, Any]]], List[Dict[str, Any]]] = list) -> None:
+        self._cards = cards
         self.router, self._keys, self.endpoints = open_door(context, door)
         self._clients = frozenset(door.clients)
         self._store, self._spool, self._mailbox = store, spool, mailbox
@@ -265,9 +279,13 @@ class Front:
 
     def _on_models(self, client: bytes, session: Session, message: Message) -> None:
         if self._models is not None:
-            self._say(client, Message("cards", {"models": self._models}, id=message.id))
+            self._list(client, message.id, self._models)
         else:
             self._curious = [*self._curious, (client, message.id)][-SESSIONS:]
+
+    def _list(self, client: bytes, number: int, models: List[Dict[str, Any]]) -> None:
+        """A model may have been added or removed since: that is for the disk to say, on the writer's thread."""
+        self.writer.call(lambda: self._mailbox.put(Listed(client, number, self._cards(models))))
 
     def _on_jobs(self, client: bytes, session: Session, message: Message) -> None:
         jobs = [{"take": j.take, "shot": j.shot, "state": j.state, "created": j.created, "events": self._store.last(j.take)}
@@ -360,8 +378,10 @@ class Front:
         elif isinstance(report, Ready):
             self._device, self._models = report.device, report.models
             for client, number in self._curious:
-                self._say(client, Message("cards", {"models": self._models}, id=number))
+                self._list(client, number, report.models)
             self._curious = []
+        elif isinstance(report, Listed):
+            self._say(report.client, Message("cards", {"models": report.models}, id=report.number))
         else:
             self._uploaded(report)
 

@@ -23,19 +23,19 @@ from platebridge.events import Done, Event, FileReady, Preview, Progress, Starte
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
 
-from . import channels, checks, composite, effect, images, layers, light, sheet, take, work
+from . import channels, checks, composite, effect, images, layers, light, references, sheet, take, work
 from .composite import Effect
+from .dusted import DRAWN_BY, Draft, Dusting
 from .guide import shelf
-from .guide.frame import GuideFrame
 from .guide.guide import Guide, simulation_of
 from .guide.own import OwnGuide
 from .images import Header, Part, Where, Window
 from .live import streamed
 from .models import registry
-from .models.base import Ears, GuideReader, Passes
+from .models.base import Ears
 from .painted import Painting
 from .shot import Shot
-from .work import Box, WorkArea
+from .work import Box
 
 #: The guide's picture in pixels at most: it is for the eye, the model reads its own crop of the same cloud.
 GUIDE_PIXELS = 60_000
@@ -103,9 +103,9 @@ class _Generation:
             self.facts["light_at"] = {str(f): layers.light_of(self._colours(f)) for f in self.request.frames}
         if self.request.inputs.guide is None:
             self.facts["simulation"] = simulation_of(self.request)
-        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.card, self.device)))
+        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self._made_by(), self.device)))
         earlier = self.kept.facts({name: None for f in self.request.frames for name in self._layer_names(f).values()})
-        if earlier is not None:
+        if earlier is not None and not self.request.output.picture:
             self._light_again(earlier)
         else:
             self._make()
@@ -124,6 +124,8 @@ class _Generation:
             self.guide = self._simulated()
         for frame, made in self._effects():
             with self._timed("writing"):
+                if self.request.output.picture and self._names(frame)["picture"] not in self.files.known:
+                    self._write_picture(frame, self.shot.plate(frame))  # nothing was painted
                 self._write_frame(frame, made, self._guide_picture)
         if self.guide.bbox:
             told = {k: v for k, v in self.facts.items() if k not in ("light", "simulation")}
@@ -139,11 +141,19 @@ class _Generation:
                 made = self.kept.effect(self._layer_names(frame)["effect"])
                 self._write_frame(frame, made, lambda f: self.kept.effect(self._layer_names(f)["guide"]))
 
+    def _made_by(self) -> Dict[str, Any]:
+        """The cards of all models that have a part in the effect, and what goes into it by name alone."""
+        if not self.paints:
+            return self.card
+        drawn = {"draft": registry.find(DRAWN_BY).card()} if self.request.paint.led_by == "draft" else {}
+        return {**self.card, **drawn, "made_of": self.model.made_of(self.request.model, self.request.paint)}
+
     def _check(self) -> None:
         request = self.request
         registry.ready(request.model.name)
         checks.check_request(request)
         checks.check_dials(request, self.card)
+        references.check(request, self.card, self.open_file)
         files = {(name, f.frame): f.sha256 for name, source in vars(request.inputs).items() if source for f in source.files}
         checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(files[name, frame]), Where(name, frame)))
         self.shot = shot = Shot(request, self.open_file)
@@ -215,42 +225,30 @@ class _Generation:
         if self.paints:
             yield from self._painted(frames)
             return
-        shot = self.shot
-        area = work.choose(shot.size, box, None if self.request.inputs.guide is not None else self.request.guide.detail)
-        self.facts["work_area"] = {"x": area.x, "y": area.y, "width": area.width, "height": area.height, "size": list(area.size)}
-        own = self.scratch if isinstance(self.guide, OwnGuide) else self.guide.folder
-        cropped = work.CroppedGuide(self.guide, area, shot.camera.at, own / "crop", "crop")
+        dusting = Dusting(self.shot, self.guide, self.request, self._crops())
+        self.facts.update(dusting.facts())
         with self._timed("loading"):
             self.model.load(self.device)
-        made = self.model.generate(
-            GuideReader(cropped.passes, cropped.sun_in_view),
-            frames,
-            area.size,
-            self.request.model,
-            lambda done, total: self._say(Progress("generating", done, total)),
-            self.cancelled,
-            first_needed,
-        )
+        made = dusting.passes(self.model, frames, self._generating, self.cancelled, first_needed)
         while True:
             with self._timed("generating"):
                 got = next(made, None)
             if got is None:
                 return
-            frame, passes = got
             with self._timed("writing"):
-                settled = self._settled(frame, passes, cropped.frame(frame), area)
-            yield frame, settled
+                settled = dusting.settled(*got)
+            yield got[0], settled
 
     def _painted(self, frames: range) -> Generator[Tuple[int, Effect], None, None]:
         """As `_generated`, of a model that paints whole pictures."""
-        own = self.scratch if isinstance(self.guide, OwnGuide) else self.guide.folder
-        painting = Painting(self.shot, self.guide, self.request, self._colours, self.model, own / "crop")
+        draft = self._drafted(frames) if self.request.paint.led_by == "draft" else None
+        painting = Painting(self.shot, self.guide, self.request, self._colours, self.model, self._crops(), draft, self.open_file)
         self.facts.update(painting.facts())
         with self._timed("loading"):
-            self.model.load(self.device, painting.area.size, self.request.paint)
+            self.model.load(self.device, painting.asked(frames), self.request.model, self.request.paint)
         ears = Ears(
-            lambda done, total: self._say(Progress("generating", done, total)),
-            lambda frame, codes: self._say(Preview(frame, take.png(take.display(painting.glance(frame, codes, GLANCE)), GLANCE))),
+            self._generating,
+            lambda frame, codes: self._forming(frame, painting.glance(frame, codes, GLANCE)),
             self.facts.update,
             lambda sentence: self._warn(Warned(sentence)),
             self.cancelled,
@@ -261,28 +259,29 @@ class _Generation:
                     got = next(made, None)
                 if got is None:
                     return
+                if self.request.output.picture:
+                    with self._timed("writing"):
+                        self._write_picture(got[0], painting.picture(got[0]))
                 yield got
 
-    def _settled(self, frame: int, passes: Passes, seen: GuideFrame, area: WorkArea) -> Effect:
-        """The model's passes as the effect that is written: with debris, held out at the plate's own resolution, and its shadow."""
-        shot, camera = self.shot, self.shot.camera.at(frame)
-        plate_depth = shot.depth(frame)
-        limit = work.padded(plate_depth, area, np.inf)
-        debris = self.guide.debris(frame, area.camera(camera, (area.height, area.width)), limit)
-        full = area.at_full_size(passes)
-        cut, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, limit, debris)
-        chroma = effect.hue(seen, z.shape)
-        shadow = None
-        if self.request.guide_at(frame).shadow > 0:
-            finer = area.camera(camera, area.size), effect.thickening(passes.alpha, seen)
-            shadow = self.guide.shadow(frame, plate_depth, finer)
-        return composite.settle(
-            work.pasted(cut, area, shot.size, 0.0),
-            work.pasted(z, area, shot.size, np.inf),
-            plate_depth,
-            shadow,
-            None if chroma is None else work.pasted(chroma, area, shot.size, 0.0),
-        )
+    def _drafted(self, frames: range) -> Draft:
+        """What the built-in model makes of the same request: it leads the painter."""
+        draft = Draft(self.shot, self.guide, self.request, self._colours, self.device, self._shelf, self._crops())
+        with self._timed("draft"):
+            draft.make(frames, lambda done, total: self._say(Progress("draft", done, total)), self.cancelled)
+        self.facts.update(draft.facts())
+        return draft
+
+    def _crops(self) -> Path:
+        """Where crops of the guide are kept: beside the simulation that they are of."""
+        return (self.scratch if isinstance(self.guide, OwnGuide) else self.guide.folder) / "crop"
+
+    def _forming(self, frame: int, light_: np.ndarray) -> None:
+        """A small scene-linear picture of what is coming, of the plate's own pixels."""
+        self._say(Preview(frame, take.png(take.display(light_, GLANCE, self.shot.pixel_aspect), GLANCE)))
+
+    def _generating(self, done: int, total: int) -> None:
+        self._say(Progress("generating", done, total))
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
@@ -293,7 +292,7 @@ class _Generation:
         colours = self._colours(frame)
         rgba = made.rgba(colours)
         self.dust[frame] = float(made.alpha.mean())
-        picture = take.display(self._comp(frame, parts, rgba, made.shadow))
+        picture = take.display(self._comp(frame, parts, rgba, made.shadow), pixel_aspect=shot.pixel_aspect)
         self._glance(frame).parent.mkdir(exist_ok=True)
         np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
         if names["comp"] not in self.have:
@@ -307,6 +306,15 @@ class _Generation:
         self._say(Preview(frame, take.png(picture, GLANCE)))
         done = frame - self.request.frames.first + 1
         self._say(Progress("writing", done, len(self.request.frames)))
+
+    def _write_picture(self, frame: int, picture: np.ndarray) -> None:
+        """What the model painted, (h, w, 3) float32 scene-linear over the canvas."""
+        name = self._names(frame)["picture"]
+        if name not in self.have:
+            samples = {c: picture[..., i].astype(np.float16) for i, c in enumerate("RGB")}
+            part = images.new_part(samples, self.shot.window, self.shot.display)
+            labels = {**self._labels("picture"), "PixelAspectRatio": self.shot.pixel_aspect}
+            self._ready("picture", frame, name, images.encode([part], labels, self.scratch))
 
     def _colours(self, frame: int) -> light.DustLight:
         """The light on the dust in a frame."""
@@ -406,11 +414,12 @@ class _Generation:
 
     def _names(self, frame: int) -> Dict[str, str]:
         kinds = ("comp", "effect", "guide") if self.request.output.guide else ("comp", "effect")
+        kinds += ("picture",) if self.request.output.picture else ()
         return {kind: name_at(kind + ".####.exr", frame) for kind in kinds}
 
     def _layer_names(self, frame: int) -> Dict[str, str]:
         """Of a frame's files, those with passes."""
-        return {kind: name for kind, name in self._names(frame).items() if kind != "comp"}
+        return {kind: name for kind, name in self._names(frame).items() if kind in ("effect", "guide")}
 
     def _labels(self, kind: str) -> Dict[str, str]:
         return take.labels(kind, self.request, self.take_id, self.card)

@@ -88,9 +88,12 @@ class Kept:
     def facts(self, names: Mapping[str, object]) -> Optional[Dict[str, Any]]:
         """What `finish` was given, if all files of these names are here; else None."""
         with contextlib.suppress(OSError, ValueError):
-            if all((self._folder / name).exists() for name in names):
+            if all(self.has(name) for name in names):
                 return json.loads((self._folder / _NOTE).read_text(encoding="utf-8"))
         return None
+
+    def has(self, name: str) -> bool:
+        return (self._folder / name).exists()
 
     def put(self, name: str, data: bytes) -> None:
         partial = self._folder / ("%s.%d.partial" % (name, os.getpid()))

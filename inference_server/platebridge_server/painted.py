@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 import numpy as np
@@ -19,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from platebridge.request import GenerateRequest
 
-from . import colour, composite, depth, effect, layers, matte, work
+from . import colour, composite, depth, effect, layers, matte, references, work
 from .composite import Effect
 from .guide.dials import fingerprint
 from .guide.guide import VERSION as GUIDE_VERSION
 from .light import DustLight
-from .models.base import Ears, PictureModel, Scene
+from .models.base import Asked, Ears, PictureModel, Scene
 from .models.guide_model import enlarged
 
 #: Raised when the same shot and guide would be shown otherwise.
@@ -48,14 +49,21 @@ class _Shown:
 
 
 class Painting:
-    """A shot for one model. guide: as guide.Guide; colours: the light on the dust at a frame."""
+    """A shot for one model. guide: as guide.Guide; colours: the light on the dust at a frame. draft: a finished effect of the same guide,
+    as dusted.Draft, that is shown in the guide's place; None shows the guide. open_file(sha256): where a reference image lies."""
 
-    def __init__(self, shot, guide, request: GenerateRequest, colours: Callable[[int], DustLight], model: PictureModel, scratch) -> None:
+    def __init__(
+        self, shot, guide, request: GenerateRequest, colours: Callable[[int], DustLight], model: PictureModel, scratch, draft=None,
+        open_file: Callable[[str], Path] = Path,
+    ) -> None:
         limits = model.card()["limits"]
         self._shot, self._guide, self._request, self._colours, self._model = shot, guide, request, colours, model
+        self._draft, self._open = draft, open_file
         rim = request.paint.rim
         pixels = sorted(width * height for width, height in limits["sizes"])
         most = pixels[0] if request.model.quality == "draft" else pixels[-1]
+        if request.paint.large == "tiles":
+            most = shot.size[0] * shot.size[1] + limits["multiple_of"] * sum(shot.size)  # never shrunk: the model sees to its own tiles
         self.area = work.choose_for_painting(shot.size, guide.bbox, limits["multiple_of"], most, rim)
         self.transform = colour.find(request.paint.curve, working_space=request.settings.working_space)
         self._cropped = work.CroppedGuide(guide, self.area, shot.camera.at, scratch, "crop")
@@ -89,6 +97,11 @@ class Painting:
         there = work.shrunk(shown.region[..., None].astype(np.float32), size)
         return self.transform.decode(coarse * there + work.shrunk(shown.codes, size) * (1 - there))
 
+    def asked(self, frames: range) -> Asked:
+        """How much it is."""
+        given = self._request.inputs.reference
+        return Asked(self.area.size, len(frames), len(given.files) if given is not None else 0)
+
     def scene(self, frames: range) -> Scene:
         return Scene(
             frames,
@@ -100,13 +113,14 @@ class Painting:
             self._region,
             self._request.guide_at((frames.start + frames.stop - 1) // 2),  # words are one for all frames: those of the middle
             self._prints(),
+            self._references(),
         )
 
     def effects(self, frames: range, ears: Ears) -> Iterator[Tuple[int, Effect]]:
         """Every frame's effect in order, each as soon as it and the next are painted."""
         painted = self._model.paint(self.scene(frames), self._request.model, self._request.paint, ears)
-        pictures = _Stream(self.transform.decode(codes) for _, codes in painted)
-        at = frames.start
+        pictures = self._pictures = _Stream(self.transform.decode(codes) for _, codes in painted)
+        at = self._first = frames.start
 
         def each(of: Callable[[_Shown], np.ndarray]) -> _Reader:
             return _Reader(lambda n: of(self._shown(at + n)), len(frames))
@@ -126,6 +140,19 @@ class Painting:
         )
         for n, (rgb, alpha) in enumerate(layers_):
             yield at + n, self._settled(at + n, rgb, alpha)
+
+    def picture(self, frame: int) -> np.ndarray:
+        """What was painted for the frame that `effects` gave last, (h, w, 3) float32 scene-linear over the plate: before the comp, and
+        with whatever the model changed outside its region."""
+        area, plate = self.area, self._shot.plate(frame)
+        codes = self.transform.encode(self._pictures[frame - self._first]).transpose(2, 0, 1)
+        if area.size != (area.height, area.width):
+            small = torch.from_numpy(np.ascontiguousarray(codes, np.float32))[None]
+            codes = F.interpolate(small, (area.height, area.width), mode="bicubic", align_corners=False)[0].clamp(0, 1).numpy()
+        own, inside = area.on_canvas(self._shot.size)
+        out = plate.copy()
+        out[own] = self.transform.decode(np.ascontiguousarray(codes.transpose(1, 2, 0), np.float32))[inside]
+        return out
 
     # --- what is shown -------------------------------------------------------------------------------------------------------
 
@@ -147,25 +174,39 @@ class Painting:
         lit = colour.limited(self.transform.encode(work.edged(shot.plate(frame), area)))[0]
         codes = work.shrunk(lit, area.size)
         plate_depth = work.thinned(work.edged(shot.depth(frame), area), area.size)
-        seen = self._cropped.frame(frame)
-        debris = self._guide.debris(frame, area.camera(shot.camera.at(frame), area.size), plate_depth)
-        full = enlarged(self._cropped.passes(frame), area.size)
-        passes, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, plate_depth, debris)
-        light = self._colours(frame).coloured(passes[..., 0], passes[..., 1])
-        chroma = effect.hue(seen, area.size)
-        if chroma is not None:
-            light *= chroma
-        alpha = passes[..., 2]
+        light, alpha, z = self._led(frame, plate_depth) if self._draft is None else self._drafted(frame)
         over = light + (1 - alpha[..., None]) * self.transform.decode(codes)
         dust = np.where(alpha[..., None] > 0, colour.limited(self.transform.encode(over))[0], codes)
         region = dilated(alpha > THERE, round(self._request.paint.rim * self._scale))
         return _Shown(codes, dust, alpha, np.minimum(z, plate_depth), region)
 
+    def _references(self) -> Tuple[np.ndarray, ...]:
+        given, space = self._request.inputs.reference, self._request.settings.working_space
+        files = given.files if given is not None else ()
+        return tuple(references.read(self._open(file.sha256), self.transform, space, file.frame) for file in files)
+
+    def _led(self, frame: int, plate_depth: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The guide at the model's size: its light, (h, w, 3) premultiplied, alpha and z, held out."""
+        area, seen = self.area, self._cropped.frame(frame)
+        debris = self._guide.debris(frame, area.camera(self._shot.camera.at(frame), area.size), plate_depth)
+        full = enlarged(self._cropped.passes(frame), area.size)
+        passes, z = effect.assemble(full.sun, full.ambient, full.alpha, seen, plate_depth, debris)
+        light = self._colours(frame).coloured(passes[..., 0], passes[..., 1])
+        chroma = effect.hue(seen, area.size)
+        return (light if chroma is None else light * chroma), passes[..., 2], z
+
+    def _drafted(self, frame: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `_led`, of the draft."""
+        rgba, z = self._draft.layer(frame)
+        small = work.shrunk(work.padded(rgba, self.area, 0.0), self.area.size)
+        return small[..., :3], small[..., 3], work.thinned(work.padded(z, self.area, np.inf), self.area.size)
+
     def _prints(self) -> Dict[str, str]:
         tree = self._request.to_dict()
         own = {"version": VERSION, "area": repr(self.area), "settings": tree["settings"], "frames": tree["frames"]}
-        plate = _print(own, plate=tree["inputs"]["plate"], transform=[self.transform.name, self.transform.parameters])
-        led = {k: v for k, v in tree["inputs"].items() if k != "plate"}
+        coded = [self.transform.name, self.transform.parameters]
+        plate = _print(own, plate=tree["inputs"]["plate"], transform=coded)
+        led = {k: v for k, v in tree["inputs"].items() if k not in ("plate", "reference")}
         dials = fingerprint(tree, set(tree["guide"]) - {*layers.RELIT, "shadow"})  # no shadow is shown
         guide = _print(
             own,
@@ -175,11 +216,14 @@ class Painting:
             simulation=tree["simulation"],
             guide=GUIDE_VERSION,
         )
+        if self._draft is not None:
+            guide = _print({}, guide=guide, draft=self._draft.fingerprint)
         return {
             "plate": plate,
             "dust": _print({}, plate=plate, guide=guide, light=self._light()),
             "depth": guide,
             "region": _print({}, guide=guide, rim=self._request.paint.rim),
+            "reference": _print({}, files=tree["inputs"].get("reference"), transform=coded, version=VERSION),
         }
 
     def _light(self) -> Any:

@@ -6,7 +6,8 @@
     place = planner.apply(plans[0], pipe, "cuda:0")
     place.turn("vae")                                                             # before it is called; then "transformer"
 
-What leaves the picture as it is comes first, and of that the quicker; what changes it a little (tiles, 8-bit weights) comes last.
+What leaves the picture as it is comes first, and of that the quicker; what changes it a little (tiles, 8-bit weights) comes after it, and
+shorter windows last. Where a draft is asked for, attention and compiling are chosen for speed.
 Figures come from the card and from counting what a forward pass holds (tests/server/test_planner.py); no GPU is asked for here.
 Knows no shot, no files and no sockets.
 """
@@ -38,6 +39,8 @@ TIMES, FEED_FORWARD = 8.0, 1.6
 BLOCKS_AT_ONCE = 2
 #: Passes of the network after which compiling it has paid for itself.
 WORTH_COMPILING = 60
+#: Frames at once, where those that are asked for don't fit: 4k + 1. Fewer give a cloud's movement too little to go by.
+SHORTER = (65, 49, 33)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked for. width, height: the crop's, in pixels. frames: of one window, 4k+1, reference images not counted.
+    """What is asked for. width, height: what the network sees at once, in pixels: the crop's, or those of a tile of it. frames: of one
+    window, 4k+1, reference images not counted. whole: (width, height) of the crop, where it is painted in tiles.
 
     passes: how often the network is called in all. quick: the last bits may differ from a plain diffusers script, for speed.
     """
@@ -77,6 +81,12 @@ class Work:
     references: int = 0
     passes: int = 100
     quick: bool = False
+    whole: Optional[Tuple[int, int]] = None
+
+    @property
+    def pixels(self) -> int:
+        """Of a whole frame: what the VAE takes."""
+        return self.width * self.height if self.whole is None else self.whole[0] * self.whole[1]
 
     @property
     def tokens(self) -> int:
@@ -87,7 +97,8 @@ class Work:
 class Plan:
     """offload: "none" (everything on the device), "parts" (one network at a time) or "blocks" (one block at a time, the next on its way).
 
-    device_bytes, host_bytes: needed, at the worst moment. why: sentences. changes: what differs from the plain picture, or "".
+    device_bytes, host_bytes: needed, at the worst moment. why: sentences. changes: what differs from the plain picture, or "". frames: of
+    one window, where that is fewer than was asked for; else 0.
     """
 
     dtype: str
@@ -101,6 +112,7 @@ class Plan:
     host_bytes: int
     why: Tuple[str, ...] = ()
     changes: str = ""
+    frames: int = 0
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -110,6 +122,8 @@ class Plan:
         """One line for the log, the take and the artist."""
         how = {"none": "all of it on the device", "parts": "one network on the device at a time", "blocks": "block by block"}[self.offload]
         more = [word for word, yes in (("8-bit weights", self.fp8), ("VAE in tiles", self.tiles), ("compiled", self.compile)) if yes]
+        more += ["%d frames at once" % self.frames] if self.frames else []
+        more += [self.attention + " attention"] if self.attention != "native" else []
         return "%s, %s (%.1f GB there, %.1f GB here)." % (
             self.dtype,
             ", ".join([how, *more]),
@@ -131,8 +145,7 @@ def activations(card: Mapping[str, Any], work: Work, size: int) -> int:
 
 def vae_bytes(card: Mapping[str, Any], work: Work, tiles: bool) -> int:
     """Bytes that reading or writing frames takes at most, the VAE's own weights with it. In tiles the whole window is put together."""
-    pixels = work.width * work.height
-    held = VAE_TILE + pixels * work.frames * 3 * 4 * 2 if tiles else VAE_PIXEL * pixels
+    held = VAE_TILE + work.pixels * work.frames * 3 * 4 * 2 if tiles else VAE_PIXEL * work.pixels
     return card["network"]["vae_parameters"] * 4 + held
 
 
@@ -197,16 +210,23 @@ def _ladder(card: Mapping[str, Any], work: Work, memory: Memory) -> Iterator[Pla
     ways += [(offload, False, True) for offload in offloads]
     if memory.kind == "cuda":
         ways += [(offload, True, tiles) for tiles in (False, True) for offload in offloads]
-    for offload, fp8, tiles in ways:
-        attention = "flash" if work.quick and memory.flash and dtype != "float32" else "native"
-        compiled = work.quick and memory.kind == "cuda" and offload != "blocks" and not fp8 and work.passes >= WORTH_COMPILING
-        made = Plan(dtype, offload, fp8, tiles, attention, compiled, False, 0, 0)
-        device, host = _on_device(card, made, work, memory)
-        text = card["network"]["text_encoder_parameters"] * (4 if dtype == "float32" else 2)
-        resident = device if offload == "none" else 0  # otherwise the networks can step aside while words are read
-        made = replace(made, device_bytes=device, host_bytes=host)
-        made = replace(made, text_on_device=memory.kind == "cuda" and resident + text <= _usable(memory))
-        yield replace(made, why=tuple(_why(made, work, memory)), changes=_changes(made))
+    for frames in (work.frames, *(fewer for fewer in SHORTER if fewer < work.frames)):
+        for offload, fp8, tiles in ways:
+            yield _planned(card, replace(work, frames=frames), memory, dtype, offload, fp8, tiles, 0 if frames == work.frames else frames)
+
+
+def _planned(
+    card: Mapping[str, Any], work: Work, memory: Memory, dtype: str, offload: str, fp8: bool, tiles: bool, frames: int
+) -> Plan:
+    attention = "flash" if work.quick and memory.flash and dtype != "float32" else "native"
+    compiled = work.quick and memory.kind == "cuda" and offload != "blocks" and not fp8 and work.passes >= WORTH_COMPILING
+    made = Plan(dtype, offload, fp8, tiles, attention, compiled, False, 0, 0, frames=frames)
+    device, host = _on_device(card, made, work, memory)
+    text = card["network"]["text_encoder_parameters"] * (4 if dtype == "float32" else 2)
+    resident = device if offload == "none" else 0  # otherwise the networks can step aside while words are read
+    made = replace(made, device_bytes=device, host_bytes=host)
+    made = replace(made, text_on_device=memory.kind == "cuda" and resident + text <= _usable(memory))
+    return replace(made, why=tuple(_why(made, work, memory)), changes=_changes(made))
 
 
 def _usable(memory: Memory) -> int:
@@ -219,7 +239,11 @@ def _fits(plan: Plan, memory: Memory) -> bool:
 
 def _why(plan: Plan, work: Work, memory: Memory) -> Iterator[str]:
     free = "%.1f GB are free on the device and %.1f GB here" % (memory.device / 1e9, memory.host / 1e9)
-    yield "%s; %d x %d, %d frames at once, %d tokens." % (free, work.width, work.height, work.frames, work.tokens)
+    of = " in tiles of %d x %d" % (work.width, work.height) if work.whole else ""
+    size = work.whole or (work.width, work.height)
+    yield "%s; %d x %d%s, %d frames at once, %d tokens." % (free, *size, of, work.frames, work.tokens)
+    if plan.frames:
+        yield "Windows of %d frames: with more at once nothing fits." % plan.frames
     if plan.dtype != "bfloat16":
         yield "%s: this device is slow or unable in bfloat16." % plan.dtype
     if plan.offload == "parts":
@@ -231,12 +255,15 @@ def _why(plan: Plan, work: Work, memory: Memory) -> Iterator[str]:
     if plan.fp8:
         yield "Weights are kept in 8 bits: in 16 they don't fit."
     if plan.attention != "native":
-        yield "%s attention and whatever else is quick were asked for: the last bits differ." % plan.attention.capitalize()
+        yield "%s attention: it is here, and a draft may differ in its last bits." % plan.attention.capitalize()
+    if plan.compile:
+        yield "Compiled: %d passes of the network repay it, and a draft may differ in its last bits." % work.passes
 
 
 def _changes(plan: Plan) -> str:
     found = [what for what, yes in (("VAE tiles", plan.tiles), ("8-bit weights", plan.fp8), ("compiled", plan.compile)) if yes]
-    return ", ".join(found + ([plan.attention + " attention"] if plan.attention != "native" else []))
+    found += [plan.attention + " attention"] if plan.attention != "native" else []
+    return ", ".join(found + (["windows of %d frames" % plan.frames] if plan.frames else []))
 
 
 def _nothing_fits(card: Mapping[str, Any], work: Work, memory: Memory) -> ModelError:
@@ -248,7 +275,7 @@ def _nothing_fits(card: Mapping[str, Any], work: Work, memory: Memory) -> ModelE
         lacking.append("%.1f GB on the device, where %.1f GB are free" % (needed / 1e9, memory.device / 1e9))
     if least.host_bytes > memory.host * SHARE:
         lacking.append("%.1f GB of the computer's memory, where %.1f GB are free" % (least.host_bytes / SHARE / 1e9, memory.host / 1e9))
-    asked = "%d x %d with %d frames at once" % (work.width, work.height, work.frames)
+    asked = "%d x %d with %d frames at once" % (*(work.whole or (work.width, work.height)), min(work.frames, SHORTER[-1]))
     return ModelError("%s at %s needs at least %s." % (card["name"], asked, " and ".join(lacking)), _lighter(card, work, memory))
 
 
@@ -256,12 +283,9 @@ def _lighter(card: Mapping[str, Any], work: Work, memory: Memory) -> str:
     def fits(other: Work) -> bool:
         return any(_fits(plan, memory) for plan in _ladder(card, other, memory))
 
-    for frames in (65, 49, 33, 17):
-        if frames < work.frames and fits(replace(work, frames=frames)):
-            return "It would fit with %d frames at once: lower the window." % frames
     for width, height in sorted(card["limits"]["sizes"], key=lambda size: -size[0] * size[1]):
-        if width * height < work.width * work.height and fits(replace(work, width=width, height=height)):
-            return "It would fit at %d x %d: lower the size." % (width, height)
+        if width * height < work.pixels and fits(replace(work, width=width, height=height, whole=None)):
+            return "It would fit at %d x %d: mask less, or let large crops be shrunk; a draft takes the smallest size." % (width, height)
     return "Close what else is on the device, take a smaller model (`platebridge models list`), or another device (--device)."
 
 
@@ -370,7 +394,7 @@ def generated(
         if following is None:
             raise ModelError(
                 "The device ran out of memory, also with less: %s" % now.said(),
-                "The frames that came are kept. Lower the window or the size, or close what else is on the device.",
+                "The frames that came are kept. Mask less, ask for a draft, or close what else is on the device.",
             )
         warn("The device ran out of memory; it goes on with less: %s" % following.said())
         now = following

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import fileseq
 from platebridge.errors import InputError
@@ -61,6 +61,17 @@ def hashed(
         files.append(FrameFile(frame, *known[path]))
     seen(len(files))
     return Pass(Path(pattern).name, named, tuple(files)), {known[path][0]: path for path in there.values()}
+
+
+def pictures(input: str, files: Sequence[str]) -> Tuple[Pass, Dict[str, Path]]:
+    """As `hashed`, of pictures that belong to no frame: numbered from 1. Raises InputError for one that is not there."""
+    found = []
+    for number, name in enumerate(files, 1):
+        path = Path(name).expanduser().absolute()
+        if not path.is_file():
+            raise InputError("There is no file %s." % path, "Check the path.", input=input, frame=number)
+        found.append((path, FrameFile(number, *_read(input, path))))
+    return Pass(", ".join(path.name for path, _ in found), (), tuple(file for _, file in found)), {f.sha256: path for path, f in found}
 
 
 def _read(input: str, path: Path) -> Tuple[str, int]:

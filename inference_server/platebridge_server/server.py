@@ -18,7 +18,7 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Callable, List, Optional, Tuple
+from typing import IO, Any, Callable, Dict, List, Optional, Tuple
 
 import platformdirs
 import psutil
@@ -87,7 +87,7 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         door = Door(bind or "127.0.0.1", port, socket_path, server_public, server_secret, allowed)
         store = JobStore(folder / "jobs.sqlite")
         spool = Spool(folder / "spool", limits.spool)
-        front = Front(context, door, store, spool, mailbox)
+        front = Front(context, door, store, spool, mailbox, _cards_now if generator == GENERATOR else list)
         front.scheduler = Scheduler(store, spool, engine, folder / "scratch", front.changed, front.writer.call, limits.jobs)
         engine.start(mailbox.put)
         front.scheduler.begin()
@@ -109,6 +109,13 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         if socket_folder is not None:
             shutil.rmtree(socket_folder, ignore_errors=True)
         lock.close()
+
+
+def _cards_now(models: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """The worker's list with the models' folder as it is now."""
+    from .models import registry  # numpy comes with it, which a server need not wait for
+
+    return registry.refreshed(models)
 
 
 def _run_until_told(front: Front, mailbox: Mailbox) -> None:

@@ -25,6 +25,7 @@ TAKE_VERSION = 1
 _TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 #: IPTC's words for what each file is, by whether the model was trained; the mapping is ours, the words are theirs.
 _TRAINED = {"comp": "compositeWithTrainedAlgorithmicMedia", "effect": "trainedAlgorithmicMedia", "guide": "algorithmicMedia"}
+_TRAINED["picture"] = _TRAINED["comp"]
 _SIMULATED = {"comp": "compositeSynthetic", "effect": "algorithmicMedia", "guide": "algorithmicMedia"}
 PREVIEW_WIDTH = 960
 _PACKAGES = ("torch", "diffusers", "safetensors", "numpy", "OpenImageIO", "av")
@@ -37,7 +38,7 @@ def source_types(card: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str, Any]) -> Dict[str, str]:
-    """The header of one frame's file. kind: "comp", "effect" or "guide". A guide is no model's work and names none.
+    """The header of one frame's file. kind: "comp", "effect", "guide" or "picture". A guide is no model's work and names none.
 
     The flat IPTC key is the name that OpenImageIO itself gives the property in formats that carry XMP; OpenEXR has no
     agreed place for XMP, so the packet lies in a plain string beside it.
@@ -115,14 +116,18 @@ def _packet(uri: str) -> str:
     )
 
 
-def display(linear: np.ndarray, width: int = PREVIEW_WIDTH) -> np.ndarray:
-    """Scene-linear (h, w, 3) to (h', w', 3) uint8 for the eye: at most `width` wide, even sides, clipped to the sRGB curve."""
-    height, wide = linear.shape[:2]
+def display(linear: np.ndarray, width: int = PREVIEW_WIDTH, pixel_aspect: float = 1.0) -> np.ndarray:
+    """Scene-linear (h, w, 3) to (h', w', 3) uint8 for the eye: at most `width` wide, even sides, clipped to the sRGB curve.
+
+    pixel_aspect: how many times as wide as high a pixel is; the eye sees it desqueezed.
+    """
+    height, wide = linear.shape[0], linear.shape[1] * pixel_aspect
     scale = min(1.0, width / wide)
     size = max(2, round(wide * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
     light = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
-    if size != (wide, height):
-        light = np.stack([np.asarray(Image.fromarray(light[..., i], "F").resize(size, Image.Resampling.BOX)) for i in range(3)], -1)
+    if size != (light.shape[1], height):
+        how = Image.Resampling.BOX if size[0] <= light.shape[1] and size[1] <= height else Image.Resampling.BILINEAR
+        light = np.stack([np.asarray(Image.fromarray(light[..., i], "F").resize(size, how)) for i in range(3)], -1)
     coded = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.power(np.maximum(light, 1e-8), 1 / 2.4) - 0.055)
     return (np.clip(coded, 0, 1) * 255.0 + 0.5).astype(np.uint8)
 

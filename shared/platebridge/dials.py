@@ -92,12 +92,14 @@ _ALL = (
     Dial("prompt", "paint.prompt", "Prompt", "Your words, added to what the guide's dials say already: tell the finished picture, not what to do", "text", "", 0, 2000, first_row=True, still=_PAINTED),
     Dial("avoid", "paint.avoid", "Avoid", "What the picture must not have; empty: text, cartoon, blur and the like", "text", "", 0, 2000, still=_PAINTED),
     Dial("follow", "paint.follow", "Follow", "What leads the painting: 0 nothing, it is free; 0.5 the guide; 1 the plate itself, so that little changes", "float", 0.5, 0.0, 1.0, first_row=True, still=_PAINTED),
-    Dial("led_by", "paint.led_by", "Led by", "How the guide is shown to the model: its dust over the plate, or the depth of plate and dust", "choice", "dust", choices=("dust", "depth"), still=_PAINTED),
+    Dial("led_by", "paint.led_by", "Led by", "How the guide is shown to the model: its dust over the plate, the depth of plate and dust, or as draft: as the built-in dust finishes it", "choice", "dust", choices=("dust", "depth", "draft"), still=_PAINTED),
     Dial("control", "paint.control", "Control", "How strongly the model keeps to what it is shown", "float", 1.0, 0.0, 2.0, still=_PAINTED),
-    Dial("guidance", "paint.guidance", "Guidance", "How strongly the model keeps to the words; at 1 they are asked for once and the work is halved", "float", 5.0, 1.0, 20.0, still=_PAINTED),
+    Dial("guidance", "paint.guidance", "Guidance", "How strongly the model keeps to the words; at 1 they are asked for once and the work is halved; 0: as the quality says", "float", 0.0, 0.0, 20.0, still=_PAINTED),
     Dial("steps", "paint.steps", "Steps", "Steps from noise to picture; 0: as the quality says", "int", 0, 0, 200, still=_PAINTED),
     Dial("rim", "paint.rim", "Rim", "How far beyond the guide the model may paint", "int", 24, 0, 512, "pixels", still=_PAINTED),
     Dial("curve", "paint.curve", "Colour curve", "How light is coded for the model: display for a stock model, a logarithm for a LoRA made for it", "choice", "display", choices=("display", "acescct", "logc3", "log-gamma"), still=_PAINTED),
+    Dial("large", "paint.large", "Large crops", "Dust that takes more pixels than the model was made for: shrink paints it smaller, tiles paints it at full size in tiles that are blended in every step", "choice", "shrink", choices=("shrink", "tiles"), still=_PAINTED),
+    Dial("skip", "paint.skip", "Skip", "Skips most of a step where its first block changed by less than this part since the step before: quicker, less exact; 0 never", "float", 0.0, 0.0, 1.0, still=_PAINTED),
     Dial("lora", "paint.lora", "LoRA", "LoRAs from the models' folder by name and strength: collapse:0.8, several with commas", "text", "", 0, 500, still=_PAINTED),
 )
 DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}

@@ -56,7 +56,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class FileReady:
-    """One finished file of the take. `kind`: "comp", "effect", "guide" (with `frame`), "preview", "sheet" or "take" (frame None).
+    """One finished file of a take. `kind`: "comp", "effect", "guide", "picture" (with `frame`), "preview", "sheet" or "take" (frame None).
 
     `name` is the file's name inside the take's folder (comp.1001.exr). "take" (take.json) comes last.
     """

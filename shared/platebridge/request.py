@@ -58,13 +58,17 @@ class Pass:
 
 @dataclass(frozen=True)
 class Inputs:
-    """plate: scene-linear colour. depth, mask, vectors, guide: see ShotSettings and the pipeline's docstrings."""
+    """plate: scene-linear colour. depth, mask, vectors, guide: see ShotSettings and the pipeline's docstrings.
+
+    reference: pictures of what the result should look like, for models that paint; numbered from 1, of no frame, any size and format.
+    """
 
     plate: Pass = Pass()
     depth: Pass = Pass()
     mask: Pass = Pass()
     vectors: Optional[Pass] = None
     guide: Optional[Pass] = None
+    reference: Optional[Pass] = None
 
 
 @dataclass(frozen=True)
@@ -150,16 +154,18 @@ class PaintSettings:
     follow: float = 0.5
     led_by: str = "dust"
     control: float = 1.0
-    guidance: float = 5.0
+    guidance: float = 0.0
     steps: int = 0
     rim: int = 24
     curve: str = "display"
     lora: str = ""
+    large: str = "shrink"
+    skip: float = 0.0
 
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Which files the take gets beside comp and effect.
+    """Which files the take gets beside comp and effect. `picture`: what a painting model made of each frame, before it became an effect.
 
     `wedge`: 32 hex digits that all takes of one wedge share, or "". Such a take gets sheet.png, the contact sheet of those that are done.
     """
@@ -167,6 +173,7 @@ class OutputSettings:
     guide: bool = True
     preview: bool = True
     wedge: str = ""
+    picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,10 @@ class GenerateRequest:
         tree = _plain(self)
         if self.paint == PaintSettings():  # so the hash of a take that paints nothing stays, and older sides read its request
             del tree["paint"]
+        if self.inputs.reference is None:
+            del tree["inputs"]["reference"]
+        if not self.output.picture:
+            del tree["output"]["picture"]
         if not self.animated:
             del tree["animated"]
             tree["version"] = 1
@@ -251,7 +262,8 @@ class GenerateRequest:
 
     def all_files(self) -> List[FrameFile]:
         """Every input file once, in the order it is needed: all passes of the first frame before the second's."""
-        passes = [p for p in (self.inputs.plate, self.inputs.depth, self.inputs.mask, self.inputs.vectors, self.inputs.guide) if p]
+        own = self.inputs
+        passes = [p for p in (own.reference, own.plate, own.depth, own.mask, own.vectors, own.guide) if p]
         seen, out = set(), []
         for file in sorted((f for p in passes for f in p.files), key=lambda f: f.frame):
             if file.sha256 not in seen:
@@ -323,6 +335,7 @@ def from_dict(tree: Any) -> GenerateRequest:
             mask=_pass(inputs_tree.get("mask"), "mask"),
             vectors=_optional_pass(inputs_tree.get("vectors"), "vectors"),
             guide=_optional_pass(inputs_tree.get("guide"), "guide"),
+            reference=_optional_pass(inputs_tree.get("reference"), "reference"),
         ),
         camera=camera_from_dict(tree["camera"]) if tree.get("camera") is not None else None,
         settings=_settings(tree.get("settings", {})),
@@ -518,10 +531,10 @@ def _settings(value: Any) -> ShotSettings:
 def _output(value: Any) -> OutputSettings:
     tree = _table(value, "output")
     _only(tree, OutputSettings, "output")
-    for name in ("guide", "preview"):
+    for name in ("guide", "preview", "picture"):
         if not isinstance(tree.get(name, True), bool):
             raise RequestError("output.%s must be true or false." % name, "Say which.")
     wedge = tree.get("wedge", "")
     if not isinstance(wedge, str) or (wedge and (len(wedge) != 32 or set(wedge) - set("0123456789abcdef"))):
         raise RequestError("A wedge is named by 32 hex digits.", "Leave output.wedge empty for a take by itself.")
-    return OutputSettings(tree.get("guide", True), tree.get("preview", True), wedge)
+    return OutputSettings(tree.get("guide", True), tree.get("preview", True), wedge, tree.get("picture", False))

@@ -134,7 +134,7 @@ class Uploads:
 def place(job: Any, sha256: str) -> Dict[str, Any]:
     """Which input and frame a file is, for an artist."""
     inputs = job.request.inputs
-    for name in ("plate", "depth", "mask", "vectors", "guide"):
+    for name in ("plate", "depth", "mask", "vectors", "guide", "reference"):
         sequence = getattr(inputs, name)
         for file in sequence.files if sequence is not None else ():
             if file.sha256 == sha256:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: F811 (fixtures by name)
 """The whole way with a model that paints: real guide, the real VACE pipeline with tiny random weights, real files.
 
 Random weights paint noise. What is tested holds for any weights: where the effect may be, that the plate is untouched, what is recorded,
 what is made anew and what is found.
 """
 
+import dataclasses
 import json
 import sys
 import threading
@@ -22,83 +24,11 @@ import torch
 from platebridge.errors import Cancelled, ModelError, RequestError
 from platebridge.events import FileReady, Preview, Progress
 from platebridge_server import cache, painted
-from platebridge_server.generate import generate
 from platebridge_server.models import registry, store
 from platebridge_server.models.vace import parts
+from vace_takes import NAME, TAKE, alone, frames, guides, installed, make, pixels, plain, shot, wanted  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-NAME, TAKE = "tiny-vace", "7" * 32
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The root of the models with the tiny one taken in."""
-    root = tmp_path_factory.mktemp("models")
-    folder = tiny_vace.make(tmp_path_factory.mktemp("weights"))
-    patch = pytest.MonkeyPatch()
-    patch.setenv(store.VARIABLE, str(root))
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    store.add(folder, tiny_vace.card(NAME))
-    yield root
-    patch.undo()
-
-
-@pytest.fixture(autouse=True)
-def alone(installed, monkeypatch, tmp_path):
-    """Each test has a cache of its own, and the model as a fresh process has it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(registry, "_made", {})
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads that share so little work wait for each other
-
-
-@pytest.fixture(scope="module")
-def shot(tmp_path_factory, tiny_maker):
-    return tiny_maker(tmp_path_factory.mktemp("shot"), width=64, height=48, frames=6)
-
-
-@pytest.fixture(scope="module")
-def guides(tmp_path_factory):
-    return tmp_path_factory.mktemp("guides")
-
-
-@pytest.fixture
-def make(tmp_path, shot, guides):
-    """`make(**dials)` -> (events, {name: bytes}). Simulations are shared, finished effects of earlier takes are not."""
-    made = []
-
-    def run(request=None, take_id=TAKE, cancelled=lambda: False, **dials):
-        request = request or wanted(shot, **dials)
-        scratch = tmp_path / "work" / ("%d" % len(made)) / "scratch"
-        made.append(scratch)
-        scratch.mkdir(parents=True)
-        (scratch.parent / "guides").symlink_to(guides)
-        events = []
-        for event in generate(request, shot.open_file, take_id, scratch=scratch, device="cpu", cancelled=cancelled):
-            events.append(event)
-        return events, {e.name: e.data for e in events if isinstance(e, FileReady)}
-
-    return run
-
-
-def wanted(shot, name=NAME, **dials):
-    import dataclasses
-
-    request = shot.request(**{"steps": 2, "rim": 6, "amount": 3.0, **dials})
-    return dataclasses.replace(request, model=dataclasses.replace(request.model, name=name))
-
-
-def pixels(files, name, folder):
-    """{channel: (h, w) in its own type}, by OIIO."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_bytes(files[name])
-    file = oiio.ImageInput.open(str(folder / name))
-    spec = file.spec()
-    kinds = spec.channelformats or (spec.format,) * spec.nchannels
-    return {n: file.read_image(0, 0, c, c + 1, k)[..., 0] for c, (n, k) in enumerate(zip(spec.channelnames, kinds))}
-
-
-def frames(files, kind="effect"):
-    return {name: data for name, data in files.items() if name.startswith(kind)}
 
 
 def test_a_take_has_an_effect_over_an_untouched_plate_and_says_what_was_asked(make, shot, tmp_path):
@@ -140,38 +70,10 @@ def test_the_same_request_gives_the_same_files_and_the_picture_is_seen_as_it_for
     assert len(forming) >= 2 and forming[-1].png.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    "dial",
-    [
-        {"prompt": "At night."}, {"avoid": "smoke"}, {"follow": 0.0}, {"follow": 0.25}, {"follow": 1.0}, {"led_by": "depth"},
-        {"control": 0.4}, {"guidance": 2.0}, {"guidance": 1.0}, {"steps": 3}, {"rim": 12}, {"curve": "acescct"}, {"seed": 8},
-        {"quality": "draft", "steps": 0}, {"light": 3.0}, {"tint": (0.3, 0.2, 0.1)}, {"density": 0.3}, {"debris": 200}, {"shadow": 0.8},
-        {"amount": 1.0}, {"sun_azimuth": 20.0}, {"composition": 4},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_every_dial_changes_the_result(make, plain, dial):
-    _, other = make(**dial)
-    assert frames(other) != plain
-
-
-@pytest.fixture(scope="module")
-def plain(installed, shot, tmp_path_factory):
-    """The effects of a request as it stands."""
-    scratch = tmp_path_factory.mktemp("plain") / "scratch"
-    scratch.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: 1)
-        events = list(generate(wanted(shot), shot.open_file, TAKE, scratch=scratch, device="cpu"))
-    return frames({e.name: e.data for e in events if isinstance(e, FileReady)})
-
-
 @pytest.mark.parametrize("model", ["dust", "guide"])
 @pytest.mark.parametrize("dial", [{"prompt": "At night."}, {"follow": 0.1, "steps": 4}], ids=str)
 def test_a_model_that_paints_nothing_refuses_the_painters_dials_with_a_sentence(make, shot, model, dial):
     request = shot.request(**dial)
-    import dataclasses
-
     request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model))
     with pytest.raises(RequestError, match="%s paints no picture and has no use for %s" % (model, " and ".join(dial))):
         make(request)
@@ -193,6 +95,38 @@ def test_weights_that_were_changed_are_refused(make, tmp_path, monkeypatch):
     path.write_bytes(data)
     with pytest.raises(ModelError, match="not what was taken in"):
         make()
+
+
+def test_what_was_painted_is_kept_when_asked_for_and_is_the_plate_where_nothing_was(make, shot, tmp_path, plain):
+    request = wanted(shot)
+    request = dataclasses.replace(request, output=dataclasses.replace(request.output, picture=True))
+    _, files = make(request, passes=tmp_path / "passes")
+    _, again = make(request, passes=tmp_path / "passes")  # the shelf has effects alone, and no pictures
+    assert frames(files, "picture") == frames(again, "picture") and len(frames(files, "picture")) == len(request.frames)
+    told, off = json.loads(files["take.json"]), []
+    assert "picture" not in wanted(shot).to_dict()["output"] and told["request"]["output"]["picture"] is True
+    area = told["work_area"]
+    for frame in request.frames:
+        picture, comp = (pixels(files, "%s.%d.exr" % (kind, frame), tmp_path / kind) for kind in ("picture", "comp"))
+        alpha = pixels(files, "effect.%d.exr" % frame, tmp_path / "effect")["A"]
+        off += [float(np.abs(picture[c].astype("f4") - comp[c].astype("f4"))[alpha > 0.9].mean()) for c in "RGB" if (alpha > 0.9).any()]
+        if not alpha.any():
+            continue
+        outside = np.ones(alpha.shape, bool)
+        outside[max(0, area["y"]) : area["y"] + area["height"], max(0, area["x"]) : area["x"] + area["width"]] = False
+        assert all((picture[c] == comp[c])[outside].all() for c in "RGB")
+    assert off and np.mean(off) < 0.2  # where the effect is whole, it is what was painted
+    first = pixels(files, "picture.1001.exr", tmp_path / "picture")
+    assert all((first[c] == pixels(files, "comp.1001.exr", tmp_path / "comp")[c]).all() for c in "RGB")
+    for name, data in frames(files).items():
+        ours, theirs = pixels({name: data}, name, tmp_path / "a"), pixels({name: plain[name]}, name, tmp_path / "b")
+        assert all((ours[c] == theirs[c]).all() for c in ours)
+
+
+def test_a_model_that_paints_nothing_has_no_picture_to_keep(make, shot):
+    request = shot.request()
+    with pytest.raises(RequestError, match="paints no picture that could be kept"):
+        make(dataclasses.replace(request, output=dataclasses.replace(request.output, picture=True)))
 
 
 # What is kept.
@@ -295,6 +229,13 @@ def test_through_a_real_server_the_frames_are_the_same(shot, houses, tmp_path, p
     with Client(house.connection) as client:
         client.run(wanted(shot), shot.open_file, writer)
         cards = {card["name"]: card for card in client.models().result(10)}
+        store.add(tiny_vace.make(tmp_path / "later"), tiny_vace.card("later"))
+        try:
+            now = {card["name"]: card for card in client.models().result(10)}
+        finally:
+            store.remove("later")
+        gone = [card["name"] for card in client.models().result(10)]
+    assert now.keys() - cards.keys() == {"later"} and now["later"]["installed"] and gone == list(cards)  # no restart
     assert verify_take(writer.path) == []
     assert (cards[NAME]["installed"], cards["wan-vace-1.3b"]["installed"]) == (True, False)
     for name, data in plain.items():

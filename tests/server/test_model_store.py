@@ -8,9 +8,10 @@ import shutil
 
 import pytest
 from platebridge.errors import Cancelled, ModelError, StorageError
-from platebridge.request import PaintSettings
+from platebridge.request import ModelSettings, PaintSettings
 from platebridge_server import cli, doctor
 from platebridge_server.models import cards, layout, registry, store
+from platebridge_server.models.base import Asked
 from tiny_model import make_model
 from typer.testing import CliRunner
 
@@ -220,7 +221,7 @@ def test_a_model_that_is_not_here_says_what_to_type():
     with pytest.raises(ModelError, match=r"not installed. Type: platebridge models fetch wan-vace-14b --revision COMMIT"):
         store.opened("wan-vace-14b")
     with pytest.raises(ModelError, match=r"not installed"):
-        registry.find(NAME).load("cpu", (480, 832), PaintSettings())
+        registry.find(NAME).load("cpu", Asked((480, 832), 81), ModelSettings(NAME), PaintSettings())
 
 
 def test_opening_hashes_once_and_again_only_what_was_touched(folder, hashed, tmp_path):

@@ -65,14 +65,64 @@ def test_more_memory_never_gives_a_plan_that_changes_more(card, work):
         except ModelError:
             assert not seen
             continue
-        seen.append((plan.fp8, plan.tiles))
-    assert seen and seen == sorted(seen, reverse=True) and seen[-1] == (False, False)
+        seen.append((-(plan.frames or work.frames), plan.fp8, plan.tiles))
+    assert seen and seen == sorted(seen, reverse=True) and seen[-1] == (-work.frames, False, False)
 
 
 def test_a_picture_that_stays_as_it_is_comes_before_one_that_changes():
     found = planner.plans(LARGE, LOOK, card_with(80))
     assert [bool(p.changes) for p in found] == sorted(bool(p.changes) for p in found)
     assert found[0].changes == "" and found[-1].fp8
+
+
+@pytest.mark.parametrize(
+    "card, work, memory, frames",
+    [
+        (SMALL, LOOK, card_with(6), 0),
+        (SMALL, LOOK, card_with(5), 65),
+        (SMALL, LOOK, card_with(4), 33),
+        (LARGE, FINAL, card_with(24), 0),
+        (LARGE, FINAL, card_with(16), 49),
+        (LARGE, FINAL, card_with(12), 33),
+        (LARGE, replace(FINAL, frames=41), card_with(16), 0),  # a short shot needs no windows
+        (PAIR, LOOK, card_with(8), 33),
+    ],
+)
+def test_shorter_windows_come_last_and_before_an_error(card, work, memory, frames):
+    plan = planner.plan(card, work, memory)
+    assert plan.frames == frames, plan.said()
+    assert bool(frames) == ("windows of %d frames" % frames in plan.changes) == any("Windows of %d" % frames in why for why in plan.why)
+    assert planner.facts(plan)["plan"] == plan.said() and ("%d frames at once" % frames in plan.said()) == bool(frames)
+
+
+def test_a_large_picture_in_tiles_needs_a_tiles_memory_and_the_vaes_tiles():
+    whole = Work(1280, 720, 17, whole=(3840, 2160))
+    plan = planner.plan(LARGE, whole, card_with(24))
+    assert plan.tiles and whole.tokens == Work(1280, 720, 17).tokens
+    assert any("3840 x 2160 in tiles of 1280 x 720" in why for why in plan.why)
+    assert plan.device_bytes < planner.plan(LARGE, Work(3840, 2160, 17), card_with(80)).device_bytes
+    with pytest.raises(ModelError):
+        planner.plan(LARGE, Work(3840, 2160, 17), card_with(24))
+
+
+@pytest.mark.parametrize(
+    "passes, memory, attention, compiled",
+    [
+        (24, card_with(80), "native", False),  # a short draft
+        (24, card_with(80, flash=True), "flash", False),
+        (24 * 4, card_with(80), "native", True),  # a long one
+        (24 * 4, card_with(16, flash=True), "flash", False),  # its blocks come and go
+        (24 * 4, Memory("cpu", 400 * GB, 400 * GB), "native", False),
+    ],
+)
+def test_a_draft_takes_the_quick_attention_and_compiles_where_that_pays_and_says_why(passes, memory, attention, compiled):
+    draft = replace(LOOK, quick=True, passes=passes)
+    plan = planner.plan(LARGE, draft, memory)
+    assert (plan.attention, plan.compile) == (attention, compiled)
+    assert any("attention" in why for why in plan.why) == (attention != "native")
+    assert any("Compiled: %d passes" % passes in why for why in plan.why) == compiled
+    final = planner.plan(LARGE, replace(draft, quick=False), memory)
+    assert (final.attention, final.compile) == ("native", False)
 
 
 def test_speed_is_chosen_only_where_the_last_bits_may_differ():
@@ -103,7 +153,7 @@ def test_words_are_read_on_the_card_only_where_they_fit():
 @pytest.mark.parametrize(
     "card, work, memory, lower",
     [
-        (LARGE, FINAL, card_with(16), r"16\.0 GB are free.*It would fit with \d+ frames at once"),
+        (LARGE, FINAL, card_with(10), r"10\.0 GB are free.*It would fit at 832 x 480"),
         (LARGE, Work(3840, 2160, 17), card_with(24), r"needs at least .* GB on the device.*It would fit at 1280 x 720"),
         (LARGE, FINAL, card_with(24, 8), r"GB of the computer's memory, where 8\.0 GB are free.*smaller model"),
         (LARGE, LOOK, card_with(2), r"Close what else.*smaller model.*--device"),

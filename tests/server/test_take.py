@@ -58,3 +58,15 @@ def test_versions_name_what_the_pixels_went_through():
     found = take.versions()
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
     assert {"platebridge", "python", "numpy", "OpenImageIO"} <= set(found) and "absent" not in found.values()
+
+
+def test_the_eye_sees_an_anamorphic_plate_desqueezed():
+    """A pixel twice as wide as high: the picture is twice as wide, and a circle in it is round."""
+    rows, columns = np.mgrid[0:60, 0:40].astype("f4")
+    disc = (((columns - 19.5) * 2) ** 2 + (rows - 29.5) ** 2 < 20**2).astype("f4")
+    seen = take.display(np.repeat(disc[..., None], 3, -1), pixel_aspect=2.0)
+    assert seen.shape == (60, 80, 3)
+    lit = seen[..., 0] > 128
+    assert abs(int(lit.any(0).sum()) - int(lit.any(1).sum())) <= 2
+    black = np.zeros((60, 40, 3), "f4")
+    assert take.display(black, 40, 2.0).shape == (30, 40, 3) and take.display(black).shape == (60, 40, 3)

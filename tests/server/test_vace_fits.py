@@ -18,7 +18,7 @@ from platebridge.errors import ModelError, RequestError
 from platebridge.request import GuideSettings, ModelSettings, PaintSettings
 from platebridge_server import cache, checks, planner
 from platebridge_server.models import cards, loras, store
-from platebridge_server.models.base import Ears, Scene
+from platebridge_server.models.base import Asked, Ears, Scene
 from platebridge_server.models.vace import denoise, latents, parts
 from platebridge_server.models.vace_model import VaceModel
 from platebridge_server.planner import Memory, Plan
@@ -69,8 +69,9 @@ def paint(tmp_path, scene):
         told, warned = {}, []
         ears = Ears(lambda done, total: None, lambda frame, codes: None, told.update, warned.append, lambda: False)
         chosen = PaintSettings(**{"steps": 2, "guidance": 1.0, **dials})
-        model.load("cpu", scene.size, chosen)
-        made = dict(model.paint(scene, ModelSettings(NAME, 3), chosen, ears))
+        settings = ModelSettings(NAME, 3)
+        model.load("cpu", Asked(scene.size, len(scene.frames)), settings, chosen)
+        made = dict(model.paint(scene, settings, chosen, ears))
         return made, told, warned
 
     return run
@@ -125,7 +126,7 @@ def test_a_model_is_read_once_for_a_plan_and_anew_for_another(paint, ladder, mon
 def test_what_does_not_fit_is_said_before_anything_is_read(paint, monkeypatch):
     monkeypatch.setattr(Memory, "of", classmethod(lambda cls, device, ours=0: Memory("cuda", 10**9, 10**9)))
     monkeypatch.setattr(parts, "load", lambda *a: pytest.fail("read"))
-    with pytest.raises(ModelError, match=r"tiny-vace at 48 x 32 with 81 frames at once needs at least"):
+    with pytest.raises(ModelError, match=r"tiny-vace at 48 x 32 with 5 frames at once needs at least"):
         paint()
 
 
@@ -211,7 +212,7 @@ def test_finished_latents_of_another_strength_are_not_taken(paint, lora, plain, 
 
     def made(text):
         dials = PaintSettings(steps=2, guidance=1.0, lora=text)
-        model.load("cpu", scene.size, dials)
+        model.load("cpu", Asked(scene.size, len(scene.frames)), ModelSettings(NAME, 3), dials)
         return dict(model.paint(scene, ModelSettings(NAME, 3), dials, ears))
 
     assert equal(made(""), plain) and not equal(made("collapse"), plain) and equal(made(""), plain)

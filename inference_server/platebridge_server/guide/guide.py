@@ -65,6 +65,7 @@ def simulation_of(request: GenerateRequest) -> str:
     if request.simulation:
         return request.simulation
     tree = request.to_dict()
+    tree["inputs"].pop("reference", None)  # it tells a painter how dust looks, and moves none
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
     return _digest({**kept, "guide": fingerprint(tree, SIMULATED), "version": VERSION})
 
@@ -72,6 +73,7 @@ def simulation_of(request: GenerateRequest) -> str:
 def view_of(request: GenerateRequest, size: tuple[int, int]) -> str:
     """Of everything that the guide's pictures depend on: the simulation, the camera, the dials of `VIEW`. 64 hex digits."""
     tree = request.to_dict()
+    tree["inputs"].pop("reference", None)  # it tells a painter how dust looks, and moves none
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
     return _digest({**kept, "guide": fingerprint(tree, VIEW), "simulation": simulation_of(request), "size": list(size), "version": VERSION})
 

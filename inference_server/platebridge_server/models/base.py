@@ -76,7 +76,7 @@ class Scene:
     frames: those wanted; `last`: up to here there are real ones beyond them. plate(frame), dust(frame): (h, w, 3) float32 code values in
     [0, 1], the plate and the guide's dust and debris over it. depth(frame): (h, w) float32 metres of what is seen there, inf is sky.
     region(frame): (h, w) bool, where to paint. guide: its dials, for words. prints: of what plate, dust, depth and region are made, each a
-    string that is another one when the pixels are.
+    string that is another one when the pixels are. references: (h, w, 3) code values each, of any size: what it should look like.
     """
 
     frames: range
@@ -88,6 +88,16 @@ class Scene:
     region: Callable[[int], np.ndarray]
     guide: GuideSettings
     prints: Mapping[str, str]
+    references: Tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How much a painting is, before it is begun. size: (h, w) of its pictures; frames, references: how many there are."""
+
+    size: Tuple[int, int]
+    frames: int
+    references: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,12 @@ class PictureModel(Protocol):
 
     def card(self) -> Dict[str, Any]: ...
 
-    def load(self, device: str, size: Tuple[int, int], dials: PaintSettings) -> None:
-        """Weights to the device, laid out so that a field of `size` (h, w) fits. Raises ModelError: absent, changed, or too large."""
+    def load(self, device: str, asked: Asked, settings: ModelSettings, dials: PaintSettings) -> None:
+        """Weights to the device, laid out so that what is asked fits. Raises ModelError: absent, changed, or too large."""
+        ...
+
+    def made_of(self, settings: ModelSettings, dials: PaintSettings) -> Any:
+        """Plain data: what beside the card's weights goes into a painting by name alone, by its content (LoRAs)."""
         ...
 
     def paint(self, scene: Scene, settings: ModelSettings, dials: PaintSettings, ears: Ears) -> Iterator[Tuple[int, np.ndarray]]:

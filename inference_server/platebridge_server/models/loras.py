@@ -51,6 +51,15 @@ def names() -> List[str]:
     return sorted(path.stem for path in folder().glob("*.safetensors")) if folder().is_dir() else []
 
 
+def few_steps(model: str, strength: float) -> str:
+    """How the few-step LoRA of a model is chosen, if it is here: few-steps-MODEL, or few-steps-MODEL-high and -low for two experts."""
+    name, here = "few-steps-" + model, names()
+    if name in here:
+        return "%s:%g" % (name, strength)
+    pair = ["%s-%s" % (name, expert) for expert in ("high", "low")]
+    return ", ".join("%s:%g/%s" % (one, strength, one.rpartition("-")[2]) for one in pair) if set(pair) <= set(here) else ""
+
+
 def chosen(text: str) -> Tuple[Lora, ...]:
     """What "collapse:0.8, few-steps:0.53/low" names, hashed; empty text is none. Raises RequestError (the words), ModelError (a file)."""
     found = []

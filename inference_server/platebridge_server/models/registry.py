@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Tuple
 from platebridge.errors import ModelError, PlatebridgeError
 
 from . import cards as known
-from . import store
+from . import store, stored_model
 from .base import Model
 
 
@@ -57,13 +57,21 @@ def find(name: str) -> Model:
 
 def cards() -> List[Dict[str, Any]]:
     """What each model says of itself. One that can't (its weights are gone) says why in `problem`; the others are listed all the same."""
-    found = []
-    for name in names():
-        try:
-            found.append(dict(find(name).card()))
-        except PlatebridgeError as error:
-            found.append({"name": name, "problem": error.to_dict()})
-    return found
+    return [_card(name, lambda name=name: find(name).card()) for name in names()]
+
+
+def refreshed(cards: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """A list that another process gave a while ago, with the large models as they are on the disk now. Loads and imports none of them."""
+    large = list(dict.fromkeys([*known.names(), *store.names()]))
+    own = [card for card in cards if card.get("name") in _MODELS and card["name"] not in large]
+    return own + [_card(name, lambda name=name: stored_model.card(name)) for name in large]
+
+
+def _card(name: str, read: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
+    try:
+        return dict(read())
+    except PlatebridgeError as error:
+        return {"name": name, "problem": error.to_dict()}
 
 
 def ready(name: str) -> None:

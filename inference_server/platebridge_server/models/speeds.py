@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much work a picture is worth, by name: draft, look, final. Steps, guidance, and the few-step LoRA that makes few steps enough.
 
-A few-step LoRA is not ours and does not ship: without one in the LoRA folder a draft is more steps at full guidance, which is said.
-Where a figure was published stands in `source`; what no one has tried on dust with real weights says so.
+A few-step LoRA is not ours and does not ship: without one in the LoRA folder, by its name for the model, a draft is more steps at full
+guidance, and the take says which. Where a figure was published stands in `source`; what no one has tried on dust with real weights says so.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Dict, Tuple
 
 @dataclass(frozen=True)
 class Speed:
-    """steps: calls of the scheduler. guidance: classifier-free; 1 is off and halves the work. strength: of the few-step LoRA, 0 is none."""
+    """steps: calls of the scheduler. guidance: classifier-free; 1 is off and halves the work. strength: of the few-step LoRA, 0 is none.
+    scheduler: a name of denoise.SCHEDULERS."""
 
     steps: int
     guidance: float
     strength: float = 0.0
     source: str = ""
+    scheduler: str = "unipc"
 
     @property
     def passes(self) -> int:
@@ -27,6 +29,8 @@ class Speed:
 
 
 NAMES = ("draft", "look", "final")
+#: The dial's words are those of every model; these are a painter's speeds for them.
+OF_QUALITY = {"draft": "draft", "final": "look", "crisp": "final"}
 #: With a few-step LoRA.
 _FEW: Dict[str, Speed] = {
     "draft": Speed(4, 1.0, 0.53, "0.53: CausVid's LoRA on VACE-14B, diffusers PR 11726; 4 steps at least: WanVideoWrapper issue 576"),

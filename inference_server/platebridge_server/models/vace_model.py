@@ -9,25 +9,24 @@ and words that were met before never load the text encoder.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from platebridge.errors import ModelError
 from platebridge.request import ModelSettings, PaintSettings
 
 from . import store, stored_model
-from .base import Ears, Scene
+from .base import Asked, Ears, Scene
 
 if TYPE_CHECKING:  # a list of models must not wait for diffusers
     from ..cache import TensorCache
-    from ..planner import Plan
+    from ..planner import Plan, Work
     from .loras import Lora
+    from .speeds import Speed
     from .vace.denoise import Recipe
     from .vace.run import Loaded
 
 _INSTALL = "Type: pip install 'platebridge[server]'"
-#: Steps from noise to picture.
-STEPS = {"draft": 12, "final": 30, "crisp": 50}
 #: Frames at once, where a card says nothing: what the family was trained on.
 WINDOW = 81
 #: Latent frames that neighbouring windows share: 16 frames and a little.
@@ -44,11 +43,12 @@ class VaceModel:
         self._loaded: Optional[Loaded] = None
         self._installed: Any = None
         self._chosen: Tuple[Lora, ...] = ()
+        self._plans: Sequence[Optional[Plan]] = (None,)
 
     def card(self) -> Dict[str, Any]:
         return stored_model.card(self.name)
 
-    def load(self, device: str, size: Tuple[int, int], dials: PaintSettings) -> None:
+    def load(self, device: str, asked: Asked, settings: ModelSettings, dials: PaintSettings) -> None:
         """Transformers and VAE as the planner lays them out, LoRAs within; the text encoder is read when words are new."""
         installed = store.opened(self.name)
         try:
@@ -58,12 +58,26 @@ class VaceModel:
         except (ImportError, RuntimeError) as problem:  # diffusers says it in either way
             raise ModelError("The model %s needs packages that are not here (%s)." % (self.name, problem), _INSTALL) from problem
         self._kept = self._kept or TensorCache()
-        chosen = loras.chosen(dials.lora)
-        self._plans: Sequence[Optional[Plan]] = (None,)  # a studio's card need not say how large it is
+        chosen = loras.chosen(self._loras(settings, dials))
+        self._plans = (None,)  # a studio's card need not say how large it is
         if "network" in installed.card:
-            asked = planner.Work(size[1], size[0], installed.card["limits"].get("window", WINDOW))
-            self._plans = planner.plans(installed.card, asked, planner.Memory.of(device, self._loaded.bytes_here if self._loaded else 0))
+            memory = planner.Memory.of(device, self._loaded.bytes_here if self._loaded else 0)
+            self._plans = planner.plans(installed.card, self._work(asked, settings, dials), memory)
         self._lay_out(installed, device, self._plans[0], chosen)
+
+    def _work(self, asked: Asked, settings: ModelSettings, dials: PaintSettings) -> Work:
+        """What the planner is asked for."""
+        from .. import planner
+        from .vace import conditioning, denoise, windows
+
+        recipe = self.recipe(asked.size, settings, dials)
+        frames = min(4 * recipe.window - 3, len(conditioning.clip_frames(range(asked.frames), asked.frames - 1)))
+        h, w = asked.size
+        field = windows.latent_frames(frames), h // 8, w // 8
+        passes = denoise.calls(recipe, (windows.latent_frames(asked.frames + (1 - asked.frames) % 4), h // 8, w // 8))
+        (rows, columns), whole = windows.tiles(field[1:], recipe.tile)[0], recipe.tile is not None
+        seen = 8 * len(columns.weights), 8 * len(rows.weights)
+        return planner.Work(*seen, frames, asked.references, passes, settings.quality == "draft", (w, h) if whole else None)
 
     def _lay_out(self, installed: store.Installed, device: str, plan: Optional[Plan], chosen: Tuple[Lora, ...]) -> None:
         """What is loaded becomes this; nothing is done when it is."""
@@ -73,7 +87,7 @@ class VaceModel:
 
         hashes = {name: said["sha256"] for name, said in installed.files.items()}
         now = run.Laid(
-            installed.folder, hashes, installed.card["weights_sha256"], device, _without_figures(plan), tuple(map(str, loras.facts(chosen)))
+            installed.folder, hashes, installed.card["weights_sha256"], device, _as_laid_out(plan), tuple(map(str, loras.facts(chosen)))
         )
         if self._loaded is not None and self._loaded.laid == now:
             return
@@ -91,35 +105,75 @@ class VaceModel:
         self._loaded = run.Loaded(pipe if place else pipe.to(device), now, place)
         self._installed, self._chosen = installed, chosen
 
+    # --- how a request is painted ----------------------------------------------------------------------------------------------
+
+    def speed(self, settings: ModelSettings, dials: PaintSettings) -> Tuple[Speed, str]:
+        """The quality's speed, and the few-step LoRAs that are part of it, as the dial writes them. Steps that an artist sets are the
+        model's own steps, without such a LoRA."""
+        from . import loras, speeds
+
+        name = speeds.OF_QUALITY[settings.quality]
+        few = speeds.find(name, True)
+        own = loras.few_steps(self.name, few.strength) if few.strength and not dials.steps else ""
+        return (few if own else speeds.find(name, False)), own
+
+    def _loras(self, settings: ModelSettings, dials: PaintSettings) -> str:
+        """All LoRAs of a request."""
+        return ", ".join(filter(None, [self.speed(settings, dials)[1], dials.lora]))
+
+    def made_of(self, settings: ModelSettings, dials: PaintSettings) -> Any:
+        from . import loras
+
+        return loras.facts(loras.chosen(self._loras(settings, dials)))
+
     def recipe(self, size: Tuple[int, int], settings: ModelSettings, dials: PaintSettings) -> Recipe:
         """How a request is generated at a size (h, w)."""
         from .vace import denoise, windows
 
+        speed, _ = self.speed(settings, dials)
         return denoise.Recipe(
             seed=settings.seed,
-            steps=dials.steps or STEPS[settings.quality],
-            guidance=dials.guidance,
+            steps=dials.steps or speed.steps,
+            guidance=dials.guidance or speed.guidance,
             control=dials.control,
             shift=SHIFT_SMALL if size[0] * size[1] <= SHIFT_PIXELS else SHIFT_LARGE,
             window=windows.latent_frames(self.card()["limits"].get("window", WINDOW)),
             overlap=OVERLAP,
+            tile=self._tile(size, settings.quality),
+            scheduler=speed.scheduler,
+            skip=dials.skip,
         )
+
+    def _tile(self, size: Tuple[int, int], quality: str) -> Optional[Tuple[int, int]]:
+        """(h, w) latent pixels of a tile where a picture of `size` is more than the model was made for, else None."""
+        sizes = sorted(self.card()["limits"]["sizes"], key=lambda wh: wh[0] * wh[1])
+        most = sizes[0] if quality == "draft" else sizes[-1]
+        if size[0] * size[1] <= most[0] * most[1]:
+            return None
+        long, short = max(most), min(most)
+        h, w = (short, long) if size[1] >= size[0] else (long, short)
+        return h // 8, w // 8
 
     def paint(self, scene: Scene, settings: ModelSettings, dials: PaintSettings, ears: Ears) -> Iterator[Tuple[int, np.ndarray]]:
         if self._loaded is None or self._kept is None:
             raise ModelError("The model %s is not loaded." % self.name, "Load it before generating.")
         from .. import planner
-        from . import loras
-        from .vace import run
+        from . import loras, speeds
+        from .vace import run, windows
 
         recipe, kept = self.recipe(scene.size, settings, dials), self._kept
+        speed, few = self.speed(settings, dials)
+        ears.told({"speed": {"name": speeds.OF_QUALITY[settings.quality], "few_step_lora": few, "source": speed.source}})
         ears.told({"loras": loras.facts(self._chosen)} if self._chosen else {})
+        finished: List[Any] = []
 
         def made(plan: Optional[Plan], first: Optional[int]) -> Iterator[Tuple[int, np.ndarray]]:
             assert self._loaded is not None
             self._lay_out(self._installed, self._loaded.laid.device, plan, self._chosen)
             ears.told({"plan": planner.facts(plan)} if plan is not None else {})
-            for frame, picture in run.Run(self._loaded, kept, scene, dials, recipe, ears).pictures():
+            now = recipe if plan is None or not plan.frames else replace(recipe, window=windows.latent_frames(plan.frames))
+            at_work = run.Run(self._loaded, kept, scene, dials, now, ears, finished[-1] if first is not None and finished else None)
+            for frame, picture in at_work.pictures(finished.append):
                 if first is None or frame >= first:
                     yield frame, picture
 
@@ -129,6 +183,9 @@ class VaceModel:
             yield from planner.generated(self._plans, made, ears.warned)
 
 
-def _without_figures(plan: Optional[Plan]) -> Optional[Plan]:
-    """What of a plan makes it another layout: not how much was free when it was made."""
-    return None if plan is None else replace(plan, device_bytes=0, host_bytes=0, why=())
+def _as_laid_out(plan: Optional[Plan]) -> Optional[Plan]:
+    """What of a plan makes it another layout: not how much was free when it was made, nor how many frames are taken at once."""
+    if plan is None:
+        return None
+    changes = ", ".join(part for part in plan.changes.split(", ") if not part.startswith("windows of "))
+    return replace(plan, device_bytes=0, host_bytes=0, why=(), frames=0, changes=changes)

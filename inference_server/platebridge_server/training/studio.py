@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from platebridge.errors import InputError
 from platebridge.frames import FrameRange
-from platebridge.request import ShotSettings, shot_name
+from platebridge.request import OutputSettings, ShotSettings, shot_name
 
 from platebridge_server import command_generate as command
 from platebridge_server import images
+from platebridge_server.models import registry
 from platebridge_server.training.evaluate import Figures
 
 REQUIRED, OPTIONAL = ("plate", "depth", "mask"), ("vectors",)
@@ -118,6 +119,7 @@ def request_of(shot: Shot, sources: command.Sources | None = None, seed: int = 1
     return command.build_request(
         shot_name(shot.folder.name), shot.frames, sources or command.Sources(shot.patterns), settings(shot), model=model,
         camera=camera if camera.exists() else None, dials={**shot.options.get("dials", {}), "seed": seed},
+        output=OutputSettings(picture=registry.find(model).card().get("kind") == "picture"),
     )
 
 

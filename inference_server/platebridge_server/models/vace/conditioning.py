@@ -15,8 +15,6 @@ import torch
 
 #: Code value of "not known": 0.0 once pictures are in [-1, 1].
 GREY = np.float32(0.5)
-#: What FOLLOW is led by between free and the plate.
-LED_BY = ("dust", "depth")
 
 
 def clip_frames(frames: range, last: int) -> List[int]:
@@ -76,6 +74,19 @@ class NearIsWhite:
 
 def _inverse(z: np.ndarray) -> np.ndarray:
     return 1.0 / np.maximum(z, 1e-3)
+
+
+def on_white(picture: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """A reference image, (h, w, 3) codes of any size, as large as it goes in the middle of a white picture of `size`: (3, h, w) in
+    [-1, 1]. The stock pipeline's own way, to the bit where the picture's sides are of 8 (others it resamples in 8 bits first)."""
+    image = 2.0 * torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None] - 1.0
+    scale = min(size[0] / image.shape[2], size[1] / image.shape[3])
+    h, w = int(image.shape[2] * scale), int(image.shape[3] * scale)
+    small = torch.nn.functional.interpolate(image, size=(h, w), mode="bilinear", align_corners=False)[0]
+    top, left = (size[0] - h) // 2, (size[1] - w) // 2
+    out = torch.ones(3, *size)
+    out[:, top : top + h, left : left + w] = small
+    return out
 
 
 def fold(masks: Callable[[int], np.ndarray], count: int, size: tuple[int, int]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
@@ -68,7 +68,8 @@ class Loaded:
 
 @dataclass
 class Run:
-    """One run. What is kept is made on the first run and read on the next, and is the same bits."""
+    """One run. What is kept is made on the first run and read on the next, and is the same bits. finished: latents of a run that ended
+    while they were decoded, by which this one goes on: another plan must not make another picture of half a shot."""
 
     model: Loaded
     kept: cache.TensorCache
@@ -76,6 +77,7 @@ class Run:
     dials: PaintSettings
     recipe: Recipe
     ears: Ears
+    finished: Optional[torch.Tensor] = None
 
     def __post_init__(self) -> None:
         self.pipe, self.laid, self.device = self.model.pipe, self.model.laid, self.model.laid.device
@@ -84,12 +86,15 @@ class Run:
         self.words = prompts.prompt(self.scene.guide, self.dials.prompt)
         self.avoid = prompts.avoided(self.dials.avoid)
         plan = windows.plan(self.latent_frames, self.recipe.window, self.recipe.overlap)
-        self._done, self._total = 0, calls(self.recipe, self.latent_frames) + 3 * self.latent_frames
+        field = self.latent_frames, self.scene.size[0] // 8, self.scene.size[1] // 8
+        self._done, self._total = 0, calls(self.recipe, field) + 3 * self.latent_frames
         told = {
             "prompt": self.words,
             "negative_prompt": self.avoid if self.recipe.guidance > 1.0 else "",
             "recipe": {k: v for k, v in vars(self.recipe).items() if v is not None},
             "clip": {"first": self.frames[0], "frames": len(self.frames), "made_up": len(self.frames) - len(self.scene.frames)},
+            **({"references": len(self.scene.references)} if self.scene.references else {}),
+            "tiles": len(windows.tiles(field[1:], self.recipe.tile)),
             "joints": [self.frames[max(0, 4 * window.first - 3)] for window in plan[1:]],
         }
         self.ears.told({"painting": told, "joints": told.pop("joints")})
@@ -102,9 +107,11 @@ class Run:
         self._done += pieces
         self.ears.progress(min(self._done, self._total), self._total)
 
-    def pictures(self) -> Iterator[Tuple[int, np.ndarray]]:
-        """Every frame of the scene in order, (h, w, 3) float32 codes in [0, 1], each as soon as it is decoded."""
-        clean = self.clean()
+    def pictures(self, noted: Callable[[torch.Tensor], None] = lambda clean: None) -> Iterator[Tuple[int, np.ndarray]]:
+        """Every frame of the scene in order, (h, w, 3) float32 codes in [0, 1], each as soon as it is decoded. noted: hears of the
+        finished latents, on the processor."""
+        clean = self.clean() if self.finished is None else self.finished.to(self.device)
+        noted(clean.cpu())
         self.model.turn("vae")
         with watch.watched(watch.places(self.pipe), self.ears.cancelled):
             for at, picture in enumerate(latents.decode(self.pipe.vae, clean)):
@@ -117,6 +124,8 @@ class Run:
         """The finished latents on the device."""
         words = [self._embedding(self.words)] + ([self._embedding(self.avoid)] if self.recipe.guidance > 1.0 else [])
         keys = {"plate": self._plate_key(), "control": self._control_key()}
+        if self.scene.references:
+            keys["reference"] = self._reference_key()
         final = cache.key(
             "final", **keys, words=[self.words, *([self.avoid] if len(words) > 1 else [])], recipe=vars(self.recipe), **self._who()
         )
@@ -145,7 +154,18 @@ class Run:
 
         self.model.turn("transformer" if self.pipe.transformer is not None else "transformer_2")
         negative = words[1] if len(words) > 1 else None
-        return denoise(self.pipe, torch.cat([plate, control, fold], 1), words[0], negative, self.recipe, called=self.done, stepped=stepped)
+        told = torch.cat([plate, control, fold], 1)
+        if references := len(self.scene.references):
+            told = torch.cat([self._told_of(self._references(keys["reference"]), told), told], 2)
+        return denoise(
+            self.pipe, told, words[0], negative, self.recipe, references=references, called=self.done, stepped=stepped
+        )  # fmt: skip
+
+    def _told_of(self, references: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """Reference latents (1, 16, n, h, w) as the conditioning has them, in a corner of it: plate's place, no control, no mask."""
+        out = told.new_zeros((1, told.shape[1], references.shape[2], *told.shape[3:]))
+        out[:, : references.shape[1], :, : references.shape[3], : references.shape[4]] = references
+        return out
 
     # --- what is kept --------------------------------------------------------------------------------------------------------
 
@@ -187,11 +207,16 @@ class Run:
         prints = self.scene.prints
         return cache.key("plate", plate=prints["plate"], region=prints["region"], **self._coded())
 
+    @property
+    def _led_by(self) -> str:
+        """ "dust" or "depth"; a draft is dust that somebody else has finished."""
+        return "depth" if self.dials.led_by == "depth" else "dust"
+
     def _control_key(self) -> str:
         prints, follow = self.scene.prints, self.dials.follow
-        led = prints[self.dials.led_by] if 0.0 < follow < 1.0 else None  # at the ends the guide is not looked at
+        led = prints[self._led_by] if 0.0 < follow < 1.0 else None  # at the ends the guide is not looked at
         plate = prints["plate"] if follow > 0.5 else None
-        return cache.key("control", led=led, by=self.dials.led_by, plate=plate, follow=follow, region=prints["region"], **self._coded())
+        return cache.key("control", led=led, by=self._led_by, plate=plate, follow=follow, region=prints["region"], **self._coded())
 
     def _coded(self) -> Dict[str, Any]:
         own = {"frames": self.frames, "size": list(self.scene.size), "vae": self._part("vae"), "tiles": bool(self.pipe.vae.use_tiling)}
@@ -217,9 +242,29 @@ class Run:
             self.done(self.latent_frames)
         return made.to(self.device)
 
+    def _reference_key(self) -> str:
+        own = {"vae": self._part("vae"), "tiles": bool(self.pipe.vae.use_tiling), "device": self._kind(self.device), "version": VERSION}
+        return cache.key("reference", pictures=self.scene.prints["reference"], size=list(self._given), **own)
+
+    @property
+    def _given(self) -> Tuple[int, int]:
+        """(h, w) pixels of what the transformer sees at once."""
+        tile, size = self.recipe.tile, self.scene.size
+        return size if tile is None else (min(size[0], 8 * tile[0]), min(size[1], 8 * tile[1]))
+
+    def _references(self, key: str) -> torch.Tensor:
+        """Latents of the reference images, the last first, as the stock pipeline has them."""
+
+        def make() -> Dict[str, torch.Tensor]:
+            pictures = [conditioning.on_white(picture, self._given) for picture in reversed(self.scene.references)]
+            coded = [latents.encode(self.pipe.vae, lambda i, picture=picture: picture, 1) for picture in pictures]
+            return {"latents": torch.cat(coded, 2)}
+
+        return self.kept.kept(key, make)["latents"].to(self.device)
+
     def _lead(self) -> Callable[[int], np.ndarray]:
         scene, follow = self.scene, self.dials.follow
-        if self.dials.led_by == "dust":
+        if self._led_by == "dust":
             return lambda frame: conditioning.lead(scene.plate(frame), scene.dust(frame), follow)
         near_is_white = conditioning.NearIsWhite(lambda: (scene.depth(frame) for frame in sorted(set(self.frames))))
         return lambda frame: conditioning.lead(scene.plate(frame), near_is_white(scene.depth(frame)), follow)

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long shots: windows of latent frames, all of one length, whose results are blended inside each step over one noise.
+"""Long shots and large pictures: windows of latent frames and tiles of latent pixels, all of one size, whose results are blended inside
+each step over one noise.
 
-It knows numbers of latent frames. It must not know networks, pictures or devices.
+It knows numbers of latent frames and pixels. It must not know networks, pictures or devices.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, Optional, Tuple
+
+#: Latent pixels that a transformer takes together, along each side.
+PATCH = 2
+#: Of a tile's side, what it shares with the next.
+SHARED = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,3 +66,32 @@ def plan(total: int, length: int = 21, overlap: int = 5) -> List[Window]:
         for i, weight in enumerate(row):
             sums[first + i] += weight
     return [Window(first, tuple(weight / sums[first + i] for i, weight in enumerate(row))) for first, row in zip(firsts, raw)]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a latent clip: a window of its frames, and of each a tile."""
+
+    frames: Window
+    rows: Window
+    columns: Window
+
+
+def tiles(size: Tuple[int, int], tile: Optional[Tuple[int, int]]) -> List[Tuple[Window, Window]]:
+    """Tiles over a picture of `size` (h, w) latent pixels, rows and columns of each; None is one tile. The product of a tile's two weights
+    is what it gives to a pixel, and sums to one at each. Tiles share a quarter of their side at least, and all are whole."""
+    spans = []
+    for total, length in zip(size, tile or size):
+        units, most = total // PATCH, max(2, min(total, length) // PATCH)
+        shared = min(most - 1, max(1, round(most * SHARED)))
+        spans.append([_widened(window) for window in plan(units, most, shared)])
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def _widened(window: Window) -> Window:
+    return Window(PATCH * window.first, tuple(weight for weight in window.weights for _ in range(PATCH)))
+
+
+def blocks(latents: Tuple[int, int, int], length: int, overlap: int, tile: Optional[Tuple[int, int]] = None) -> List[Block]:
+    """What a network is called on, one after another, for a clip of (frames, h, w) latents; alone it is the whole of it."""
+    return [Block(frames, *both) for frames in plan(latents[0], length, overlap) for both in tiles(latents[1:], tile)]

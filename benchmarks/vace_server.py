@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wan VACE with random weights through a real server, against a plain diffusers script of the same work, side by side.
+
+Both encode words, plate and control, denoise and decode at one size; nothing is found in a cache. What a take has beside that is told apart
+by its own stages (reading, guide, loading, writing, preview) and not counted; what comes with the painting is: the wire, progress,
+pictures as they form, the matte. They take turns, so both meet the same machine; a machine that is busy with something else shows in
+`vace_load`, and the ratio of processor time is then the better word than that of wall time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import numpy as np
+import psutil
+
+from . import server, shot
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
+
+NAME, FRAMES, SECONDS = "bench-vace", 25, 24.0
+MODEL = {"heads": 16, "layers": 8, "base": 16}
+
+
+def measure(folder: Path, say: Callable[[str], None], repeats: int = 3, seconds: float = SECONDS) -> Dict[str, float]:
+    """seconds: that a run of the script lasts at least; the number of steps is chosen for it."""
+    import tiny_vace
+    from platebridge.client import Client
+    from platebridge_server.models import store
+
+    weights = tiny_vace.make(folder / "weights", **MODEL)
+    options = shot.make(folder / "shot", 128, 96, FRAMES)
+    with _environment({store.VARIABLE: str(folder / "models"), "XDG_CACHE_HOME": str(folder / "cache")}):
+        store.add(weights, tiny_vace.card(NAME))
+        with server.running(folder / "server") as connection, Client(connection) as client:
+            take = _Takes(client, connection, options, folder / "takes")
+            say("the guide, and a first take")
+            told = take.made(0, 1)[2]
+            size, frames = tuple(told["work_area"]["size"]), told["painting"]["clip"]["frames"]
+            script = _script(weights, size, frames)
+            script(1)
+            begun = [script(n)[0] for n in (1, 3)]
+            steps = max(2, round((seconds - begun[0]) / max((begun[1] - begun[0]) / 2, 1e-3)) + 1)
+            pairs: List[Tuple[float, float]] = []
+            for n in range(repeats):
+                say(f"{steps} steps through the server and in a script, run {n + 1} of {repeats}")
+                ours, theirs = take.made(n + 1, steps)[:2], script(steps)
+                pairs.append((ours[0] / theirs[0], ours[1] / theirs[1]))
+                say(f"wall {ours[0]:.1f} s and {theirs[0]:.1f} s, processor {ours[1]:.1f} s and {theirs[1]:.1f} s")
+    return {
+        "vace_overhead": statistics.median(wall for wall, _ in pairs),
+        "vace_overhead_cpu": statistics.median(cpu for _, cpu in pairs),
+        "vace_run_seconds": theirs[0],
+        "vace_load": os.getloadavg()[0],
+    }
+
+
+class _Takes:
+    """Takes of one shot through a server."""
+
+    def __init__(self, client: Any, connection: Path, options: List[str], out: Path) -> None:
+        from platebridge.connection import read_connection
+        from platebridge.frames import parse_range
+        from platebridge.request import ShotSettings
+        from platebridge_server import command_generate as command
+
+        named = dict(zip(options[::2], options[1::2]))
+        sources = command.Sources({name: named["--" + name] for name in ("plate", "depth", "mask")})
+        camera = Path(named["--camera"])
+        self._request, self._files = command.build_request(
+            "bench", parse_range(named["--frames"]), sources, ShotSettings(), camera=camera, model=NAME, dials={"detail": 32}
+        )
+        self._client, self._out = client, out
+        self._worker = psutil.Process(read_connection(connection).pid).children()[0]
+
+    def made(self, number: int, steps: int) -> Tuple[float, float, Dict[str, Any]]:
+        """(seconds, processor seconds, take.json) of a take for which words, plate and control are encoded anew."""
+        from platebridge.takes import TakeWriter, read_take
+
+        words = {"prompt": f"Take {number}.", "avoid": f"smoke {number}"}
+        dials = {"steps": steps, "rim": 8 + number, "seed": number, "guidance": 5.0, **words}
+        writer = TakeWriter.create(self._out, "%032x" % (number + 1))
+        busy, began = self._busy(), time.perf_counter()
+        self._client.run(self._request.with_dials(dials), self._files.__getitem__, writer)
+        seconds, busy = time.perf_counter() - began, self._busy() - busy
+        told = read_take(writer.path).document
+        apart = sum(value for stage, value in told["seconds"].items() if stage not in ("generating", "total"))
+        share = busy / seconds  # of the stages apart as of the whole
+        return seconds - apart, busy - min(apart * share, apart * os.cpu_count()), told
+
+    def _busy(self) -> float:
+        times = self._worker.cpu_times()
+        return float(times.user + times.system)
+
+
+def _script(weights: Path, size: Tuple[int, int], frames: int) -> Callable[[int], Tuple[float, float]]:
+    """The plain diffusers call of so many steps at a size: (seconds, processor seconds)."""
+    import torch
+    from diffusers import WanVACEPipeline
+    from platebridge.request import GuideSettings
+    from platebridge_server.models.vace import prompts
+
+    torch.set_num_threads(min(16, os.cpu_count() or 1))  # as the server has it
+    pipe = WanVACEPipeline.from_pretrained(weights, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    rng = np.random.default_rng(0)
+    video = torch.from_numpy(rng.random((1, frames, 3, *size), np.float32))
+    mask = torch.zeros_like(video)
+    mask[..., size[0] // 4 : size[0] * 3 // 4, size[1] // 4 : size[1] * 3 // 4] = 1.0
+
+    def timed(steps: int) -> Tuple[float, float]:
+        busy, began = time.process_time(), time.perf_counter()
+        pipe(
+            prompt=prompts.prompt(GuideSettings(), ""), negative_prompt=prompts.AVOID, video=video, mask=mask,
+            height=size[0], width=size[1], num_frames=frames, num_inference_steps=steps, generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        return time.perf_counter() - began, time.process_time() - busy
+
+    return timed
+
+
+@contextmanager
+def _environment(more: Dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
