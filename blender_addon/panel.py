@@ -92,6 +92,7 @@ class _PaintPanel(_Panel):
             sentence(column, "%s paints no picture: it wants these as they stand by default" % shot.model, "INFO")
         for name in _PAINT:
             column.prop(shot.dials, name)
+        column.prop(shot, "reference_file")
 
 
 def _draw_job(column, job):

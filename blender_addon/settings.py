@@ -161,6 +161,12 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     guide_files: StringProperty(
         name="Own guide", description="A guide of your own, premultiplied RGBA, one file per frame. Empty: the dials make it"
     )
+    reference_file: StringProperty(
+        name="Reference",
+        subtype="FILE_PATH",
+        options=BLEND_RELATIVE,
+        description="A picture of what the result should look like, for models that paint. Empty: none",
+    )
     camera_source: EnumProperty(
         name="Camera",
         default="SCENE",

@@ -138,6 +138,8 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         sources["vectors"] = _on_disk("vectors", shot.vectors_files, frames)
     if shot.guide_files.strip():
         sources["guide"] = _on_disk("guide", shot.guide_files, frames)
+    if shot.reference_file.strip():
+        sources["reference"] = _picture("reference", shot.reference_file)
 
     needs_camera = shot.camera_source == "SCENE"
     if scene.camera is None and (needs_camera or any(source.how == "render" for source in sources.values())):
@@ -391,6 +393,14 @@ def _mask_objects(scene: Any) -> Tuple[str, ...]:
             input="mask",
         )
     return names
+
+
+def _picture(which: str, text: str) -> Source:
+    """A picture of no frame. Raises InputError."""
+    path = Path(bpy.path.abspath(text.strip())).absolute()
+    if not path.is_file():
+        raise InputError("There is no file %s." % path, "Choose another under Painting, or none.", input=which)
+    return Source("files", path.name, {1: path})
 
 
 def _on_disk(which: str, pattern: str, frames: FrameRange) -> Source:

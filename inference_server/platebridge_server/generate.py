@@ -33,7 +33,7 @@ from .images import Header, Part, Where, Window
 from .live import streamed
 from .models import registry
 from .models.base import Ears
-from .painted import Painting
+from .painted import Painting, transform
 from .shot import Shot
 from .work import Box
 
@@ -154,6 +154,8 @@ class _Generation:
         checks.check_request(request)
         checks.check_dials(request, self.card)
         references.check(request, self.card, self.open_file)
+        if self.paints:
+            transform(request)  # one that can't be is said now
         files = {(name, f.frame): f.sha256 for name, source in vars(request.inputs).items() if source for f in source.files}
         checks.check_headers(request, lambda name, frame: images.read_header(self.open_file(files[name, frame]), Where(name, frame)))
         self.shot = shot = Shot(request, self.open_file)

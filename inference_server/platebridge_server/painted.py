@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from platebridge.errors import RequestError
 from platebridge.request import GenerateRequest
 
 from . import colour, composite, depth, effect, layers, matte, references, work
@@ -48,6 +50,22 @@ class _Shown:
     region: np.ndarray
 
 
+def transform(request: GenerateRequest) -> colour.Transform:
+    """How light is coded for the model. Raises RequestError: no such space, or one that nothing would be done with.
+
+    A config-defined space is looked up in the config that this machine's OCIO variable names, as every program of a studio does.
+    """
+    paint = request.paint
+    if paint.space and paint.curve != "ocio":
+        raise RequestError("The OCIO space %s is of no use to the curve %s." % (paint.space, paint.curve), "Choose the curve ocio.")
+    own: Dict[str, str] = {}
+    if paint.curve == "ocio":
+        own = {"space": paint.space, **({"config": os.environ["OCIO"]} if os.environ.get("OCIO") else {})}
+        if not paint.space:
+            raise RequestError("The curve ocio needs to know the space.", "Set the dial space to a role or colour space of the config.")
+    return colour.find(paint.curve, working_space=request.settings.working_space, **own)
+
+
 class Painting:
     """A shot for one model. guide: as guide.Guide; colours: the light on the dust at a frame. draft: a finished effect of the same guide,
     as dusted.Draft, that is shown in the guide's place; None shows the guide. open_file(sha256): where a reference image lies."""
@@ -65,7 +83,7 @@ class Painting:
         if request.paint.large == "tiles":
             most = shot.size[0] * shot.size[1] + limits["multiple_of"] * sum(shot.size)  # never shrunk: the model sees to its own tiles
         self.area = work.choose_for_painting(shot.size, guide.bbox, limits["multiple_of"], most, rim)
-        self.transform = colour.find(request.paint.curve, working_space=request.settings.working_space)
+        self.transform = transform(request)
         self._cropped = work.CroppedGuide(guide, self.area, shot.camera.at, scratch, "crop")
         self._scale = self.area.size[0] / self.area.height
         self._held: OrderedDict[int, _Shown] = OrderedDict()

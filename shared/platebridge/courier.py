@@ -154,8 +154,10 @@ class Courier(threading.Thread):
         request = dataclasses.replace(request, inputs=Inputs(**content), camera=camera())
         request = request_from_dict(request.to_dict())  # the checks for requests from outside hold for an artist's too
         note: Dict[str, Any] = {"request": request.to_dict(), "files": {sha: str(path) for sha, path in paths.items()}}
-        if all(item.pattern for item in inputs.values()):  # so that the command can go on with it too
-            note["sources"] = {"patterns": {which: item.pattern for which, item in inputs.items()}, "channels": {}}
+        patterns = {which: item.pattern for which, item in inputs.items() if which != "reference"}
+        if all(patterns.values()):  # so that the command can go on with it too
+            pictures = [str(path) for _, path in sorted(inputs["reference"].files.items())] if "reference" in inputs else []
+            note["sources"] = {"patterns": patterns, "channels": {}, "references": pictures}
         writer = TakeWriter.create(folder, uuid.uuid4().hex, note, least)
         self._tell(Began(writer.take_id, writer.path, request, request.hash(), inputs["plate"].files))
         try:

@@ -158,6 +158,7 @@ class PaintSettings:
     steps: int = 0
     rim: int = 24
     curve: str = "display"
+    space: str = ""
     lora: str = ""
     large: str = "shrink"
     skip: float = 0.0

@@ -77,7 +77,7 @@ def listed(asking):
     return {card["name"]: asking.absent(card) for card in asking.answer.cards}
 
 
-def test_the_menus_choice_is_all_and_takes_of_both_stand_in_one_list_with_one_guide(scene, shot, read_exr):
+def test_the_menus_choice_is_all_and_takes_of_both_stand_in_one_list_with_one_guide(scene, shot, read_exr, tmp_path):
     from blender_addon import asking
 
     there = listed(asking)
@@ -87,7 +87,15 @@ def test_the_menus_choice_is_all_and_takes_of_both_stand_in_one_list_with_one_gu
     assert bpy.ops.platebridge.choose_model(model=NAME) == {"FINISHED"} and scene.platebridge.model == NAME
     painted = press(scene)
     scene.platebridge.dials.led_by = "draft"
+    scene.platebridge.reference_file = str(tmp_path / "absent.png")
+    with pytest.raises(RuntimeError, match="There is no file"):
+        bpy.ops.platebridge.generate()
+    picture = bpy.data.images.new("look", 16, 16)
+    picture.filepath_raw, picture.file_format = str(tmp_path / "look.png"), "PNG"
+    picture.save()
+    scene.platebridge.reference_file = str(tmp_path / "look.png")
     final = press(scene)
+    assert final.document["request"]["inputs"]["reference"]["name"] == "look.png" and final.document["painting"]["references"] == 1
     rows = bpy.context.window_manager.platebridge_takes
     assert [row.name for row in rows] == [take.path.name for take in (final, painted, drafted)]
     assert rows[0].differs == "led by draft" and "model %s" % NAME in rows[1].differs

@@ -34,6 +34,7 @@ TURNED = {
     "prompt": ({"prompt": "At night."}, {}), "avoid": ({"avoid": "smoke"}, {}), "follow": ({"follow": 0.25}, {}),
     "led_by": ({"led_by": "depth"}, {}), "control": ({"control": 0.4}, {}), "guidance": ({"guidance": 2.0}, {}),
     "steps": ({"steps": 3}, {}), "rim": ({"rim": 12}, {}), "curve": ({"curve": "acescct"}, {}),
+    "space": ({"space": "sRGB - Texture"}, {"curve": "ocio", "space": "ACEScct"}),
     "lora": ({"lora": "collapse"}, {}), "large": ({"large": "tiles"}, {}),
     "skip": ({"skip": 1.0}, {"steps": 4}),
 }  # fmt: skip
@@ -72,19 +73,33 @@ def _for(shot, request, other):
     return request
 
 
-@pytest.mark.parametrize("value", ["dust", "depth", "draft"])
+@pytest.mark.parametrize("value", ["dust", "draft"])
 def test_each_choice_of_what_leads_is_another_picture(make, plain, value):
     assert (frames(make(led_by=value)[1]) == plain) == (value == "dust")
 
 
-@pytest.mark.parametrize("follow", [0.0, 0.25, 0.75, 1.0])
+@pytest.mark.parametrize("follow", [0.0, 0.75, 1.0])
 def test_follow_changes_all_the_way(make, plain, follow):
     assert frames(make(follow=follow)[1]) != plain
 
 
-@pytest.mark.parametrize("curve", ["acescct", "logc3", "log-gamma"])
+@pytest.mark.parametrize("curve", ["logc3", "log-gamma", "ocio"])
 def test_each_curve_is_another_picture(make, plain, curve):
-    assert frames(make(curve=curve)[1]) != plain
+    assert frames(make(curve=curve, **({"space": "ACEScct"} if curve == "ocio" else {}))[1]) != plain
+
+
+@pytest.mark.parametrize(
+    "dials, said",
+    [
+        ({"space": "ACEScct"}, "of no use to the curve display"),
+        ({"curve": "ocio"}, "needs to know the space"),
+        ({"curve": "ocio", "space": "Nowhere"}, "Nowhere"),
+    ],
+    ids=str,
+)
+def test_a_space_that_says_nothing_or_is_not_there_is_refused_before_any_work(make, dials, said):
+    with pytest.raises(PlatebridgeError, match=said):
+        make(**dials)
 
 
 def test_a_guides_dial_that_changes_over_the_shot_counts_and_a_painters_is_refused_with_a_sentence(make, plain):
