@@ -235,7 +235,7 @@ def test_a_moving_camera_sees_the_cloud_fixed_in_the_world(tmp_path):
         return level[:3, :3] @ centre(made) + level[:3, 3]
 
     # Each shot has level axes of its own, so other patches of the tower emit: near, not equal.
-    assert middle(moving) == pytest.approx(middle(still), abs=2.5)
+    assert middle(moving) == pytest.approx(middle(still), abs=3.5)  # of a tower 25 m tall and 18 m wide
     for f in (FIRST + 9, LAST):  # its picture lies where that point is seen
         level = np.linalg.inv(moving.level)
         x, _, _ = moving.shot.camera.at(f).resized(moving.size).project(level[:3, :3] @ centre(moving, f) + level[:3, 3])
