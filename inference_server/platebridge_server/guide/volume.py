@@ -105,13 +105,13 @@ def _scattered(depth: torch.Tensor) -> torch.Tensor:
 
 
 def _blurred(grid: torch.Tensor, radius: int) -> torch.Tensor:
-    """Box blur of a grid, radius in cells, edges counted as empty."""
-    out = grid[None, None]
-    for axis in (2, 3, 4):
-        size, pad = [1, 1, 1], [0, 0, 0]
-        size[axis - 2], pad[axis - 2] = 2 * radius + 1, radius
-        out = F.avg_pool3d(out, size, stride=1, padding=pad)
-    return out[0, 0]
+    """Box blur of a grid, radius in cells, edges counted as empty. By running sums: pooling costs several times as much."""
+    size = 2 * radius + 1
+    for axis in (0, 1, 2):
+        running = F.pad(grid, (0, 0) * (2 - axis) + (radius + 1, radius)).cumsum(axis)
+        n = grid.shape[axis]
+        grid = (running.narrow(axis, size, n) - running.narrow(axis, 0, n)) / size
+    return grid.clamp_min(0)
 
 
 def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) -> Light:
