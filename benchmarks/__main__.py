@@ -17,6 +17,7 @@ PARTS = {
     "wire": wire.measure,
     "generation": generation.measure,
     "memory": generation.memory,
+    "whole": generation.whole,
     "classical": classical.measure,
     "ticks": ticks.measure,
     "vace": vace.measure,
@@ -25,7 +26,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help="wire, generation, memory, classical, ticks, vace; all when none is named")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all when none is named")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     console = Console()

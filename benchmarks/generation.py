@@ -138,3 +138,18 @@ def memory(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
         options = shot.make(folder / f"long{frames}", *SMALL, frames)
         peaks[frames] = generate(options, folder / f"out{frames}", "--draft")["peak_mb"]
     return {"peak_mb_48": peaks[48], "peak_mb_240": peaks[240], "peak_240_vs_48": peaks[240] / peaks[48]}
+
+
+def whole(folder: Path, say: Callable[[str], None]) -> Dict[str, float]:
+    """A shot at 960x540, plate to EXR with the interpreter's start: `seconds` of a final and `seconds_draft` of a draft of 48 frames, guide
+    and all, and `peak_mb` of a draft of 240."""
+    options = shot.make(folder / "shot", 960, 540, FRAMES)
+    figures = {}
+    for name, more in (("seconds_draft", ["--draft"]), ("seconds", [])):
+        say(f"960x540, {FRAMES} frames: {name}")
+        # Another composition each, or the second would find the first one's guide.
+        row = generate(options, folder / name, "--set", f"composition={len(figures)}", *more)
+        figures |= {name: row["seconds"], **{f"{name}_{part}": row[part] for part in ("guide", "generating")}, f"{name}_mb": row["peak_mb"]}
+    say("960x540, 240 frames: memory")
+    options = shot.make(folder / "long", 960, 540, 240)
+    return {**figures, "peak_mb": generate(options, folder / "out", "--draft")["peak_mb"]}
