@@ -36,6 +36,27 @@ def driven(scene: Any) -> Set[str]:
     return found
 
 
+def keep_their_own(scene: Any, values: Mapping[str, Any]) -> str:
+    """Why a preset leaves some of these dials alone, a sentence, or "" where it turns them all.
+
+    What somebody keyed by hand is not thrown away for a preset; and a value that is set under keyframes lasts until the next frame.
+    """
+    labels = [dial.label for name, dial in DIALS.items() if name in values and name in keyed(scene) | driven(scene)]
+    if not labels:
+        return ""
+    named = " and ".join([", ".join(labels[:-1]), labels[-1]] if labels[1:] else labels)
+    return "%s %s animated and stay%s as %s" % (
+        named,
+        *(("are", "", "they are") if labels[1:] else ("is", "s", "it is")),
+    )
+
+
+def not_animated(scene: Any, values: Mapping[str, Any]) -> Dict[str, Any]:
+    """Those of the values whose dials have neither keyframes nor a driver."""
+    held = keyed(scene) | driven(scene)
+    return {name: value for name, value in values.items() if name not in held}
+
+
 def from_keys(scene: Any, names: Iterable[str], frames: Iterable[int]) -> Dict[str, Any]:
     """{dial: curve, or the one value it keeps} over the frames, from the keyframes."""
     every, out = list(frames), {}

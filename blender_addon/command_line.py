@@ -8,6 +8,7 @@ Lines on standard output: `Fra:1001 Platebridge | Frames 1/48` for each finished
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
@@ -66,7 +67,7 @@ def _generate(told: argparse.Namespace) -> Any:
     from platebridge.frames import parse_range
     from platebridge.presets import PRESETS
 
-    from . import sources
+    from . import animated, sources
     from .job import Job
 
     scene = _scene(told.scene)
@@ -81,10 +82,12 @@ def _generate(told: argparse.Namespace) -> Any:
     if told.recapture:
         shot.recapture = True
     dials: Dict[str, Any] = {}
+    kept = ""
     if told.preset:
         if told.preset not in PRESETS:
             raise RequestError("There is no preset called %r." % told.preset, "There are %s." % ", ".join(PRESETS))
-        dials.update(PRESETS[told.preset].dials)
+        dials.update(animated.not_animated(scene, PRESETS[told.preset].dials))
+        kept = animated.keep_their_own(scene, PRESETS[told.preset].dials)
     for text in told.set:
         name, equals, value = text.partition("=")
         if not equals:
@@ -92,6 +95,8 @@ def _generate(told: argparse.Namespace) -> Any:
         dials[name.strip()] = value.strip()
     plan = sources.plan(scene, scene.view_layers[0])
     plan = plan.turned(dials)
+    if kept:
+        plan = dataclasses.replace(plan, notes=(*plan.notes, kept + "."))
     return Job.generate(plan, server.client_of(scene), shot.output)
 
 

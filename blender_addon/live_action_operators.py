@@ -20,6 +20,7 @@ _ORDER = (
 APART = {
     "choose_model": "it has a menu of its own, by name",
     "preset": "it has a menu of its own, by name",
+    "own_preset": "it has a menu of its own, by name",
     "preset_add": "Blender's own plus and minus beside the presets",
     "throw_take_away": "it throws away what is chosen in the list, and belongs beside the list",
     "copy_line": "it belongs beside the line",

@@ -26,7 +26,7 @@ _SCENE = "(getattr(bpy.context, 'sequencer_scene', None) or bpy.context.scene)"
 
 
 class PLATEBRIDGE_OT_preset(bpy.types.Operator):
-    """Turn the guide's dials to this preset. Model, seed and quality stay"""
+    """Turn the guide's dials to this preset. Model, seed, quality and dials with keyframes or a driver stay"""
 
     bl_idname = "platebridge.preset"
     bl_label = "Preset"
@@ -45,9 +45,44 @@ class PLATEBRIDGE_OT_preset(bpy.types.Operator):
 
         if self.name not in PRESETS:
             raise RequestError("There is no preset called %r." % self.name, "There are %s." % ", ".join(PRESETS))
-        versions.editing_scene(context).platebridge.dials.set_values(PRESETS[self.name].dials)
-        PLATEBRIDGE_MT_presets.bl_label = PRESETS[self.name].label
+        from . import animated
+
+        scene, preset = versions.editing_scene(context), PRESETS[self.name]
+        scene.platebridge.dials.set_values(animated.not_animated(scene, preset.dials))
+        PLATEBRIDGE_MT_presets.bl_label = preset.label
+        _tell(self, scene, preset.dials)
         return {"FINISHED"}
+
+
+class PLATEBRIDGE_OT_own_preset(bpy.types.Operator):
+    """Turn the guide's dials to this preset of your own. Dials with keyframes or a driver stay"""
+
+    bl_idname = "platebridge.own_preset"
+    bl_label = "Own Preset"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"}, description="The preset's file")
+
+    def execute(self, context):
+        from . import animated
+
+        scene = versions.editing_scene(context)
+        dials = scene.platebridge.dials
+        before = dials.values()
+        done = bpy.ops.script.execute_preset(filepath=self.filepath, menu_idname="PLATEBRIDGE_MT_presets")
+        free = animated.not_animated(scene, before)
+        turned = {name for name, value in dials.values().items() if value != before[name]}
+        dials.set_values({name: value for name, value in before.items() if name not in free})
+        _tell(self, scene, turned)
+        return done
+
+
+def _tell(operator, scene, values):
+    from . import animated
+
+    kept = animated.keep_their_own(scene, values)
+    if kept:
+        operator.report({"WARNING"}, "%s. Take the keyframes or the driver off to have the preset's" % kept)
 
 
 class PLATEBRIDGE_OT_preset_add(AddPresetBase, bpy.types.Operator):
@@ -67,7 +102,7 @@ class PLATEBRIDGE_MT_presets(bpy.types.Menu):
 
     bl_label = "Presets"
     preset_subdir = SUBDIR
-    preset_operator = "script.execute_preset"
+    preset_operator = "platebridge.own_preset"
 
     def draw(self, context):
         for preset in PRESETS.values():
@@ -101,7 +136,7 @@ def picture(name):
     return pictures.of_file(THUMBNAILS / ("%s.jpg" % name))
 
 
-CLASSES = (PLATEBRIDGE_OT_preset, PLATEBRIDGE_OT_preset_add, PLATEBRIDGE_MT_presets)
+CLASSES = (PLATEBRIDGE_OT_preset, PLATEBRIDGE_OT_own_preset, PLATEBRIDGE_OT_preset_add, PLATEBRIDGE_MT_presets)
 
 
 def register():

@@ -32,6 +32,18 @@ def test_a_farm_generates_reads_progress_and_gets_a_take(served, command, scene,
     assert take.finished and take.document["request"]["guide"]["amount"] == 1.4 and take.document["request"]["model"]["seed"] == 5
 
 
+def test_a_preset_leaves_keyed_dials_alone_and_says_so_and_what_is_set_wins(served, command, scene, capfd, tmp_path):
+    dials = scene.platebridge.dials
+    for frame, value in ((1001, 0.0), (1003, 2.0)):
+        dials.amount = dials.speed = value
+        dials.keyframe_insert("amount", frame=frame), dials.keyframe_insert("speed", frame=frame)
+    assert command("generate --preset brick --set speed=1.1") == 0
+    assert "Amount and Speed are animated and stay as they are" in capfd.readouterr().out
+    request = list_takes(tmp_path / "takes" / "shot")[0].document["request"]
+    assert [curve["dial"] for curve in request["animated"]] == ["amount"]
+    assert (request["guide"]["speed"], request["guide"]["debris"]) == (1.1, 220)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -18,6 +18,26 @@ def test_a_preset_turns_the_dials_it_names_and_leaves_the_others(scene, name):
     assert (values["seed"], values["wind"]) == (9, 4.0)
 
 
+def test_a_preset_leaves_animated_dials_their_animation_and_says_which(scene, capfd):
+    from blender_addon import sources
+
+    dials = scene.platebridge.dials
+    for frame, value in ((1001, 0.0), (1003, 2.0)):
+        dials.amount = value
+        dials.keyframe_insert("amount", frame=frame)
+    dials.driver_add("speed").driver.expression = "1.25"
+    scene.frame_set(1002)
+    assert bpy.ops.platebridge.preset(name="brick") == {"FINISHED"}
+    assert "Amount and Speed are animated and stay as they are" in "".join(capfd.readouterr())
+    assert (dials.density, dials.debris) == (1.0, 220) and dials.amount == pytest.approx(1.0)
+    request = sources.plan(scene, bpy.context.view_layer).request
+    assert {curve.dial for curve in request.animated} == {"amount"} and request.guide.tint == (0.62, 0.47, 0.38)
+    dials.driver_remove("speed")
+    dials.keyframe_delete("amount", frame=1001), dials.keyframe_delete("amount", frame=1003)
+    bpy.ops.platebridge.preset(name="brick")
+    assert "animated" not in "".join(capfd.readouterr())
+
+
 def test_every_preset_that_ships_has_a_picture(addon):
     from blender_addon.presets import THUMBNAILS
 
@@ -29,15 +49,20 @@ def test_an_unknown_preset_is_said(scene):
         bpy.ops.platebridge.preset(name="thunder")
 
 
-def test_an_artist_keeps_dials_as_a_preset_finds_them_again_and_removes_them(scene):
+def test_an_artist_keeps_dials_as_a_preset_finds_them_again_and_removes_them(scene, capfd):
     dials = scene.platebridge.dials
     dials.amount, dials.tint, dials.seed = 2.5, (0.25, 0.5, 0.75), 3
     assert bpy.ops.platebridge.preset_add(name="My wall") == {"FINISHED"}
     path = bpy.utils.preset_find("My wall", "platebridge", display_name=True)
     assert path
     dials.amount, dials.tint, dials.seed = 1.0, (1, 1, 1), 4
-    bpy.ops.script.execute_preset(filepath=path, menu_idname="PLATEBRIDGE_MT_presets")
+    assert bpy.ops.platebridge.own_preset(filepath=path) == {"FINISHED"}
     assert dials.amount == 2.5 and tuple(dials.tint) == (0.25, 0.5, 0.75)
     assert dials.seed == 4  # a seed is no part of a preset
+    dials.amount, dials.density = 0.5, 0.5
+    dials.keyframe_insert("amount", frame=1001)
+    bpy.ops.platebridge.own_preset(filepath=path)
+    assert (dials.amount, dials.density) == (0.5, 1.0)
+    assert "Amount is animated and stays as it is" in "".join(capfd.readouterr())
     bpy.ops.platebridge.preset_add(remove_active=True)
     assert not bpy.utils.preset_find("My wall", "platebridge", display_name=True)

@@ -41,7 +41,7 @@ def camera(name, place, target, lens):
 scene = bpy.context.scene
 for thing in list(bpy.data.objects):
     bpy.data.objects.remove(thing)
-scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False
+scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 4, False
 pieces = bpy.data.collections.new("Pieces")
 scene.collection.children.link(pieces)
 block("Street", (200, 200, 1), (0, 40, -0.5), (0.18, 0.18, 0.17))
@@ -49,7 +49,7 @@ for at, height, colour in ((-17, 16, (0.35, 0.2, 0.13)), (17, 12, (0.3, 0.32, 0.
     block("Neighbour", (13, 12, height), (at, 48, height / 2), colour)
 tower = block("Tower", (12, 10, 22), (0, 45, 11), (0.5, 0.46, 0.4), pieces)
 for frame in range(FIRST, LAST + 1):
-    fallen = max(0, frame - FIRST - 2) / 24
+    fallen = max(0, frame - FIRST - 1) / 12
     tower.location.z = 11 - 0.5 * 9.8 * 0.6 * fallen**2
     tower.keyframe_insert("location", frame=frame, index=2)
 sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))

@@ -3,13 +3,15 @@
 
     blender --factory-startup [FILE.blend] --python in_blender.py -- FOLDER
 
-FOLDER holds `site` (the extension and the client) and `settings.json` (what to set on scene.platebridge, and the frame range). Told, in
-`state.json`, ten times a second: what the sequencer and the jobs stand at, how long our ticks took
-(by the clock, and by the main thread's own processor time), and what is under the mouse when asked.
+FOLDER holds `site` (the extension and the client), `settings.json` (what to set on scene.platebridge, and the frame range) and, where
+the test wants a scene of its own, `scene.py`. Told, in `state.json`, ten times a second: what the sequencer and the jobs stand at, how long
+our ticks took, but for those that capture (by the clock, and by the main thread's own processor time), which dialog stands open, how often
+sequencer and pictures were drawn, and what is under the mouse when asked.
 """
 
 import json
 import os
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ import bpy
 
 FOLDER = Path(sys.argv[sys.argv.index("--") + 1])
 STATE = {"ready": False, "ticks": 0, "slowest_tick": 0.0, "slowest_work": 0.0, "asked": "", "under": "", "trouble": ""}
+STATE.update(dialog="", drawn=0, pictures_drawn=0)
 sys.path.insert(0, str(FOLDER / "site"))
 
 
@@ -26,20 +29,41 @@ def enable():
     import addon_utils
 
     addon_utils.enable("blender_addon", default_set=True)
-    from blender_addon import runner
+    from blender_addon import angle, runner, wedges
 
     tick = runner._tick
 
     def timed():
+        captures = any(job.captures for job in runner.jobs)
         began, used = time.perf_counter(), time.thread_time()
         try:
             return tick()
         finally:
             STATE["ticks"] += 1
-            STATE["slowest_tick"] = max(STATE["slowest_tick"], time.perf_counter() - began)
-            STATE["slowest_work"] = max(STATE["slowest_work"], time.thread_time() - used)
+            if not (captures or any(job.captures for job in runner.jobs)):
+                STATE["slowest_tick"] = max(STATE["slowest_tick"], time.perf_counter() - began)
+                STATE["slowest_work"] = max(STATE["slowest_work"], time.thread_time() - used)
 
     runner._tick = timed
+    for operator in (angle.PLATEBRIDGE_OT_another_angle, wedges.PLATEBRIDGE_OT_wedge):
+        hear_of_dialog(operator)
+    for space, name in ((bpy.types.SpaceSequenceEditor, "drawn"), (bpy.types.SpaceImageEditor, "pictures_drawn")):
+        space.draw_handler_add(lambda name=name: STATE.update({name: STATE[name] + 1}), (), "WINDOW", "POST_PIXEL")
+
+
+def hear_of_dialog(operator):
+    """Tells which dialog stands open: from when its button was pressed to when it was answered."""
+    invoke, execute = operator.invoke, operator.execute
+
+    def invoked(self, context, event):
+        STATE["dialog"] = operator.bl_idname.partition(".")[2]
+        return invoke(self, context, event)
+
+    def executed(self, context):
+        STATE["dialog"] = ""
+        return execute(self, context)
+
+    operator.invoke, operator.execute = invoked, executed
 
 
 def window():
@@ -85,6 +109,8 @@ def arrange():
     scene.frame_start, scene.frame_end = told["frames"]
     scene.frame_set(told["frames"][0])
     scene.render.resolution_x, scene.render.resolution_y = told["size"]
+    if (FOLDER / "scene.py").exists():
+        runpy.run_path(str(FOLDER / "scene.py"))
     for name, value in told["shot"].items():
         setattr(scene.platebridge, name, value)
     for name, value in told["dials"].items():
@@ -93,12 +119,17 @@ def arrange():
 
 
 def tell():
-    from blender_addon import runner, timeline
+    from blender_addon import runner, timeline, versions
 
     ask()
     scene = bpy.data.scenes[0]
     where, region = area()
     height = window().height
+    windows = bpy.context.window_manager.windows
+    if STATE["dialog"] or len(windows) > 1:  # somebody waits for what is drawn
+        for drawn in (area for each in windows for area in each.screen.areas):
+            if drawn.type in ("SEQUENCE_EDITOR", "IMAGE_EDITOR"):
+                drawn.tag_redraw()
     told = {
         **STATE,
         "frame": scene.frame_current,
@@ -106,6 +137,9 @@ def tell():
             {"phase": j.phase, "done": j.done, "finished": j.finished, "sentence": j.sentence, "there": j.frames_there} for j in runner.jobs
         ],
         "strips": {s.name: len(s.elements) for s in timeline.take_strips(scene)},
+        "muted": [s.name for s in timeline.take_strips(scene) if s.mute],
+        "modifiers": {s.name: [m.name for m in s.modifiers] for s in versions.strips(scene.sequence_editor)},
+        "modifiers_can_be": versions.has_compositor_modifier(),
         "takes": [row.name for row in bpy.context.window_manager.platebridge_takes],
         "trouble": runner.trouble,
         # X counts from the top, Blender from the bottom

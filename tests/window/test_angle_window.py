@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not (PREFIX and FOLDER), reason="PLATEBRIDGE_WINDOW and PLATEBRIDGE_WINDOW_FOLDER name no Blender with a window"),
     pytest.mark.timeout(1500),
 ]
-FRAMES = 24
+FRAMES = 14
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def window(folder):  # noqa: F811
     shutil.copy(HERE / "falling_block.py", folder / "scene.py")
     server = Server(folder / "server", generator=None).start()
     shot = {"shot": "shot", "take_root": str(folder / "takes"), "connection": str(server.connection), "model": "dust"}
-    dials = {"quality": "draft", "detail": 64, "amount": 1.5}
-    told = {"frames": [1001, 1000 + FRAMES], "size": [480, 270], "shot": shot, "dials": dials}
+    dials = {"quality": "draft", "detail": 40, "amount": 1.5, "debris": 20}
+    told = {"frames": [1001, 1000 + FRAMES], "size": [320, 180], "shot": shot, "dials": dials}
     (folder / "settings.json").write_text(json.dumps(told))
     window = Window(folder)
     try:

@@ -58,7 +58,7 @@ def test_from_opening_blender_to_a_take_and_a_wedge(folder, monkeypatch):  # noq
             % (panel, first, whole, slowest, work, os.getloadavg()[0])
         )
         window.click("platebridge.wedge")
-        time.sleep(1.0)  # the dialog has no state to wait for
+        window.answer("wedge")
         window.picture("wedge_dialog")
         window.tool("xdotool", "key", "Return")
         until(lambda: len(window.jobs()) >= 3, "the wedge to begin", 60)
@@ -66,13 +66,11 @@ def test_from_opening_blender_to_a_take_and_a_wedge(folder, monkeypatch):  # noq
         window.picture("wedge_at_work")
         until(lambda: len(window.jobs()) >= 3 and all(job["finished"] for job in window.jobs()), "the wedge", 1200)
         until(lambda: len(window.state()["takes"]) == 5, "three takes more, under their heading")
-        left, top, width, height = window.state()["area"]
-        window.tool("xdotool", "mousemove", left + width // 3, top + height // 2, "key", "ctrl+space")  # it fills the window
-        until(lambda: window.state()["area"][3] > height * 1.5, "the large sequencer")
+        window.fill()
         window.picture("wedge")
         assert window.state()["trouble"] == "" and (folder / "takes" / "shot" / "take_0004" / "sheet.png").exists()
         window.click("platebridge.open_sheet")
-        time.sleep(15.0)  # a new window is drawn when it is drawn
+        until(lambda: window.state()["pictures_drawn"] > 2, "the sheet in a window of its own")
         window.picture("sheet")
         print("ticks %(ticks)d, slowest %(slowest_tick).4f s, its own work %(slowest_work).4f s" % window.state())
     finally:

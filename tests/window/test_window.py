@@ -90,6 +90,22 @@ class Window:
         x, y = self.find(operator)
         self.tool("xdotool", "mousemove", x, y, "click", 1)
 
+    def fill(self):
+        """The sequencer alone, as large as the window."""
+        left, top, width, height = self.state()["area"]
+        self.tool("xdotool", "mousemove", left + width // 3, top + height // 2, "key", "ctrl+space")
+        until(lambda: self.state()["area"][3] > height * 1.5, "the large sequencer")
+
+    def answer(self, operator):
+        """Waits until that operator's dialog stands on the screen."""
+        until(lambda: self.state()["dialog"] == operator, "the dialog of %s" % operator)
+        self.drawn()
+
+    def drawn(self):
+        """Waits until what Blender was told to draw stands there: three frames of its own from now on."""
+        before = self.state()["drawn"]
+        until(lambda: self.state()["drawn"] > before + 2, "Blender to draw")
+
     def jobs(self):
         return self.state().get("jobs", [])
 
