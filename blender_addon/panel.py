@@ -185,7 +185,14 @@ class _MorePanel(_Panel):
 
 
 class PLATEBRIDGE_UL_takes(bpy.types.UIList):
-    """The shot's takes, the newest first: star, number, and what differs from the take before"""
+    """The shot's takes, the newest first: star, number, and what differs from the take before. The filter searches all that they say"""
+
+    def filter_items(self, context, data, propname):
+        words = self.filter_name.lower().split()
+        if not words:
+            return [], []
+        told = [" ".join((row.name, row.differs, row.told, row.text)).lower() for row in getattr(data, propname)]
+        return [self.bitflag_filter_item if all(word in text for word in words) else 0 for text in told], []
 
     def draw_item(self, context, layout, data, row, icon, active_data, active_property, index=0, flt_flag=0):
         line = layout.row(align=True)

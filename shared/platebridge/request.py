@@ -294,6 +294,11 @@ def told_apart(request: GenerateRequest, before: Optional[GenerateRequest]) -> s
     said = ["%s %s" % (name.replace("_", " "), _short(pair[1])) for name, pair in differing_dials(before, request).items()]
     if request.model.name != before.model.name:
         said.insert(0, "model %s" % request.model.name)
+    if request.shot != before.shot:  # in one folder: the same cloud through another camera, which gives the shot its name
+        if request.shot.startswith(before.shot + " "):
+            said.insert(0, "through %s" % request.shot[len(before.shot) + 1 :])
+        else:
+            said.insert(0, "through its own camera" if before.shot.startswith(request.shot + " ") else "as %s" % request.shot)
     if request.frames != before.frames:
         said.append("frames %s" % request.frames)
     return ", ".join(said) or "same dials"

@@ -99,6 +99,16 @@ def test_registering_twice_leaves_nothing(addon):
     addon.register()
 
 
+def test_importing_and_registering_opens_no_socket_and_starts_no_thread():
+    code = (
+        "import sys, threading, bpy, blender_addon; blender_addon.register(); "
+        "print('HAS', sorted({'zmq', 'msgpack', 'platebridge.client', 'platebridge.link'} & set(sys.modules)), threading.active_count(), "
+        "bpy.app.timers.is_registered(blender_addon.runner._tick))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "HAS [] 1 False" in run.stdout, run.stdout + run.stderr
+
+
 def test_register_that_fails_is_loud_and_leaves_nothing(addon, monkeypatch):
     from blender_addon import runner
 

@@ -180,3 +180,50 @@ def test_while_a_job_is_under_way_takes_are_read_off_the_main_thread_and_once(ma
         made(amount=1.5)
     assert [name for name, _ in readers] == ["take_0001", "take_0002", "take_0003"]
     assert threading.main_thread() not in [thread for _, thread in readers]
+
+
+def test_takes_survive_another_name_of_the_blend_and_another_place_of_the_project(made, scene, tmp_path):
+    project = tmp_path / "project"
+    scene.platebridge.take_root, scene.platebridge.shot = "//takes/", "shot"
+    made(seed=7), made(seed=8)
+    project.mkdir()
+    (tmp_path / "takes").rename(project / "takes")
+    bpy.ops.wm.save_as_mainfile(filepath=str(project / "shot.blend"))
+    bpy.ops.platebridge.refresh_takes()
+    choose("take_0001")
+    assert bpy.ops.platebridge.show_take() == {"FINISHED"}
+    bpy.ops.wm.save_mainfile()
+    elsewhere = tmp_path / "another disk"
+    project.rename(elsewhere)
+    (elsewhere / "shot.blend").rename(elsewhere / "final_v02.blend")
+
+    bpy.ops.wm.open_mainfile(filepath=str(elsewhere / "final_v02.blend"))
+    scene = bpy.context.scene
+    assert [(row.name, row.folder) for row in rows()] == [
+        (name, str(elsewhere / "takes" / "shot" / name)) for name in ("take_0002", "take_0001")
+    ]
+    assert visible(scene) == ["shot take 0001 comp"]
+    strip = scene.sequence_editor.strips["shot take 0001 comp"]
+    assert bpy.path.abspath(strip.directory).rstrip("/") == str(elsewhere / "takes" / "shot" / "take_0001")
+    choose("take_0002")
+    assert bpy.ops.platebridge.show_take() == {"FINISHED"}
+    assert visible(scene) == ["shot take 0002 comp"] and bpy.ops.platebridge.compare_takes() == {"FINISHED"}
+    assert visible(scene) == ["shot take 0001 comp"]
+
+
+def test_the_lists_filter_searches_dials_model_and_notes(made):
+    from types import SimpleNamespace
+
+    from blender_addon.panel import PLATEBRIDGE_UL_takes
+
+    made(seed=7), made(seed=8), made(seed=8, amount=1.4)
+    bpy.ops.platebridge.refresh_takes()
+    rows()[2].text = "the director's favourite"
+
+    def found(text):
+        shown = SimpleNamespace(filter_name=text, bitflag_filter_item=1)
+        flags, _ = PLATEBRIDGE_UL_takes.filter_items(shown, bpy.context, bpy.context.window_manager, "platebridge_takes")
+        return [row.name for row, flag in zip(rows(), flags or [1] * len(rows())) if flag]
+
+    assert found("amount") == ["take_0003"] and found("SEED 8") == ["take_0002"]
+    assert found("favourite") == ["take_0001"] and found("fog") == [] and len(found("")) == 3

@@ -63,11 +63,12 @@ def test_a_take_from_another_angle_and_a_take_onto_its_plate(window, folder):  #
     window.fill()
     window.picture("take")
 
-    window.click("platebridge.another_angle")
+    window.click("platebridge.another_angle", below=0.6)
     window.answer("another_angle")
     window.picture("angle_dialog")
     window.tool("xdotool", "key", "Return")
     assert "is whole" in over(window, folder, 2)
+    window.tool("xdotool", "mousemove", *window.state()["area"][:2], "mousemove_relative", 500, 300, "key", "Home")
     window.picture("angle")
     first, second = (take.document for take in list_takes(folder / "takes" / "shot"))
     assert second["simulation"] == first["simulation"] and second["shot"] == "shot Crane"
@@ -75,7 +76,7 @@ def test_a_take_from_another_angle_and_a_take_onto_its_plate(window, folder):  #
     if not window.state()["modifiers_can_be"]:
         pytest.skip("this Blender's strips have no compositor modifier")
     until(lambda: window.state()["takes"] == ["take_0002", "take_0001"], "the list of takes")
-    window.click("platebridge.take_onto_plate")
+    window.click("platebridge.take_onto_plate", below=0.6)
     until(lambda: window.state()["modifiers"].get("shot Crane plate"), "the modifier")
     window.picture("onto_plate")
     assert window.state()["muted"] == ["shot Crane take 0002 comp"] and window.state()["trouble"] == ""

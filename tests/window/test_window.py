@@ -77,17 +77,18 @@ class Window:
         until(lambda: self.state().get("asked") == question, "an answer")
         return self.state()["under"]
 
-    def find(self, operator):
-        """Where the button of that operator is: the sidebar is gone over from its top. Buttons side by side are all met."""
+    def find(self, operator, below=0.0):
+        """Where the button of that operator is: the sidebar is gone over from its top, or from so far below. Buttons side by side are all
+        met."""
         left, top, width, height = self.state()["sidebar"]
-        for y in range(top + 30, top + height, 12):
+        for y in range(top + max(30, int(height * below)), top + height, 12):
             for part in (0.25, 0.5, 0.75, 0.93):
                 if operator in self.under(left + int(width * part), y):
                     return left + int(width * part), y
         raise AssertionError("no button calls %s" % operator)
 
-    def click(self, operator):
-        x, y = self.find(operator)
+    def click(self, operator, below=0.0):
+        x, y = self.find(operator, below)
         self.tool("xdotool", "mousemove", x, y, "click", 1)
 
     def fill(self):
@@ -95,6 +96,7 @@ class Window:
         left, top, width, height = self.state()["area"]
         self.tool("xdotool", "mousemove", left + width // 3, top + height // 2, "key", "ctrl+space")
         until(lambda: self.state()["area"][3] > height * 1.5, "the large sequencer")
+        self.tool("xdotool", "key", "Home")  # the whole shot
 
     def answer(self, operator):
         """Waits until that operator's dialog stands on the screen."""
