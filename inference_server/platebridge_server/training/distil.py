@@ -15,7 +15,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -36,8 +36,10 @@ KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss, such that the three gradients are of one size when it begins.
 HELD = 4.0  # of what must stay as the guide has it
 FOOLING = 0.05  # of the critic's word
-EVEN = 0.1  # of what its waves have too much or too little of, each of its length and slant
-REMEMBERED = 0.98  # of that account, per iteration
+EVEN = 0.3  # of what its waves have too much or too little of, each of its length and slant
+REMEMBERED = 0.99  # of that account, per iteration
+#: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
+AGREEING = 0.5
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
 
 
@@ -120,11 +122,14 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 break
             for group, rate in ((optimiser.param_groups[0], RATE), (judge.param_groups[0], CRITIC_RATE)):
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
-            crops = [clips.crop(FRAMES) for _ in range(batch)]
-            residual, wide, light = (torch.stack(column).to(device) for column in zip(*crops))
+            # What truths are like is shown by guides that agree with them; what is answered to a user's guide must look like that too.
+            (residual, known, known_light), (_, wide, light) = (
+                [torch.stack(column).to(device) for column in zip(*(clips.crop(FRAMES, soft=soft) for _ in range(batch)))]
+                for soft in (1.0, AGREEING)
+            )
             residual = residual / scale
             white, other = (torch.randn(batch, FRAMES + more, *residual.shape[2:]).to(device) for _ in range(2))
-            support = told.support(wide.flatten(0, 1)).unflatten(0, wide.shape[:2])
+            support, known_support = (told.support(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in (wide, known))
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
                 with torch.no_grad():
                     value, sigma = sampled(model, scheduler, white, wide, light)
@@ -136,16 +141,19 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 share = where.mean().clamp_min(0.02)
                 fooling = -(word * where).mean() / share
                 held = _coarse(wide[:, :, :3] + made * scale, wide)
-                uneven = account.owed(made, residual * support)
-                denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), wide, light, scheduler.in_time(other))
+                uneven = account.owed(wide[:, :, :3] / scale + made, known[:, :, :3] / scale + residual * known_support)
+                denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
             (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             critic.requires_grad_(True)
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
-                real, false = (critic(part[seen], wide[seen]).float() for part in (residual * support, made.detach()))
-            told_apart = ((F.relu(1 - real) + F.relu(1 + false)) * where).mean() / share
+                real = critic((residual * known_support)[seen], known[seen]).float()
+                false = critic(made.detach()[seen], wide[seen]).float()
+            known_where = dusty(known[seen], real.shape[-2:])
+            told_apart = (F.relu(1 - real) * known_where).mean() / known_where.mean().clamp_min(0.02)
+            told_apart = told_apart + (F.relu(1 + false) * where).mean() / share
             told_apart.backward()
             judge.step()
             judge.zero_grad(set_to_none=True)
@@ -153,7 +161,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             keep = min(KEPT, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
-            rows.append([*(float(v.detach().mean()) for v in (denoising, fooling, held, told_apart)), account.decibels()])
+            rows.append([*(float(v.detach().mean()) for v in (denoising, fooling, held, told_apart)), account.decibels(made.shape[-2:])])
             if iteration % 25 == 0:
                 means = zip(("denoising", "fooling", "held", "told_apart", "waves_db"), np.mean(rows[-100:], axis=0).round(5).tolist())
                 line = {"iteration": iteration, "seconds": round(seconds, 1), **dict(means)}
@@ -170,22 +178,38 @@ class Waves:
     """Keeps account of how much of each wave results have and truths have; the differences are paid back.
 
     A critic is slow to see a faint weave that is everywhere, of the period of the network's own strides; an eye is not, and no figure
-    of evenly pooled rings shows it. In two dimensions a weave is a few peaks. The account is kept over many crops: one crop's is chance.
+    of evenly pooled rings shows it. In two dimensions a weave is a few peaks, along the axes. The account is kept over many crops:
+    one crop's is chance.
     """
 
+    #: Waves longer than this many pixels are the composition's.
+    LONGEST = 16
+    #: How much more a wave counts that lies along an axis, as weaves do and billows don't.
+    UPRIGHT = 12.0
+
     def __init__(self) -> None:
-        self.too_much: torch.Tensor | float = 0.0
+        self.too_much: Optional[torch.Tensor] = None
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), scaled residuals."""
+        """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), whole passes, scaled."""
         powers = [self._log_power(part) for part in (made, truth)]
         now = (powers[0] - powers[1]).detach()
-        self.too_much = now if isinstance(self.too_much, float) else torch.lerp(now, self.too_much, REMEMBERED)
-        return (self.too_much * powers[0]).mean()
+        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, REMEMBERED)
+        weight = self._weight(made.shape[-2:], now.device)
+        return (weight * self.too_much * powers[0]).sum() / (3 * weight.sum())
 
-    def decibels(self) -> float:
-        """Mean absolute difference, over all waves."""
-        return float(torch.as_tensor(self.too_much).abs().mean()) * 10 / math.log(10)
+    def decibels(self, size) -> float:
+        """Mean absolute difference, over all waves as they are weighted. size: (h, w) of what was compared."""
+        if self.too_much is None:
+            return 0.0
+        weight = self._weight(size, self.too_much.device)
+        return float((weight * self.too_much.abs()).sum() / (3 * weight.sum())) * 10 / math.log(10)
+
+    def _weight(self, size, device) -> torch.Tensor:
+        """(h, w // 2 + 1)"""
+        down, along = torch.fft.fftfreq(size[0], device=device).abs()[:, None], torch.fft.rfftfreq(size[1], device=device)[None]
+        slant = torch.minimum(down, along) * min(size)  # waves across the picture
+        return (1 + self.UPRIGHT * torch.exp(-slant)) * (torch.hypot(down, along) > 1 / self.LONGEST)
 
     @staticmethod
     def _log_power(part: torch.Tensor) -> torch.Tensor:

@@ -69,12 +69,15 @@ class Clips:
                     self.clips.append((truth.half(), rows, clip.light_view))
         return len(self.clips)
 
-    def crop(self, frames: int, size: int = CROP):
-        """One training crop: residual (frames, 3, size, size), condition (frames, 4, size, size), light (frames, 3)."""
-        random = self.random
+    def crop(self, frames: int, size: int = 0, soft: float = SOFT_GUIDES):
+        """One training crop: residual (frames, 3, size, size), condition (frames, 4, size, size), light (frames, 3).
+
+        size: pixels, `CROP` if not given. soft: how many of the guides agree with the truth, 0 to 1.
+        """
+        random, size = self.random, size or CROP
         truth, guides, light = self.clips[random.integers(len(self.clips))]
         frames = min(frames, truth.shape[0])
-        low, lack = guides[random.integers(1, len(guides))] if random.random() < SOFT_GUIDES else guides[0]
+        low, lack = guides[random.integers(1, len(guides))] if random.random() < soft else guides[0]
         first = random.integers(truth.shape[0] - frames + 1)
         part = slice(first, first + frames)
         scale = truth.shape[-1] // low.shape[-1]
