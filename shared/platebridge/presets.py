@@ -38,7 +38,7 @@ _ALL = (
         "distant",
         "Distant",
         "Seen from far away: slow, pale, tall, without pieces that the eye could make out",
-        {"amount": 1.0, "density": 0.7, "speed": 0.8, "rise": 0.6, "spread": 1.3, "turbulence": 0.7, "debris": 0, "debris_size": 0.5, "tint": (0.66, 0.64, 0.62)},
+        {"amount": 1.0, "density": 0.5, "speed": 0.8, "rise": 0.6, "spread": 1.0, "turbulence": 0.5, "debris": 0, "debris_size": 0.5, "tint": (0.66, 0.64, 0.62)},
     ),
     Preset(
         "ground_blast",
@@ -50,7 +50,7 @@ _ALL = (
         "light_fall_of_dust",
         "Light fall of dust",
         "A thin veil that trickles down, as before the collapse or from a cracked wall",
-        {"amount": 0.35, "density": 0.35, "speed": 0.4, "rise": -0.3, "spread": 0.5, "turbulence": 0.8, "debris": 15, "debris_size": 0.15, "tint": (0.66, 0.61, 0.55)},
+        {"amount": 0.35, "density": 0.2, "speed": 0.4, "rise": -0.3, "spread": 0.3, "turbulence": 0.4, "debris": 15, "debris_size": 0.15, "tint": (0.66, 0.61, 0.55)},
     ),
 )  # fmt: skip
 PRESETS: Dict[str, Preset] = {preset.name: preset for preset in _ALL}
