@@ -89,7 +89,7 @@ class _PaintPanel(_Panel):
         shot, column = self.column(context)
         card = asking.card(shot.model)
         if card is not None and card.get("kind") != "picture":
-            sentence(column, "%s paints no picture: it wants these as they stand by default" % shot.model, "INFO")
+            sentence(column, "%s paints no picture: these wait for a model that does" % shot.model, "INFO")
         for name in _PAINT:
             column.prop(shot.dials, name)
         column.prop(shot, "reference_file")

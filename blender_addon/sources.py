@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import bpy
-from platebridge.dials import DIALS
+from platebridge.dials import BUILT_IN, DIALS, counting
 from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
@@ -138,7 +138,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         sources["vectors"] = _on_disk("vectors", shot.vectors_files, frames)
     if shot.guide_files.strip():
         sources["guide"] = _on_disk("guide", shot.guide_files, frames)
-    if shot.reference_file.strip():
+    if shot.reference_file.strip() and (shot.model.strip() or "dust") not in BUILT_IN:
         sources["reference"] = _picture("reference", shot.reference_file)
 
     needs_camera = shot.camera_source == "SCENE"
@@ -162,7 +162,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
             working_space=versions.linear_space(bpy.data),
             fps=as_typed(scene.render.fps / scene.render.fps_base),
         ),
-    ).with_dials({**shot.dials.values(), **animated.from_keys(scene, animated.keyed(scene), frames)})
+    ).with_dials({**_dials(shot), **animated.from_keys(scene, animated.keyed(scene), frames)})
     return Plan(
         request=request,
         scene=versions.session_id(scene),
@@ -177,6 +177,12 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         notes=_notes(scene, sources),
         driven=tuple(sorted(animated.driven(scene))),
     )
+
+
+def _dials(shot: Any) -> Dict[str, Any]:
+    """Those that count for the model, by name."""
+    values = shot.dials.values()
+    return {name: values[name] for name in counting(shot.model.strip() or "dust")}
 
 
 def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool) -> Dict[str, str]:

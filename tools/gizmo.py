@@ -91,7 +91,7 @@ def text() -> str:
     out += knob(20, "platebridge_model", "Model")
     out += knob(1, "model", "Model", "The model that makes the dust from the guide", value="dust")
     out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("model."))
-    out += knob(26, "paint_text", "", "", "T", quoted("For models that paint a whole picture (Wan VACE); the others refuse these:"), "+STARTLINE")
+    out += knob(26, "paint_text", "", "", "T", quoted("For models that paint a whole picture (Wan VACE); dust and guide are asked without these:"), "+STARTLINE")
     out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("paint."))
     out += knob(2, "connection", "Server", "The server's connection file. Empty: the server on this machine")
     out += knob(20, "platebridge_takes", "Takes")

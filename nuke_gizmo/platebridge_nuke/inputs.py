@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import nuke
 from platebridge.curves import sampled
 from platebridge.depths import DEPTHS
-from platebridge.dials import DIALS
+from platebridge.dials import DIALS, counting
 from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
@@ -83,7 +83,7 @@ def _request(node: Any, folder: Path, frames: FrameRange) -> GenerateRequest:
             working_space=colour.working_space(),
             fps=as_typed(nuke.root()["fps"].value()),
         ),
-    ).with_dials({name: dial_value(node, name, frames) for name in DIALS})
+    ).with_dials({name: dial_value(node, name, frames) for name in counting(node["model"].value() or "dust")})
 
 
 def views(node: Any) -> List[str]:

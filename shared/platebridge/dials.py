@@ -106,6 +106,16 @@ _ALL = (
 DIALS: Dict[str, Dial] = {dial.name: dial for dial in _ALL}
 
 
+#: The models that ship. They paint no picture, so a panel that shows every dial asks them without a painter's.
+BUILT_IN = ("dust", "guide")
+
+
+def counting(model: str) -> Tuple[str, ...]:
+    """The dials that a panel sends to a model: all of them, or all but those of painting. So an artist goes to and fro between a draft and a
+    final with the prompt left standing."""
+    return tuple(name for name, dial in DIALS.items() if model not in BUILT_IN or not dial.path.startswith("paint."))
+
+
 def find(name: str) -> Dial:
     """The dial of that name. Raises RequestError that offers the nearest names."""
     if name in DIALS:

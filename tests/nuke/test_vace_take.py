@@ -45,9 +45,11 @@ def test_a_draft_by_dust_and_a_final_by_vace_stand_in_one_list_with_one_guide(wi
 
     drafted = made(**DIALS)
     painted = made(model=NAME, rim=6, steps=2, led_by="draft")
+    again = made(model="dust")  # a painter's knobs wait for the next final
+    assert "paint" not in again.document["request"]
     node["take"].setValue("")
     buttons.list_takes(node)
-    first, second = node["takes_text"].value().split("\n")
+    first, second, _ = node["takes_text"].value().split("\n")
     assert "take_0001: " in first and "take_0002: model %s" % NAME in second and "led by draft" in second
     assert painted.document["simulation"] == drafted.document["simulation"] and painted.document["draft"]["model"] == "dust"
     covered = 0
@@ -55,4 +57,4 @@ def test_a_draft_by_dust_and_a_final_by_vace_stand_in_one_list_with_one_guide(wi
         guides = [pixels(take.path / ("guide.%04d.exr" % frame)) for take in (drafted, painted)]
         assert np.array_equal(*guides, equal_nan=True)
         covered += int((pixels(painted.path / ("effect.%04d.exr" % frame))[..., 3] > 0).sum())
-    assert covered and node["result_last"].value() == shot.last
+    assert covered and node["result_last"].value() == shot.last and node["led_by"].value() == "draft"

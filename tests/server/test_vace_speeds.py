@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
 from platebridge.request import ModelSettings, PaintSettings  # noqa: E402
 from platebridge_server.models import loras, speeds  # noqa: E402
+from platebridge_server.models.base import Asked  # noqa: E402
 from platebridge_server.models.vace import denoise  # noqa: E402
 from platebridge_server.models.vace_model import VaceModel  # noqa: E402
 from vace_takes import NAME, alone, frames, guides, installed, make, shot  # noqa: E402, F401
@@ -78,6 +79,22 @@ def test_one_for_another_model_is_not_taken_and_two_experts_want_a_pair(few_step
     few_steps(LORA + "-low")
     assert chosen("draft")[:2] == (4, 1.0) and chosen("draft")[3] == [(LORA + "-high", 0.53), (LORA + "-low", 0.53)]
     assert loras.few_steps(NAME, 0.5) == "%s-high:0.5/high, %s-low:0.5/low" % (LORA, LORA)
+
+
+@pytest.mark.parametrize(
+    "size, frames, quality, dials, seen, at_once, passes, quick",
+    [
+        ((64, 96), 41, "final", {}, (96, 64), 41, 30 * 2, False),
+        ((64, 96), 40, "draft", {}, (96, 64), 41, 12 * 2, True),  # made up to 4k + 1
+        ((64, 96), 300, "draft", {"guidance": 1.0}, (96, 64), 81, 12 * 5, True),  # five windows
+        ((128, 160), 41, "draft", {"steps": 3}, (96, 64), 41, 3 * 2 * 6, True),  # six tiles
+        ((64, 96), 300, "draft", {"skip": 0.1}, (96, 64), 81, 0, True),  # not compiled
+    ],
+)
+def test_the_planner_is_asked_for_what_will_be_done(installed, size, frames, quality, dials, seen, at_once, passes, quick):
+    work = VaceModel(NAME)._work(Asked(size, frames, 1), ModelSettings(NAME, 0, quality), PaintSettings(**dials))
+    assert (work.width, work.height, work.frames, work.references, work.passes, work.quick) == (*seen, at_once, 1, passes, quick)
+    assert work.whole == ((size[1], size[0]) if size[0] * size[1] > 64 * 96 else None)
 
 
 def test_every_speed_names_a_scheduler_and_a_source():

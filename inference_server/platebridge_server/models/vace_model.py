@@ -75,6 +75,8 @@ class VaceModel:
         h, w = asked.size
         field = windows.latent_frames(frames), h // 8, w // 8
         passes = denoise.calls(recipe, (windows.latent_frames(asked.frames + (1 - asked.frames) % 4), h // 8, w // 8))
+        if recipe.skip > 0:
+            passes = 0  # nothing repays compiling: what is skipped is decided between the blocks, by hooks
         (rows, columns), whole = windows.tiles(field[1:], recipe.tile)[0], recipe.tile is not None
         seen = 8 * len(columns.weights), 8 * len(rows.weights)
         return planner.Work(*seen, frames, asked.references, passes, settings.quality == "draft", (w, h) if whole else None)
