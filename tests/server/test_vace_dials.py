@@ -115,7 +115,8 @@ ELSEWHERE = {
     "shot": "files", "frames": "effect", "inputs": "effect", "camera": "effect", "settings.depth_kind": "effect",
     "settings.depth_scale": "effect", "settings.bad_pixels": "nothing to scrub", "settings.working_space": "effect",
     "settings.fps": "effect",
-    "model.name": "effect", "output.guide": "files", "output.preview": "files", "output.wedge": "files", "simulation": "refused",
+    "model.name": "effect", "output.guide": "files", "output.preview": "files", "output.wedge": "files",
+    "output.picture": "files", "simulation": "refused",
     "animated": "tested above", "version": "refused",
 }  # fmt: skip
 
@@ -127,7 +128,7 @@ def changed(request, name):
     if room == "settings":
         return dataclasses.replace(request, settings=dataclasses.replace(request.settings, **{leaf: settings[leaf]}))
     if room == "output":
-        value = "a" * 32 if leaf == "wedge" else False
+        value = {"wedge": "a" * 32, "picture": True}.get(leaf, False)
         return dataclasses.replace(request, output=dataclasses.replace(request.output, **{leaf: value}))
     if name == "model.name":
         plain_paint = dataclasses.replace(request, paint=type(request.paint)())
