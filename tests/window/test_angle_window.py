@@ -55,12 +55,13 @@ def over(window, folder, takes):  # noqa: F811
 
 
 def test_a_take_from_another_angle_and_a_take_onto_its_plate(window, folder):  # noqa: F811
+    window.fill()
     window.click("platebridge.generate")
     said = over(window, folder, 1)
     if "without OpenImageIO" in said:
         pytest.skip(said)
     assert "is whole" in said
-    window.fill()
+    window.show_all()
     window.picture("take")
 
     window.click("platebridge.another_angle", below=0.6)
@@ -68,7 +69,7 @@ def test_a_take_from_another_angle_and_a_take_onto_its_plate(window, folder):  #
     window.picture("angle_dialog")
     window.tool("xdotool", "key", "Return")
     assert "is whole" in over(window, folder, 2)
-    window.tool("xdotool", "mousemove", *window.state()["area"][:2], "mousemove_relative", 500, 300, "key", "Home")
+    window.show_all()
     window.picture("angle")
     first, second = (take.document for take in list_takes(folder / "takes" / "shot"))
     assert second["simulation"] == first["simulation"] and second["shot"] == "shot Crane"
