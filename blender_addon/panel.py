@@ -230,13 +230,16 @@ class _TakesPanel(_Panel):
             number = pictures.of_file(chosen.path / "preview.mp4") if chosen.finished else 0
             if number:
                 column.template_icon(number, scale=8.0)
-            sentence(column, chosen.told, "FILE_MOVIE")
+            under_way = any(not job.finished and job.take_path == chosen.path for job in runner.jobs)
+            sentence(column, chosen.told.replace("unfinished", "under way") if under_way else chosen.told, "FILE_MOVIE")
             column.prop(chosen, "text")
             row = column.row(align=True)
             if chosen.finished:
                 row.operator("platebridge.show_take", icon="HIDE_OFF")
             else:
-                row.operator("platebridge.attach", text="Go On", icon="PLAY").take = chosen.folder
+                again = row.row(align=True)
+                again.enabled = not under_way
+                again.operator("platebridge.attach", text="Go On", icon="PLAY").take = chosen.folder
             row.operator("platebridge.compare_takes", icon="ARROW_LEFTRIGHT")
             row.operator("platebridge.copy_dials", icon="COPYDOWN")
         row = column.row(align=True)

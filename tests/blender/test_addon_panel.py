@@ -120,3 +120,25 @@ def test_job_under_way_can_be_cancelled_and_its_error_stays(panels, monkeypatch)
     job.finished, job.error, job.sentence = True, ValueError(), "mask: The mask is empty."
     shown = drawn(panels["Generate"])
     assert "mask: The mask is empty." in shown and "platebridge.generate" in shown
+
+
+def test_a_take_that_is_being_made_is_not_called_unfinished(panels, scene, monkeypatch):
+    import json
+
+    from platebridge.frames import FrameRange
+    from platebridge.request import GenerateRequest, Inputs
+
+    from blender_addon import runner, sources
+
+    folder = sources.shot_folder(scene) / "take_0001"
+    folder.mkdir(parents=True)
+    note = {"take_id": "1" * 32, "request": GenerateRequest("shot", FrameRange(1001, 1003), Inputs()).to_dict()}
+    (folder / "unfinished.json").write_text(json.dumps(note))
+    bpy.ops.platebridge.refresh_takes()
+    assert "dust, unfinished" in drawn(panels["Takes"])
+    job = types.SimpleNamespace(finished=False, take_path=folder)
+    monkeypatch.setattr(runner, "jobs", [job])
+    assert "dust, under way" in drawn(panels["Takes"])
+    assert "mask_channel" not in drawn(panels["Shot"])
+    scene.platebridge.mask_source = "FILES"
+    assert {"mask_files", "mask_channel"} <= set(drawn(panels["Shot"]))
