@@ -6,13 +6,16 @@ It knows guide, plate depth and the crop. It must not know files of a take, even
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest, ModelSettings, PaintSettings
+from platebridge.takes import storage_error
 
 from . import composite, effect, images, layers, work
 from .composite import Effect
@@ -77,8 +80,9 @@ def draft_of(request: GenerateRequest) -> GenerateRequest:
 class Draft:
     """What the built-in model makes of a painter's request, frame by frame: found where an earlier take of it left its passes, else made.
 
-    shelf(kind, fingerprint): the folder of what is kept. colours(frame): the light on the dust. `fingerprint`: of everything that the
-    passes depend on.
+    shelf(kind, fingerprint): the folder of what is kept. colours(frame): the light on the dust. scratch: where crops of the guide are kept.
+    own: this take's folder for the frames: those of the shelf may go while a painter works for hours. `fingerprint`: of everything that
+    the passes depend on.
     """
 
     def __init__(
@@ -90,9 +94,10 @@ class Draft:
         device: str,
         shelf: Callable[[str, str], Path],
         scratch: Path,
+        own: Path,
     ) -> None:
         self._shot, self._guide, self._request, self._colours = shot, guide, draft_of(request), colours
-        self._device, self._scratch = device, scratch
+        self._device, self._scratch, self._own = device, scratch, own
         self._model = registry.find(DRAWN_BY)
         self._frames = range(0)
         self.fingerprint = layers.passes_of(self._request, self._model.card(), device)
@@ -105,7 +110,8 @@ class Draft:
     def make(self, frames: range, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
         """Sees to it that every frame's effect is there."""
         self._frames = frames
-        lacking = [f for f in frames if not self._kept.has(_name(f))]
+        self._own.mkdir(parents=True, exist_ok=True)
+        lacking = [f for f in frames if not self._taken(f)]
         if not lacking:
             return
         dusting = Dusting(self._shot, self._guide, self._request, self._scratch)
@@ -113,14 +119,27 @@ class Draft:
         for frame, passes in dusting.passes(self._model, frames, progress, cancelled, lacking[0]):
             made = dusting.settled(frame, passes)
             part = layers.part(made, made.rgba(self._colours(frame)), self._shot.window, self._shot.display)
-            self._kept.put(_name(frame), images.encode([part], {}, self._scratch))
+            data = images.encode([part], {}, self._own)
+            self._kept.put(_name(frame), data)
+            try:
+                (self._own / _name(frame)).write_bytes(data)
+            except OSError as error:
+                raise storage_error(error, self._own) from error
+
+    def _taken(self, frame: int) -> bool:
+        """Whether a frame lies in our own folder now; from the shelf, where it is there."""
+        target = self._own / _name(frame)
+        if not target.exists():
+            with contextlib.suppress(OSError):  # another file system, or gone a moment ago
+                os.link(self._kept.path(_name(frame)), target)
+        return target.exists()
 
     def layer(self, frame: int) -> Tuple[np.ndarray, np.ndarray]:
         """(h, w, 4) float32 premultiplied scene-linear in the shot's light, held out, and z (h, w) metres, inf where there is nothing."""
         if frame not in self._frames:
             nothing = composite.nothing(*self._shot.size)
             return np.zeros((*self._shot.size, 4), np.float32), nothing.z
-        made = self._kept.effect(_name(frame))
+        made = layers.read(self._own / _name(frame))
         return made.rgba(self._colours(frame)).astype(np.float32), made.z
 
 

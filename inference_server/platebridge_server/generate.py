@@ -268,7 +268,8 @@ class _Generation:
 
     def _drafted(self, frames: range) -> Draft:
         """What the built-in model makes of the same request: it leads the painter."""
-        draft = Draft(self.shot, self.guide, self.request, self._colours, self.device, self._shelf, self._crops())
+        own = self.scratch / "draft"
+        draft = Draft(self.shot, self.guide, self.request, self._colours, self.device, self._shelf, self._crops(), own)
         with self._timed("draft"):
             draft.make(frames, lambda done, total: self._say(Progress("draft", done, total)), self.cancelled)
         self.facts.update(draft.facts())

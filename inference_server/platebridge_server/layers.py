@@ -93,7 +93,10 @@ class Kept:
         return None
 
     def has(self, name: str) -> bool:
-        return (self._folder / name).exists()
+        return self.path(name).exists()
+
+    def path(self, name: str) -> Path:
+        return self._folder / name
 
     def put(self, name: str, data: bytes) -> None:
         partial = self._folder / ("%s.%d.partial" % (name, os.getpid()))

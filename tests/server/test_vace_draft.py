@@ -79,6 +79,26 @@ def test_it_is_made_where_no_draft_was_and_the_final_is_the_same_bits(make, shot
     assert told["model"] == "dust" and len(told["weights_sha256"]) == 64 and len(told["passes"]) == 64
 
 
+def test_a_shelf_that_is_cleared_while_the_painter_works_costs_nothing(make, shot, tmp_path, monkeypatch):
+    """A final may take hours, and other takes push the draft off the shelf meanwhile."""
+    import shutil
+
+    request = asked(shot, "tiny-vace", led_by="draft", seed=14)
+    _, whole = make(request)
+    make(asked(shot, "dust", seed=14), passes=tmp_path / "passes")
+    scene = painted.Painting.scene
+
+    def cleared(self, wanted_frames):
+        for kept in (tmp_path / "passes").iterdir():
+            shutil.rmtree(kept)
+            kept.mkdir()
+        return scene(self, wanted_frames)
+
+    monkeypatch.setattr(painted.Painting, "scene", cleared)
+    _, again = make(request, passes=tmp_path / "passes")
+    assert frames(again) == frames(whole)
+
+
 def test_another_seed_is_another_draft_and_a_guide_is_no_draft(make, shot, shown):
     seen = []
     for dials in ({"led_by": "draft"}, {"led_by": "draft", "seed": 13}, {"led_by": "dust"}):
