@@ -2,9 +2,9 @@
 """Wan VACE with random weights through a real server, against a plain diffusers script of the same work, side by side.
 
 Both encode words, plate and control, denoise and decode at one size; nothing is found in a cache. What a take has beside that is told apart
-by its own stages (reading, guide, loading, writing, preview), in processor time by a take of the guide alone, and not counted; what comes with the painting is: the wire, progress,
-pictures as they form, the matte. They take turns, so both meet the same machine; a machine that is busy with something else shows in
-`vace_load`, and the ratio of processor time is then the better word than that of wall time.
+by its own stages (reading, guide, loading, writing, preview), in processor time by a take of the guide alone, and not counted. What comes
+with the painting is: the wire, progress, pictures as they form, the matte. They take turns, so both meet the same machine; one that is busy
+with something else shows in `vace_load`, and the ratio of processor time is then the better word than that of wall time.
 """
 
 from __future__ import annotations
