@@ -93,6 +93,7 @@ def text() -> str:
     out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("model."))
     out += knob(26, "paint_text", "", "", "T", quoted("For models that paint a whole picture (Wan VACE); dust and guide are asked without these:"), "+STARTLINE")
     out += "".join(dial(name) for name, row in DIALS.items() if row.path.startswith("paint."))
+    out += knob(2, "reference", "Reference", "A picture of what the result should look like, for models that paint. Empty: none")
     out += knob(2, "connection", "Server", "The server's connection file. Empty: the server on this machine")
     out += knob(20, "platebridge_takes", "Takes")
     out += knob(2, "take_root", "Takes in", "The folder that holds the shots. Empty: takes, beside the script")

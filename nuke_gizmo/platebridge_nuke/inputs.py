@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import nuke
+from platebridge.courier import Input
 from platebridge.curves import sampled
 from platebridge.depths import DEPTHS
-from platebridge.dials import DIALS, counting
+from platebridge.dials import BUILT_IN, DIALS, counting
 from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
@@ -84,6 +85,17 @@ def _request(node: Any, folder: Path, frames: FrameRange) -> GenerateRequest:
             fps=as_typed(nuke.root()["fps"].value()),
         ),
     ).with_dials({name: dial_value(node, name, frames) for name in counting(node["model"].value() or "dust")})
+
+
+def reference(node: Any) -> Dict[str, Input]:
+    """The picture that the knob names, for a model that takes one. Raises InputError where there is no such file."""
+    text = node["reference"].value() if node.knob("reference") is not None else ""  # a node of an older version has none
+    if not text or (node["model"].value() or "dust") in BUILT_IN:
+        return {}
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise InputError("There is no file %s." % path, "Choose another under Reference, or none.", input="reference")
+    return {"reference": Input(path.name, {1: path})}
 
 
 def views(node: Any) -> List[str]:

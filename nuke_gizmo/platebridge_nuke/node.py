@@ -50,7 +50,7 @@ def says(button: Button) -> Button:
 def generate(node: Any) -> Optional[Job]:
     """Renders the inputs, hands them to a thread and returns: a take for each view."""
     _check_free(node)
-    plan = inputs.plan(node)
+    plan, pictures = inputs.plan(node), inputs.reference(node)
     for other in jobs.values():
         if set(other.folders) & set(plan.folders.values()):
             raise InputError("A take of this shot is under way at %s." % other.name, "Wait for it, or name another shot.")
@@ -62,7 +62,7 @@ def generate(node: Any) -> Optional[Job]:
     errands: List[Errand] = []
     for view, request in plan.requests.items():
         try:
-            files = rendering.render(node, plan, view)
+            files = {**rendering.render(node, plan, view), **pictures}
         except RuntimeError as error:
             raise Cancelled("The inputs were not rendered: %s." % str(error).rstrip("."), "Press Generate again.") from error
         make = partial(Courier.send, _client(node), request, files, partial(cameras.get, view), plan.folders[view], origin(view), least)

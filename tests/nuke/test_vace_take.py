@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from node_at_work import finish, pixels, press
+from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "server"))
 pytest.importorskip("torch", reason="the server's packages are not here: pip install 'platebridge[server]'")
@@ -28,7 +29,7 @@ def with_models(tmp_path, monkeypatch):
     store.add(tiny_vace.make(tmp_path / "weights"), tiny_vace.card(NAME))
 
 
-def test_a_draft_by_dust_and_a_final_by_vace_stand_in_one_list_with_one_guide(with_models, nuke, wired, serve):
+def test_a_draft_by_dust_and_a_final_by_vace_stand_in_one_list_with_one_guide(with_models, nuke, wired, serve, tmp_path):
     from platebridge.takes import read_take
     from platebridge_nuke import node as buttons
 
@@ -44,9 +45,14 @@ def test_a_draft_by_dust_and_a_final_by_vace_stand_in_one_list_with_one_guide(wi
         return read_take(job.take)
 
     drafted = made(**DIALS)
-    painted = made(model=NAME, rim=6, steps=2, led_by="draft")
+    node["model"].setValue(NAME)
+    node["reference"].setValue((tmp_path / "absent.png").as_posix())
+    assert press(node, server.connection) is None and "There is no file" in node["status"].value()
+    Image.new("RGB", (16, 16), (200, 150, 90)).save(tmp_path / "look.png")
+    painted = made(model=NAME, rim=6, steps=2, led_by="draft", reference=(tmp_path / "look.png").as_posix())
+    assert painted.document["painting"]["references"] == 1
     again = made(model="dust")  # a painter's knobs wait for the next final
-    assert "paint" not in again.document["request"]
+    assert "paint" not in again.document["request"] and "reference" not in again.document["request"]["inputs"]
     node["take"].setValue("")
     buttons.list_takes(node)
     first, second, _ = node["takes_text"].value().split("\n")
