@@ -159,7 +159,8 @@ def alpha_over_inputs(node: Any) -> Tuple[Any, Any]:
 
 def has_compositor_modifier() -> bool:
     """Whether a strip can have a compositor's nodes as a modifier: 5.0 and later."""
-    return "COMPOSITOR" in bpy.types.StripModifier.bl_rna.properties["type"].enum_items
+    kinds = getattr(bpy.types, "StripModifier", None)  # called otherwise before 4.4
+    return kinds is not None and "COMPOSITOR" in kinds.bl_rna.properties["type"].enum_items
 
 
 def compositor_modifier(scene: Any, strip: Any, name: str) -> Any:

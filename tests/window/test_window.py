@@ -78,13 +78,15 @@ class Window:
         return self.state()["under"]
 
     def find(self, operator, below=0.0):
-        """Where the button of that operator is: the sidebar is gone over from its top, or from so far below. Buttons side by side are all
-        met."""
+        """Where the button of that operator is: the sidebar is gone over from its top, or from so far below, and then scrolled down twice.
+        Buttons side by side are all met."""
         left, top, width, height = self.state()["sidebar"]
-        for y in range(top + max(30, int(height * below)), top + height, 12):
-            for part in (0.25, 0.5, 0.75, 0.93):
-                if operator in self.under(left + int(width * part), y):
-                    return left + int(width * part), y
+        for scrolled in range(3):
+            for y in range(top + max(30, 0 if scrolled else int(height * below)), top + height, 12):
+                for part in (0.25, 0.5, 0.75, 0.93):
+                    if operator in self.under(left + int(width * part), y):
+                        return left + int(width * part), y
+            self.tool("xdotool", "mousemove", left + width // 2, top + height // 2, "click", "--repeat", 5, 5)
         raise AssertionError("no button calls %s" % operator)
 
     def click(self, operator, below=0.0):
