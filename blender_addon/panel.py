@@ -253,8 +253,8 @@ class _TakesPanel(_Panel):
             return
         from . import timeline
 
-        shown = [strip for strip in timeline.take_strips(scene) if not strip.mute]
-        faults = timeline.what_keeps_it_from_exact(scene, max(shown, key=lambda strip: strip.channel)) if shown else []
+        seen = timeline.seen_take(scene)
+        faults = timeline.what_keeps_it_from_exact(scene, seen) if seen is not None else []
         for fault in faults:
             sentence(column, "Not exact: %s" % fault, "DOT")
         if faults:

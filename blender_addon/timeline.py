@@ -222,6 +222,16 @@ def take_strips(scene: Any) -> Iterable[Any]:
     return [strip for strip in (versions.all_strips(editor) if editor else ()) if TAG in strip and "take" in strip[TAG]]
 
 
+def seen_take(scene: Any) -> Optional[Any]:
+    """The take's strip that is seen: the highest that isn't hidden. None where there is none, or where a plate with a take of its own on it
+    (strip_modifier.py) covers it: then that is what is seen."""
+    shown = max((strip for strip in take_strips(scene) if not strip.mute), key=lambda strip: strip.channel, default=None)
+    if shown is None:
+        return None
+    covers = [over for over in _over(scene, shown) if not over.mute and any(sources.is_our_modifier(m) for m in over.modifiers)]
+    return None if covers else shown
+
+
 def show_alone(scene: Any, strip: Any) -> None:
     """Shows a take's strip and hides the same shot's other takes; remembers which was shown before."""
     shot = strip[TAG].get("shot")

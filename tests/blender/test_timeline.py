@@ -246,3 +246,20 @@ def test_passes_in_many_parts_look_like_passes_in_one(tmp_path):
     assert header["cryptomatte/1234567/name"] == "ViewLayer.CryptoObject"
     with pytest.raises(InputError, match="no Vector pass"):
         passes.layer(channels, "ViewLayer", "Vector", "XYZW")
+
+
+def test_a_take_under_a_plate_that_wears_another_take_is_not_the_one_that_is_seen(scene, take, monkeypatch):
+    from blender_addon import sources, timeline
+
+    one, files = take()
+    strip = timeline.insert(scene, one, files, None)
+    assert timeline.seen_take(scene) == strip
+    cover = scene.sequence_editor.strips.new_effect("Cover", "COLOR", 5, frame_start=1001, frame_end=1004)
+    assert timeline.seen_take(scene) == strip  # what keeps it from exact says that something lies above it
+    cover.modifiers.new("Take", "BRIGHT_CONTRAST")
+    monkeypatch.setattr(sources, "is_our_modifier", lambda modifier: modifier.name == "Take")
+    assert timeline.seen_take(scene) is None
+    cover.mute = True
+    assert timeline.seen_take(scene) == strip
+    strip.mute = True
+    assert timeline.seen_take(scene) is None
