@@ -54,7 +54,11 @@ class Window:
         with open(self.folder / "blender.log", "ab") as log:
             self.process = subprocess.Popen([*shlex.split(PREFIX), *command], stdout=log, stderr=log, start_new_session=True)
         log = self.folder / "blender.log"
-        until(lambda: self.state().get("ready") or self.process.poll() is not None, "the panel; see %s" % log, 120)
+        try:
+            until(lambda: self.state().get("ready") or self.process.poll() is not None, "the panel; see %s" % log, 120)
+        except AssertionError:
+            self.kill()
+            raise
         assert self.process.poll() is None, log.read_text()
         return self
 
