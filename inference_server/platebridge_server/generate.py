@@ -86,6 +86,7 @@ class _Generation:
         self.card = self.model.card()
         self.paints = self.card.get("kind") == "picture"
         self.seconds: Dict[str, float] = defaultdict(float)
+        self.busy: Dict[str, float] = defaultdict(float)  # of the processor, by stage
         self.warnings: List[Dict[str, Any]] = []
         self.facts: Dict[str, Any] = {}
         self.files = _Journal(scratch / "files.jsonl", have)
@@ -255,9 +256,9 @@ class _Generation:
             lambda sentence: self._warn(Warned(sentence)),
             self.cancelled,
         )
-        with contextlib.closing(painting.effects(frames, ears)) as made:
+        with contextlib.closing(painting.effects(frames, ears, self._within("generating", "matte"))) as made:
             while True:
-                with self._timed("generating"):
+                with self._timed("matte"):
                     got = next(made, None)
                 if got is None:
                     return
@@ -402,6 +403,7 @@ class _Generation:
         self._ready("sheet", None, sheet.NAME, sheet.png(folder, self.request))
 
     def _write_document(self) -> None:
+        self.facts["processor_seconds"] = {stage: round(value, 3) for stage, value in self.busy.items()}
         data = take.document(
             self.request,
             self.take_id,
@@ -441,11 +443,28 @@ class _Generation:
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        began = time.monotonic()
+        began, busy = time.monotonic(), time.process_time()
         try:
             yield
         finally:
             self.seconds[stage] += time.monotonic() - began
+            self.busy[stage] += time.process_time() - busy
+
+
+    def _within(self, stage: str, outer: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        """As `_timed`, of a stage that lies within another one, which is not charged for it."""
+
+        @contextlib.contextmanager
+        def timed() -> Iterator[None]:
+            before = self.seconds[stage], self.busy[stage]
+            try:
+                with self._timed(stage):
+                    yield
+            finally:
+                self.seconds[outer] -= self.seconds[stage] - before[0]
+                self.busy[outer] -= self.busy[stage] - before[1]
+
+        return timed
 
 
 class _Journal:

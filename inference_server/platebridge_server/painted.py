@@ -8,6 +8,7 @@ region and behind what stands before the dust, and is laid over the plate as any
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -134,9 +135,9 @@ class Painting:
             self._references(),
         )
 
-    def effects(self, frames: range, ears: Ears) -> Iterator[Tuple[int, Effect]]:
-        """Every frame's effect in order, each as soon as it and the next are painted."""
-        painted = self._model.paint(self.scene(frames), self._request.model, self._request.paint, ears)
+    def effects(self, frames: range, ears: Ears, timed: Callable[[], Any] = contextlib.nullcontext) -> Iterator[Tuple[int, Effect]]:
+        """Every frame's effect in order, each as soon as it and the next are painted. timed(): a context around the model's own work."""
+        painted = _each_within(timed, self._model.paint(self.scene(frames), self._request.model, self._request.paint, ears))
         pictures = self._pictures = _Stream(self.transform.decode(codes) for _, codes in painted)
         at = self._first = frames.start
 
@@ -306,6 +307,17 @@ class _Stream:
             self._next += 1
             self._held.pop(self._next - 4, None)  # the matte looks at the one before and the next
         return self._held[n]
+
+
+def _each_within(timed: Callable[[], Any], items: Iterator[Any]) -> Iterator[Any]:
+    """The items, each made within a context of its own."""
+    with contextlib.closing(items):
+        while True:
+            with timed():
+                got = next(items, None)
+            if got is None:
+                return
+            yield got
 
 
 def dilated(region: np.ndarray, pixels: int) -> np.ndarray:
