@@ -87,6 +87,7 @@ class _Generation:
         self.paints = self.card.get("kind") == "picture"
         self.seconds: Dict[str, float] = defaultdict(float)
         self.busy: Dict[str, float] = defaultdict(float)  # of the processor, by stage
+        self._within: List[List[float]] = []  # of the stages under way: what others within them took
         self.warnings: List[Dict[str, Any]] = []
         self.facts: Dict[str, Any] = {}
         self.files = _Journal(scratch / "files.jsonl", have)
@@ -256,7 +257,7 @@ class _Generation:
             lambda sentence: self._warn(Warned(sentence)),
             self.cancelled,
         )
-        with contextlib.closing(painting.effects(frames, ears, self._within("generating", "matte"))) as made:
+        with contextlib.closing(painting.effects(frames, ears, self._timed)) as made:
             while True:
                 with self._timed("matte"):
                     got = next(made, None)
@@ -443,28 +444,18 @@ class _Generation:
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
+        """A stage's own time: what lies within it and is another stage is that one's alone."""
         began, busy = time.monotonic(), time.process_time()
+        self._within.append([0.0, 0.0])
         try:
             yield
         finally:
-            self.seconds[stage] += time.monotonic() - began
-            self.busy[stage] += time.process_time() - busy
-
-
-    def _within(self, stage: str, outer: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
-        """As `_timed`, of a stage that lies within another one, which is not charged for it."""
-
-        @contextlib.contextmanager
-        def timed() -> Iterator[None]:
-            before = self.seconds[stage], self.busy[stage]
-            try:
-                with self._timed(stage):
-                    yield
-            finally:
-                self.seconds[outer] -= self.seconds[stage] - before[0]
-                self.busy[outer] -= self.busy[stage] - before[1]
-
-        return timed
+            spent = time.monotonic() - began, time.process_time() - busy
+            inner = self._within.pop()
+            self.seconds[stage] += spent[0] - inner[0]
+            self.busy[stage] += spent[1] - inner[1]
+            if self._within:
+                self._within[-1] = [a + b for a, b in zip(self._within[-1], spent)]
 
 
 class _Journal:

@@ -78,6 +78,7 @@ class Painting:
         limits = model.card()["limits"]
         self._shot, self._guide, self._request, self._colours, self._model = shot, guide, request, colours, model
         self._draft, self._open = draft, open_file
+        self._timed: Callable[[str], Any] = contextlib.nullcontext
         rim = request.paint.rim
         pixels = sorted(width * height for width, height in limits["sizes"])
         most = pixels[0] if request.model.quality == "draft" else pixels[-1]
@@ -135,9 +136,14 @@ class Painting:
             self._references(),
         )
 
-    def effects(self, frames: range, ears: Ears, timed: Callable[[], Any] = contextlib.nullcontext) -> Iterator[Tuple[int, Effect]]:
-        """Every frame's effect in order, each as soon as it and the next are painted. timed(): a context around the model's own work."""
-        painted = _each_within(timed, self._model.paint(self.scene(frames), self._request.model, self._request.paint, ears))
+    def effects(
+        self, frames: range, ears: Ears, timed: Callable[[str], Any] = contextlib.nullcontext
+    ) -> Iterator[Tuple[int, Effect]]:
+        """Every frame's effect in order, each as soon as it and the next are painted. timed(stage): a context around the model's own
+        work, "generating", and around making what it is shown, "showing"."""
+        self._timed = timed
+        begun = self._model.paint(self.scene(frames), self._request.model, self._request.paint, ears)
+        painted = _each_within(lambda: timed("generating"), begun)
         pictures = self._pictures = _Stream(self.transform.decode(codes) for _, codes in painted)
         at = self._first = frames.start
 
@@ -177,7 +183,8 @@ class Painting:
 
     def _shown(self, frame: int) -> _Shown:
         if frame not in self._held:
-            self._held[frame] = self._show(frame)
+            with self._timed("showing"):
+                self._held[frame] = self._show(frame)
             while len(self._held) > _KEPT:
                 self._held.popitem(last=False)
         return self._held[frame]
