@@ -107,10 +107,10 @@ class Survey:
         high[1] += event.thickness
         seconds = frames_left * frame_seconds
         age = seconds / event.second
-        # Measured on collapses of 2 and 36 m: the dust runs out a good half of its height, then stands and thins.
+        # Measured on collapses of 2 and 36 m: the dust runs out two thirds of its height, then stands and thins.
         speed, spread, rise = (dials.most(name) for name in ("speed", "spread", "rise"))
-        run = 0.12 + 0.65 * (1 - math.exp(-1.5 * age)) * max(speed, 0.25) ** 0.5 * max(spread, 0.5) ** 0.25
-        climb = 0.12 + 0.15 * (1 - math.exp(-age)) * max(spread, 0.5) + 0.15 * max(rise, 0.0) * min(age, 2.0) ** 2
+        run = 0.12 + 0.8 * (1 - math.exp(-1.5 * age)) * max(speed, 0.25) ** 0.5 * max(spread, 0.5) ** 0.25
+        climb = 0.12 + 0.22 * (1 - math.exp(-age)) * max(spread, 0.5) + 0.15 * max(rise, 0.0) * min(age, 2.0) ** 2
         reach = event.height * np.array([run, run, min(1.5, climb)])
         nearest = low[1]
         low, high = low - reach, high + reach
