@@ -52,7 +52,10 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 3, seconds:
             pairs: List[Tuple[float, float]] = []
             for n in range(repeats):
                 say(f"{steps} steps through the server and in a script, run {n + 1} of {repeats}")
-                ours, theirs = take.made(n + 1, steps), script(steps)
+                ours = take.made(n + 1, steps)
+                if ours[2]["work_area"]["size"] != list(size) or ours[2]["painting"]["clip"]["frames"] != frames:
+                    script = _script(weights, tuple(ours[2]["work_area"]["size"]), ours[2]["painting"]["clip"]["frames"])
+                theirs = script(steps)
                 pairs.append((ours[0] / theirs[0], ours[1] / theirs[1]))
                 say(f"wall {ours[0]:.1f} s and {theirs[0]:.1f} s, processor {ours[1]:.1f} s and {theirs[1]:.1f} s")
     return {
@@ -86,7 +89,7 @@ class _Takes:
         from platebridge.takes import TakeWriter, read_take
 
         words = {"prompt": f"Take {number}.", "avoid": f"smoke {number}"}
-        dials = {"steps": steps, "rim": 8 + number, "seed": number, "guidance": 5.0, **words}
+        dials = {"steps": steps, "rim": 16 + number, "seed": number, "guidance": 5.0, **words}
         writer = TakeWriter.create(self._out, uuid.uuid4().hex)
         busy, began = self._busy(), time.perf_counter()
         self._client.run(self._request.with_dials(dials), self._files.__getitem__, writer)
