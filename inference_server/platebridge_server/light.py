@@ -25,8 +25,8 @@ from platebridge.request import GuideSettings
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 #: What share of the light the plate's bright and dark surfaces are taken to reflect.
 BRIGHT, DARK = 0.45, 0.25
-#: The passes of thick dust in full sun are about 0.75, not 1: light that a matt surface reflects, dust takes in and gives out again.
-GAIN = 1.1
+#: The passes of thick dust in full sun are about 0.84, not 1: light that a matt surface reflects, dust takes in and gives out again.
+GAIN = 1.0
 _SAMPLES = 40_000
 _FRAMES = 3
 

@@ -267,7 +267,7 @@ class Guide:
         return _bounds(self.frame(frame), self._camera(frame), self.frame_seconds * chunk_layer.SHUTTER)
 
     def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, sun: np.ndarray, camera: Pinhole) -> GuideFrame:
-        lit = volume.light(density, cell, extinction, sun)
+        lit = volume.softened(volume.light(density, cell, extinction, sun))
         passes = volume.march(
             density,
             origin,

@@ -130,6 +130,19 @@ def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) 
     return Light(sun=_scattered(sun_depth), ambient=ambient)
 
 
+def softened(lit: Light) -> Light:
+    """The same light, blurred by a cell or two: thick dust in a coarse grid is lit in steps of a cell, which show as lines across it."""
+    def blur(grid):
+        for _ in range(2):
+            for axis in (0, 1, 2):
+                n = grid.shape[axis]
+                wide = torch.cat([grid.narrow(axis, 0, 1), grid, grid.narrow(axis, n - 1, 1)], axis)
+                grid = 0.25 * (wide.narrow(axis, 0, n) + wide.narrow(axis, 2, n)) + 0.5 * grid
+        return grid
+
+    return Light(sun=blur(lit.sun), ambient=blur(lit.ambient))
+
+
 def towards_sun(density: torch.Tensor, cell: float, extinction: float, sun_direction) -> torch.Tensor:
     """(2, nz, ny, nx): the optical depth from each cell to the sun, and that times the mean distance of the dust it comes from."""
     thick = _swept(density * extinction, sun_direction, cell)
