@@ -216,3 +216,13 @@ def server(tmp_path):
     server = Server(tmp_path / "server").start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A server whose takes are made by the real pipeline."""
+    from real_server import Server
+
+    server = Server(tmp_path / "real", generator=None).start()
+    yield server
+    server.stop()

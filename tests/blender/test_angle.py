@@ -7,14 +7,6 @@ import bpy
 import numpy as np
 import pytest
 from platebridge.takes import list_takes
-from real_server import Server
-
-
-@pytest.fixture
-def real(tmp_path):
-    server = Server(tmp_path / "real", generator=None).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -7,17 +7,9 @@ import bpy
 import numpy as np
 import pytest
 from platebridge.takes import list_takes
-from real_server import Server
 
 FRAMES = range(1001, 1009)
 BEGINS = 1004  # until this frame the amount is 0
-
-
-@pytest.fixture
-def real(tmp_path):
-    server = Server(tmp_path / "real", generator=None).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -15,12 +15,9 @@ import pytest
 from platebridge.takes import list_takes
 
 sys.path.append(str(Path(__file__).parent))
-from test_window import FOLDER, HERE, PREFIX, Window, folder, until  # noqa: F401 - a fixture
+from test_window import HERE, Window, folder, needs_window, until  # noqa: F401 - a fixture
 
-pytestmark = [
-    pytest.mark.skipif(not (PREFIX and FOLDER), reason="PLATEBRIDGE_WINDOW and PLATEBRIDGE_WINDOW_FOLDER name no Blender with a window"),
-    pytest.mark.timeout(1500),
-]
+pytestmark = [needs_window, pytest.mark.timeout(1500)]
 FRAMES = 14
 
 

@@ -14,12 +14,9 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from test_window import FOLDER, PREFIX, ROOT, Window, folder, until  # noqa: F401 - a fixture
+from test_window import ROOT, Window, folder, needs_window, until  # noqa: F401 - a fixture
 
-pytestmark = [
-    pytest.mark.skipif(not (PREFIX and FOLDER), reason="PLATEBRIDGE_WINDOW and PLATEBRIDGE_WINDOW_FOLDER name no Blender with a window"),
-    pytest.mark.timeout(600),
-]
+pytestmark = [needs_window, pytest.mark.timeout(600)]
 FRAMES = 240
 
 

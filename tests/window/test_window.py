@@ -28,10 +28,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.append(str(HERE.parent / "blender"))  # real_server.py lies there
 PREFIX, FOLDER = os.environ.get("PLATEBRIDGE_WINDOW", ""), os.environ.get("PLATEBRIDGE_WINDOW_FOLDER", "")
-pytestmark = [
-    pytest.mark.skipif(not (PREFIX and FOLDER), reason="PLATEBRIDGE_WINDOW and PLATEBRIDGE_WINDOW_FOLDER name no Blender with a window"),
-    pytest.mark.timeout(600),
-]
+needs_window = pytest.mark.skipif(
+    not (PREFIX and FOLDER), reason="PLATEBRIDGE_WINDOW and PLATEBRIDGE_WINDOW_FOLDER name no Blender with a window"
+)
+pytestmark = [needs_window, pytest.mark.timeout(600)]
 FRAMES = range(1001, 1013)
 
 

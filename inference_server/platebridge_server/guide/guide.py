@@ -64,18 +64,20 @@ def simulation_of(request: GenerateRequest) -> str:
     """
     if request.simulation:
         return request.simulation
-    tree = request.to_dict()
-    tree["inputs"].pop("reference", None)  # it tells a painter how dust looks, and moves none
-    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
-    return _digest({**kept, "guide": fingerprint(tree, SIMULATED), "version": VERSION})
+    return _digest(_kept(request, SIMULATED))
 
 
 def view_of(request: GenerateRequest, size: tuple[int, int]) -> str:
     """Of everything that the guide's pictures depend on: the simulation, the camera, the dials of `VIEW`. 64 hex digits."""
+    return _digest({**_kept(request, VIEW), "simulation": simulation_of(request), "size": list(size)})
+
+
+def _kept(request: GenerateRequest, dials) -> dict:
+    """What of a request the guide depends on, its dials those named."""
     tree = request.to_dict()
     tree["inputs"].pop("reference", None)  # it tells a painter how dust looks, and moves none
     kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
-    return _digest({**kept, "guide": fingerprint(tree, VIEW), "simulation": simulation_of(request), "size": list(size), "version": VERSION})
+    return {**kept, "guide": fingerprint(tree, dials), "version": VERSION}
 
 
 def _digest(tree: dict) -> str:

@@ -4,7 +4,8 @@
 A denoiser's answer is a mean, and the mean of all billows that a guide allows is fog. So the last evaluation of the shipped sampler is
 trained against a critic (adversarial diffusion distillation, Sauer et al. 2023; for smoke, tempoGAN, Xie et al. 2018): it sees three
 frames at once, so that boiling gives a picture away as well as softness does, and the guide, so that the right dust in the wrong
-place does too. The other noise levels go on learning to denoise, and what the result is at the guide's size is held to the guide.
+place does too. The other noise levels go on learning to denoise, what the result is at the guide's size is held to the guide, and an
+account is kept of its waves (`Waves`), or a weave would stay that a critic hardly sees.
 
 It knows clips, the network, the sampler's levels and a critic. It must not know windows or shots. Checkpoints as in `train.py`.
 """
@@ -83,7 +84,8 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
            device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 2, least_clips: int = 2) -> int:
     """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
 
-    steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser anew. Returns how many iterations.
+    steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
+    many iterations.
     """
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)

@@ -291,7 +291,7 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     """Write a run's averaged weights in diffusers' layout (halves), and how they came to be: in the package's card, or beside them.
 
     start, share: so much of what the run learned, the rest being the weights in `start`, from which it began (Wang et al. 2018 interpolate
-    so). A critic's lesson taken whole leaves a weave that its figures like and an eye doesn't.
+    so). For a critic's lesson that an eye finds too strong.
     """
     state = json.loads((run / "state.json").read_text())
     network = DustUNet(**state["config"])
