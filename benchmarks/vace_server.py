@@ -26,10 +26,11 @@ from . import server, shot
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
 
 NAME, FRAMES, SECONDS = "bench-vace", 25, 24.0
-MODEL = {"heads": 16, "layers": 8, "base": 16}
+MOST_STEPS = 200  # that a request may ask for
+MODEL = {"heads": 16, "layers": 14, "base": 16}
 
 
-def measure(folder: Path, say: Callable[[str], None], repeats: int = 3, seconds: float = SECONDS) -> Dict[str, float]:
+def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds: float = SECONDS) -> Dict[str, float]:
     """seconds: that a run of the script lasts at least; the number of steps is chosen for it."""
     import tiny_vace
     from platebridge.client import Client
@@ -46,9 +47,11 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 3, seconds:
             size, frames = tuple(told["work_area"]["size"]), told["painting"]["clip"]["frames"]
             script = _script(weights, size, frames)
             script(1)
-            busy = [script(n)[1] for n in (1, 3)]  # of the processor: however busy the machine is now, the runs are long enough
+            few, many = 2, 18
+            busy = [script(n)[1] for n in (few, many)]  # of the processor: however busy the machine is now, the runs are long enough
             wanted = seconds * min(2, os.cpu_count() or 1)
-            steps = max(2, round((wanted - busy[0]) / max((busy[1] - busy[0]) / 2, 1e-3)) + 1)
+            each = max((busy[1] - busy[0]) / (many - few), 1e-3)
+            steps = min(MOST_STEPS, max(few, round((wanted - busy[0]) / each) + few))
             pairs: List[Tuple[float, float]] = []
             for n in range(repeats):
                 say(f"{steps} steps through the server and in a script, run {n + 1} of {repeats}")
