@@ -119,7 +119,7 @@ class Draft:
         for frame, passes in dusting.passes(self._model, frames, progress, cancelled, lacking[0]):
             made = dusting.settled(frame, passes)
             part = layers.part(made, made.rgba(self._colours(frame)), self._shot.window, self._shot.display)
-            data = images.encode([part], {}, self._own)
+            data = images.encode([part])
             self._kept.put(_name(frame), data)
             try:
                 (self._own / _name(frame)).write_bytes(data)

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Tuple, Union
 
@@ -92,9 +93,18 @@ class _Generation:
         self.facts: Dict[str, Any] = {}
         self.files = _Journal(scratch / "files.jsonl", have)
         self.dust: Dict[int, float] = {}  # mean alpha of the frames that were made here
+        self._pool = ThreadPoolExecutor(3, "files")  # a frame's files are made side by side
+        self._said_in: Dict[str, Dict[str, str]] = {}  # labels by kind: the same in every frame
 
     def run(self) -> None:
         began = time.monotonic()
+        with self._pool:
+            self._run()
+        self.seconds["total"] = time.monotonic() - began
+        self._write_document()
+        self._say(Done({name: round(value, 3) for name, value in self.seconds.items()}))
+
+    def _run(self) -> None:
         self._say(Started(self.model.name, self.device))
         _deterministic(self.device)
         with self._timed("reading"):
@@ -114,9 +124,6 @@ class _Generation:
         with self._timed("preview"):
             self._write_preview()
             self._write_sheet()
-        self.seconds["total"] = time.monotonic() - began
-        self._write_document()
-        self._say(Done({name: round(value, 3) for name, value in self.seconds.items()}))
 
     # --- stages ------------------------------------------------------------------------------------------------------------
 
@@ -292,25 +299,38 @@ class _Generation:
 
     def _write_frame(self, frame: int, made: Effect, guide: Callable[[int], Effect]) -> None:
         """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
-        names, shot = self._names(frame), self.shot
+        names, shot, colours = self._names(frame), self.shot, self._colours(frame)
         parts = shot.plate_parts(frame)
-        colours = self._colours(frame)
         rgba = made.rgba(colours)
         self.dust[frame] = float(made.alpha.mean())
-        picture = take.display(self._comp(frame, parts, rgba, made.shadow), pixel_aspect=shot.pixel_aspect)
-        self._glance(frame).parent.mkdir(exist_ok=True)
-        np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
+        seen = self._comp(frame, parts, rgba, made.shadow)
+        files: Dict[str, Future[bytes]] = {}  # made side by side, while the glance is
         if names["comp"] not in self.have:
-            self._ready("comp", frame, names["comp"], images.encode(parts, self._labels("comp"), self.scratch))
+            files["comp"] = self._pool.submit(images.encode, parts, self._labels("comp"))
         if names["effect"] not in self.have:
-            self._layers_ready("effect", frame, layers.part(made, rgba, shot.window, shot.display))
+            files["effect"] = self._layers("effect", frame, layers.part(made, rgba, shot.window, shot.display))
         if "guide" in names and names["guide"] not in self.have:
             small = guide(frame)
             window = Window(0, 0, small.alpha.shape[1], small.alpha.shape[0])
-            self._layers_ready("guide", frame, layers.part(small, small.rgba(colours), window, window))
-        self._say(Preview(frame, take.png(picture, GLANCE)))
+            files["guide"] = self._layers("guide", frame, layers.part(small, small.rgba(colours), window, window))
+        picture = take.display(seen, pixel_aspect=shot.pixel_aspect)
+        self._glance(frame).parent.mkdir(exist_ok=True)
+        np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
+        glance = take.png(picture, GLANCE)
+        for kind, file in files.items():
+            data = file.result()
+            if kind != "comp" and "passes_of" not in self.facts:
+                self.kept.put(names[kind], data)  # for another light
+            self._ready(kind, frame, names[kind], data)
+        self._say(Preview(frame, glance))
         done = frame - self.request.frames.first + 1
         self._say(Progress("writing", done, len(self.request.frames)))
+
+    def _layers(self, kind: str, frame: int, part: Part) -> Future[bytes]:
+        """A file with passes, in the making."""
+        painted = kind == "effect" and self.paints  # then there are no passes to put another light on
+        lit = {} if painted else layers.labels(self._colours(frame))
+        return self._pool.submit(images.encode, [part], {**self._labels(kind), **lit, "pixelAspectRatio": self.shot.pixel_aspect})
 
     def _write_picture(self, frame: int, picture: np.ndarray) -> None:
         """What the model painted, (h, w, 3) float32 scene-linear over the canvas."""
@@ -318,21 +338,12 @@ class _Generation:
         if name not in self.have:
             samples = {c: picture[..., i].astype(np.float16) for i, c in enumerate("RGB")}
             part = images.new_part(samples, self.shot.window, self.shot.display)
-            labels = {**self._labels("picture"), "PixelAspectRatio": self.shot.pixel_aspect}
-            self._ready("picture", frame, name, images.encode([part], labels, self.scratch))
+            told = {**self._labels("picture"), "pixelAspectRatio": self.shot.pixel_aspect}
+            self._ready("picture", frame, name, images.encode([part], told))
 
     def _colours(self, frame: int) -> light.DustLight:
         """The light on the dust in a frame."""
         return self.plate_light.dust(self.request.guide_at(frame))
-
-    def _layers_ready(self, kind: str, frame: int, part: Part) -> None:
-        """A file with passes goes out, and is kept for another light if it isn't there."""
-        painted = kind == "effect" and self.paints  # then there are no passes to put another light on
-        lit = {} if painted else layers.labels(self._colours(frame))
-        data = images.encode([part], {**self._labels(kind), **lit, "PixelAspectRatio": self.shot.pixel_aspect}, self.scratch)
-        if "passes_of" not in self.facts:
-            self.kept.put(self._layer_names(frame)[kind], data)
-        self._ready(kind, frame, self._names(frame)[kind], data)
 
     def _comp(self, frame: int, parts: List[Part], rgba: np.ndarray, shadow: np.ndarray) -> np.ndarray:
         """Lays the effect over the plate's own samples, in place; gives the comp on the canvas, (h, w, 3) float32, for the eye."""
@@ -349,14 +360,6 @@ class _Generation:
             part.samples[name] = over[c]
         if coverage:
             part.samples[coverage[1]] = over["A"]
-        for at, whole in enumerate(parts):
-            parts[at], lost = images.writable(whole)
-            if lost:
-                self._warn(
-                    Warned(
-                        "The plate's channels %s hold whole numbers beside light and are left out of the comp." % ", ".join(lost), "plate"
-                    )
-                )
         seen = np.zeros((*self.shot.size, 3), np.float32)
         seen[on_canvas] = np.stack([over[c] for c in "RGB"], -1).astype(np.float32)
         return seen
@@ -428,7 +431,9 @@ class _Generation:
         return {kind: name for kind, name in self._names(frame).items() if kind in ("effect", "guide")}
 
     def _labels(self, kind: str) -> Dict[str, str]:
-        return take.labels(kind, self.request, self.take_id, self.card)
+        if kind not in self._said_in:
+            self._said_in[kind] = take.labels(kind, self.request, self.take_id, self.card)
+        return self._said_in[kind]
 
     def _ready(self, kind: str, frame: Optional[int], name: str, data: bytes) -> None:
         """A finished file goes out."""

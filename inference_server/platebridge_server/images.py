@@ -3,37 +3,45 @@
 
 Samples stay in the file's own type (half, float, uint) from reading to writing, so a bit that nobody changed is the bit
 that comes out. This module knows files and channels; it must not know what a plate or a depth is.
+
+OpenImageIO reads, for it says what is wrong with a file and takes the channels that are wanted. OpenEXR's own module writes: each channel
+in its own type, whole numbers beside light too, and a header as it was, in the format's own types.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
+import io
 import re
 import struct
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
+import OpenEXR
 import OpenImageIO as oiio
-from platebridge.errors import InputError, StorageError
+from platebridge.errors import InputError
 
 MAGIC = b"v/1\x01"
 #: Checked on the header, before memory is taken: 32768 pixels a side, 512 million pixels, 8 GB of samples in a part.
 MAX_SIDE, MAX_PIXELS, MAX_BYTES, MAX_PARTS, MAX_CHANNELS = 32768, 1 << 29, 1 << 33, 256, 1024
 #: Compressions that lose nothing. A file in another one is written anew in ZIP: bit for bit is worth more than its size.
-LOSSLESS = ("none", "rle", "zips", "zip", "piz")
+LOSSLESS = {
+    "none": OpenEXR.NO_COMPRESSION,
+    "rle": OpenEXR.RLE_COMPRESSION,
+    "zips": OpenEXR.ZIPS_COMPRESSION,
+    "zip": OpenEXR.ZIP_COMPRESSION,
+    "piz": OpenEXR.PIZ_COMPRESSION,
+}
+#: What a header says of how the file lies on disk, or what is said anew; the rest is metadata and kept. A preview would be of another
+#: picture.
+_LAYOUT = ("channels", "chunkCount", "compression", "dataWindow", "displayWindow", "lineOrder", "preview", "tiles", "type", "version")
 #: So much is looked at for lists of channels: headers are a few kB, though a Cryptomatte's names can be long.
 HEADER_BYTES = 1 << 18
 _OTHERS = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
-_TYPES = {
-    "half": (oiio.HALF, np.dtype(np.float16)),
-    "float": (oiio.FLOAT, np.dtype(np.float32)),
-    "uint": (oiio.UINT32, np.dtype(np.uint32)),
-}
+_TYPES = {"half": oiio.HALF, "float": oiio.FLOAT, "uint": oiio.UINT32}
+_KINDS = {np.dtype(np.float16): "half", np.dtype(np.float32): "float", np.dtype(np.uint32): "uint"}
 
 
 Attribute = Union[str, int, float]
@@ -78,11 +86,7 @@ class PartHeader:
     data: Window
     display: Window
     compression: str
-    spec: oiio.ImageSpec = dataclasses.field(repr=False, compare=False)
-
-    def attributes(self) -> Dict[str, object]:
-        """The header's attributes by OIIO's names: metadata, not pixels."""
-        return {p.name: p.value for p in self.spec.extra_attribs}
+    pixel_aspect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,12 @@ class Header:
 
 @dataclass
 class Part:
-    """One part with its samples. `samples`: name -> (height, width) in the channel's own type, in the file's order."""
+    """One part with its samples. `samples`: name -> (height, width) in the channel's own type, in the file's order. `metadata`: what
+    else its header says, as OpenEXR's module has it."""
 
     header: PartHeader
     samples: Dict[str, np.ndarray]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def read_channels(header: Header, wanted: Iterable[Tuple[int, str]], where: Wher
         for index, names in by_part.items():
             part = header.parts[index]
             for first, last, kind in _runs(part, names):
-                block = file.read_image(index, 0, first, last, _TYPES[kind][0])
+                block = file.read_image(index, 0, first, last, _TYPES[kind])
                 if block is None:
                     file.geterror()
                     raise InputError("The file is cut short or damaged.", "Write this frame again.", input=where.input, frame=where.frame)
@@ -164,45 +170,55 @@ def read(path: Path, where: Where = Where()) -> List[Part]:
     """A whole file: every part with every channel's samples. Raises InputError as `read_header` and `read_channels` do."""
     header = read_header(path, where)
     samples = read_channels(header, header.channels, where)
-    return [Part(part, {name: samples[part.index, name] for name in part.channels}) for part in header.parts]
+    told = metadata(path, where)
+    return [Part(part, {name: samples[part.index, name] for name in part.channels}, told[part.index]) for part in header.parts]
 
 
-def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}, scratch: Optional[Path] = None) -> bytes:
-    """The bytes of an EXR with these parts: windows, types and metadata as their headers say, `attributes` added to each.
-
-    A lossy compression becomes ZIP. The same parts give the same bytes: where a header has no date, none is made up.
-    Raises StorageError when there is no room for the temporary file that OIIO needs.
-    """
-    specs = [_spec(part, attributes) for part in parts]
-    handle, name = tempfile.mkstemp(suffix=".exr", dir=scratch)
-    os.close(handle)
+def metadata(path: Path, where: Where = Where()) -> List[Dict[str, Any]]:
+    """Of each part, what its header says beside channels, windows and how the pixels lie. Raises InputError where that can't be kept."""
     try:
-        file = oiio.ImageOutput.create(name)
-        ok = file.open(name, specs[0]) if len(specs) == 1 else file.open(name, tuple(specs))
-        for at, (part, spec) in enumerate(zip(parts, specs)):
-            ok = ok and (at == 0 or file.open(name, spec, "AppendSubimage")) and file.write_image(_block(part, spec))
-        ok = file.close() and ok
-        if not ok:
-            raise StorageError(
-                "A frame could not be written: %s." % (file.geterror() or oiio.geterror()).strip(),
-                "Check the space in the temporary folder.",
-            )
-        return Path(name).read_bytes()
-    finally:
-        os.unlink(name)
+        headers = [part.header for part in OpenEXR.File(str(path), header_only=True).parts]
+    except UnicodeDecodeError:
+        raise InputError(
+            "The header holds text that is not UTF-8.", "Write the file without it, or in UTF-8.", input=where.input, frame=where.frame
+        ) from None
+    except RuntimeError as error:
+        raise _refused(str(error), where) from None
+    return [{name: value for name, value in header.items() if name not in _LAYOUT} for header in headers]
 
 
-def new_part(
-    samples: Mapping[str, np.ndarray], data: Window, display: Window, attributes: Mapping[str, Attribute] = {}, compression: str = "zip"
-) -> Part:
+def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}) -> bytes:
+    """The bytes of an EXR with these parts: windows, types and metadata as they have them, `attributes` added to each.
+
+    attributes: by OpenEXR's names. A lossy compression becomes ZIP. The same parts give the same bytes: where a header has no date, none
+    is made up. The work is done without the GIL, on one thread.
+    """
+    made = []
+    for part in parts:
+        head = part.header
+        told = {
+            **part.metadata,
+            **attributes,
+            "compression": LOSSLESS.get(head.compression, OpenEXR.ZIP_COMPRESSION),
+            "dataWindow": _corners(head.data),
+            "displayWindow": _corners(head.display),
+            "type": OpenEXR.scanlineimage,
+        }
+        made.append(OpenEXR.Part(told, {name: np.ascontiguousarray(a) for name, a in part.samples.items()}, head.name))
+    out = io.BytesIO()
+    OpenEXR.File(made, num_threads=0).write(out)
+    return out.getvalue()
+
+
+def _corners(window: Window) -> Tuple[Tuple[int, int], Tuple[int, int]]:
+    """A box as OpenEXR has it: its first and its last pixel."""
+    return (window.x, window.y), (window.x + window.width - 1, window.y + window.height - 1)
+
+
+def new_part(samples: Mapping[str, np.ndarray], data: Window, display: Window, compression: str = "zip") -> Part:
     """A part made here, not read. samples: name -> (height, width) float16, float32 or uint32, all of the data window's size."""
-    names = tuple(samples)
-    kinds = tuple({dtype: kind for kind, (_, dtype) in _TYPES.items()}[samples[n].dtype] for n in names)
-    spec = oiio.ImageSpec(data.width, data.height, len(names), "half")
-    spec.attribute("compression", compression)
-    for name, value in attributes.items():
-        spec.attribute(name, value)
-    return Part(PartHeader(0, "", names, kinds, data, display, compression, spec), dict(samples))
+    kinds = tuple(_KINDS[a.dtype] for a in samples.values())
+    return Part(PartHeader(0, "", tuple(samples), kinds, data, display, compression), dict(samples))
 
 
 @contextlib.contextmanager
@@ -291,7 +307,7 @@ def _part_header(index: int, spec: oiio.ImageSpec, where: Where) -> PartHeader:
         Window(spec.x, spec.y, spec.width, spec.height),
         Window(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
         spec.get_string_attribute("compression") or "none",
-        spec.copy(),
+        spec.get_float_attribute("PixelAspectRatio", 1.0),
     )
 
 
@@ -305,42 +321,3 @@ def _runs(part: PartHeader, names: List[str]) -> List[Tuple[int, int, str]]:
         else:
             runs.append((at, at + 1, part.types[at]))
     return runs
-
-
-def writable(part: Part) -> Tuple[Part, List[str]]:
-    """The part without channels that can't be written beside the others, and their names.
-
-    OIIO's Python writes one numeric type at a time; half and float meet exactly in float, whole numbers do not.
-    """
-    kinds = {str(a.dtype) for a in part.samples.values()}
-    if "uint32" not in kinds or len(kinds) == 1:
-        return part, []
-    lost = [name for name, a in part.samples.items() if a.dtype == np.uint32]
-    return Part(part.header, {name: a for name, a in part.samples.items() if name not in lost}), lost
-
-
-def _spec(part: Part, attributes: Mapping[str, Attribute]) -> oiio.ImageSpec:
-    head = part.header
-    kinds = [{dtype: kind for kind, (_, dtype) in _TYPES.items()}[a.dtype] for a in part.samples.values()]
-    spec = oiio.ImageSpec(head.data.width, head.data.height, len(kinds), _TYPES[kinds[0]][0])
-    spec.channelnames = tuple(part.samples)
-    if len(set(kinds)) > 1:
-        spec.channelformats = tuple(_TYPES[kind][0] for kind in kinds)
-    spec.x, spec.y = head.data.x, head.data.y
-    spec.full_x, spec.full_y, spec.full_width, spec.full_height = head.display.x, head.display.y, head.display.width, head.display.height
-    for p in head.spec.extra_attribs:
-        if p.name not in ("oiio:subimages", "openexr:chunkCount", "oiio:ColorSpace", "openexr:levelmode", "openexr:roundingmode"):
-            spec.attribute(p.name, p.type, p.value)
-    spec.attribute("compression", head.compression if head.compression in LOSSLESS else "zip")
-    if not spec.get_string_attribute("DateTime"):
-        spec.attribute("DateTime", "")  # else OIIO writes the time of day, and equal requests would give unequal files
-    for name, value in attributes.items():
-        spec.attribute(name, value)
-    return spec
-
-
-def _block(part: Part, spec: oiio.ImageSpec) -> np.ndarray:
-    """(height, width, channels) in the one type that holds all the part's samples exactly."""
-    arrays = list(part.samples.values())
-    kinds = {a.dtype for a in arrays}
-    return np.ascontiguousarray(np.stack(arrays, axis=-1).astype(arrays[0].dtype if len(kinds) == 1 else np.float32, copy=False))

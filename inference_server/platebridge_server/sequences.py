@@ -21,12 +21,15 @@ _PATTERN = re.compile(r"#|@|%\d*d|\$F\d*")
 
 
 def paths(pattern: str, frames: FrameRange) -> Dict[int, Path]:
-    """The file a pattern means at each frame, whether it is there or not."""
+    """The file a pattern means at each frame, whether it is there or not. Raises InputError for one that can't be read."""
     name = str(Path(pattern).expanduser())
     if not _PATTERN.search(Path(name).name):
         return {frame: Path(name).absolute() for frame in frames}
     # HASH1: one # is one digit, as in Blender, Nuke and our own names; fileseq alone would read four.
-    sequence = fileseq.FileSequence(name, pad_style=fileseq.PAD_STYLE_HASH1)
+    try:
+        sequence = fileseq.FileSequence(name, pad_style=fileseq.PAD_STYLE_HASH1)
+    except fileseq.FileSeqException:
+        raise InputError("%s is no name of a sequence." % pattern, "Write the frame as ####, right before the file's ending.") from None
     return {frame: Path(sequence.frame(frame)).absolute() for frame in frames}
 
 

@@ -160,6 +160,7 @@ class Shot:
         whole: Optional[Window] = None
         for frame in self.request.frames:
             header = self.header("plate", frame)
+            images.metadata(header.path, Where("plate", frame))  # what can't be kept in the comp is said now
             found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
             data, display = header.parts[found[0][0]].data, header.parts[found[0][0]].display
             whole = data if whole is None else whole.union(data)
@@ -167,8 +168,8 @@ class Shot:
         return whole, display
 
     def _pixel_aspect(self) -> float:
-        said = self.header("plate", self.request.frames.first).parts[0].attributes().get("PixelAspectRatio", 1.0)
-        return float(said) if isinstance(said, (int, float)) and 0.1 <= said <= 10.0 else 1.0
+        said = self.header("plate", self.request.frames.first).parts[0].pixel_aspect
+        return said if 0.1 <= said <= 10.0 else 1.0
 
     def _camera(self) -> CameraPath:
         """The camera as it sees the canvas; the request's sees the display window, so overscan is a wider view."""

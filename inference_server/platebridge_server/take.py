@@ -124,7 +124,7 @@ def display(linear: np.ndarray, width: int = PREVIEW_WIDTH, pixel_aspect: float 
     height, wide = linear.shape[0], linear.shape[1] * pixel_aspect
     scale = min(1.0, width / wide)
     size = max(2, round(wide * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
-    light = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
+    light = np.fmin(np.fmax(linear.astype(np.float32, copy=False), np.float32(0)), np.float32(1))  # NaN is black
     if size != (light.shape[1], height):
         how = Image.Resampling.BOX if size[0] <= light.shape[1] and size[1] <= height else Image.Resampling.BILINEAR
         light = np.stack([np.asarray(Image.fromarray(light[..., i], "F").resize(size, how)) for i in range(3)], -1)
@@ -154,7 +154,7 @@ def png(picture: np.ndarray, width: int) -> bytes:
     image = Image.fromarray(picture)
     image.thumbnail((width, width))
     out = io.BytesIO()
-    image.save(out, "PNG")
+    image.save(out, "PNG", compress_level=1)  # a quarter of the time for a few per cent more
     return out.getvalue()
 
 

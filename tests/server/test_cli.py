@@ -217,6 +217,7 @@ def test_every_way_to_write_a_sequence_means_the_same_files(pattern):
 
 # What is added to a good command line, and words of the sentence it gets.
 REFUSED = {
+    "a sequence that is none": (["--plate", "'plate.####.exr'"], ["plate.####.exr", "no name of a sequence", "####"]),
     "an unknown dial": (["--set", "amuont=2"], ["amuont", "amount"]),
     "a dial out of range": (["--set", "amount=9"], ["amount = 9", "0 to 4"]),
     "a dial without a value": (["--set", "amount"], ["amount=1.4"]),

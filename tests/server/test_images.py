@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """EXR files in and out: what OpenImageIO wrote is read exactly, what we write OpenImageIO reads exactly, the rest is refused."""
 
+import fractions
 import struct
 
 import numpy as np
+import OpenEXR
 import OpenImageIO as oiio
 import pytest
 from platebridge.errors import InputError
@@ -176,9 +178,41 @@ def test_a_file_without_a_suffix_is_known_by_its_content(tmp_path, write_exr):
     assert images.read(path)[0].samples["Z"][0, 0] == 7.0
 
 
-def test_whole_numbers_beside_light_are_named_and_left_out():
-    part = images.new_part(
-        {"R": np.ones((4, 4), np.float16), "id": np.full((4, 4), 4_000_000_001, np.uint32)}, Window(0, 0, 4, 4), Window(0, 0, 4, 4)
-    )
-    kept, lost = images.writable(part)
-    assert list(kept.samples) == ["R"] and lost == ["id"]
+def test_whole_numbers_beside_light_are_kept(tmp_path):
+    """A Cryptomatte's or an object's number in the plate's file: every bit of it is in the comp's."""
+    ids, light = np.full((4, 4), 4_000_000_001, np.uint32), HALF_BITS.reshape(3, 4).view(np.float16)[[0, 1, 2, 0]]
+    part = images.new_part({"R": light, "id": ids, "Z": np.ones((4, 4), np.float32)}, Window(0, 0, 4, 4), Window(0, 0, 4, 4))
+    (tmp_path / "a.exr").write_bytes(images.encode([part]))
+    (tmp_path / "again.exr").write_bytes(images.encode(images.read(tmp_path / "a.exr")))
+    samples = by_oiio(tmp_path / "again.exr")[0][0]
+    assert (samples["id"] == ids).all() and samples["id"].dtype == np.uint32
+    assert (samples["R"].view(np.uint16) == light.view(np.uint16)).all()
+
+
+def test_a_header_keeps_what_only_the_format_itself_knows(tmp_path):
+    """Time code, exact frame rate, primaries, matrices, lists and another program's own binary: none is turned into something else."""
+    told = {
+        "timeCode": OpenEXR.TimeCode(1, 2, 3, 4, *[0] * 6, *range(1, 9)),
+        "framesPerSecond": fractions.Fraction(24000, 1001),
+        "chromaticities": (0.713, 0.293, 0.165, 0.83, 0.128, 0.044, 0.32168, 0.33767),
+        "worldToCamera": np.arange(16, dtype=np.float32).reshape(4, 4),
+        "multiView": ["left", "right"],
+        "lens": np.array([35.000000001]),
+        "house": OpenEXR.OpaqueAttribute(b"\0\1\2", "ourType"),
+    }
+    path = tmp_path / "plate.exr"
+    OpenEXR.File(dict(told), {"R": np.ones((4, 4), np.float16)}).write(str(path))
+    before = images.metadata(path)[0]
+    (tmp_path / "again.exr").write_bytes(images.encode(images.read(path)))
+    after = images.metadata(tmp_path / "again.exr")[0]
+    assert set(told) <= set(before) and list(after) == list(before)
+    for name in before:
+        assert type(after[name]) is type(before[name]) and repr(after[name]) == repr(before[name]), name
+
+
+def test_text_in_a_header_that_is_not_utf_8_is_named(tmp_path, write_exr):
+    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 1)), "Y", "half", attributes={"owner": "M\u00fcller"})
+    path.write_bytes(path.read_bytes().replace("\u00fc".encode(), b"\xfc "))
+    with pytest.raises(InputError, match="UTF-8") as refused:
+        images.read(path, Where("plate", 1003))
+    assert refused.value.frame == 1003 and refused.value.mend

@@ -301,8 +301,11 @@ def boxed(shape, settings: solver.SmokeSettings, seed: int) -> solver.Smoke:
     return solver.Smoke(shape, cell, (-0.5 * shape[0] * cell, -0.5 * shape[1] * cell, 0.0), "cpu", settings, seed)
 
 
-def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
-    """Both clips of a seeded collapse. The same seed gives the same bits on the same machine and thread count."""
+def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]:
+    """Both clips of a seeded collapse. The same seed gives the same bits on the same machine and thread count.
+
+    chance: another one gives another truth, just as good, under the same guide: the small turbulence of the fine smoke falls otherwise.
+    """
     event = collapse(seed)
     dials = np.random.default_rng([seed, 2])
     u = dials.uniform
@@ -315,7 +318,7 @@ def simulate(seed: int, fine=FINE, coarse=COARSE) -> list[Clip]:
     draw = pace if slow else dials
     first = int(draw.integers(6, 24) if slow else draw.integers(2, 9))
     starts = (first, first + CLIP_FRAMES + int(draw.integers(4, 32) if slow else draw.integers(0, 11)))
-    smokes = [boxed(shape, settings, seed) for shape in (fine, coarse)]
+    smokes = [boxed(fine, settings, seed + 100003 * chance), boxed(coarse, settings, seed)]
     taken: list[list] = [[], []]
     steps = 1 if slow else 2
     for frame in range(starts[-1] + CLIP_FRAMES):
