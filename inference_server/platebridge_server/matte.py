@@ -11,6 +11,7 @@ to be added to the plate behind that alpha to give the picture. It must not know
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "matte.safetensors"
 EYES = colour.find("display")
 #: Pixels: how far plate and picture are compared for texture; how far the dust's colour is taken to stay the same.
 _TEXTURE, _COLOUR = 3.0, 24.0
+#: Pixels: a blur of this much and more is made at a quarter of the size.
+_WIDE = 16.0
 #: Independent samples of noise in the texture's window.
 _SAMPLES = 9.0
 #: How much the dust's light differs from its mean; what the network's alpha is off where it is sure, and at one half four times over.
@@ -124,7 +127,9 @@ def _planes(picture: np.ndarray) -> torch.Tensor:
 
 
 def _blurred(planes: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of (..., h, w), the edge repeated."""
+    """Gaussian blur of (..., h, w), the edge repeated. A wide one is made of a quarter of the rows and columns: it keeps nothing finer."""
+    if sigma >= _WIDE:
+        return _at_a_quarter(planes, sigma)
     radius = int(3 * sigma + 0.5)
     taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     taps = taps / taps.sum()
@@ -132,6 +137,14 @@ def _blurred(planes: torch.Tensor, sigma: float) -> torch.Tensor:
     out = F.conv2d(F.pad(out, (radius, radius, 0, 0), mode="replicate"), taps.view(1, 1, 1, -1))
     out = F.conv2d(F.pad(out, (0, 0, radius, radius), mode="replicate"), taps.view(1, 1, -1, 1))
     return out.view(planes.shape)
+
+
+def _at_a_quarter(planes: torch.Tensor, sigma: float) -> torch.Tensor:
+    h, w = planes.shape[-2:]
+    whole = F.pad(planes.reshape(-1, 1, h, w), (0, -w % 4, 0, -h % 4), mode="replicate")
+    # A box of four and the line between two means blur too, by (4^2 - 1) / 12 and by about 4^2 / 6 pixels squared.
+    low = _blurred(F.avg_pool2d(whole, 4), math.sqrt(sigma**2 - 4) / 4)
+    return F.interpolate(low, whole.shape[-2:], mode="bilinear", align_corners=False)[..., :h, :w].reshape(planes.shape)
 
 
 # What callers use.
@@ -211,8 +224,8 @@ class _Frame:
         """
         dust = _dust_colour(self.picture, self.plate, alpha)
         way, doubt = _towards(self.picture, self.plate, dust, self.noise)
-        apart = (dust - self.plate).norm(dim=0).clamp_min(1e-6)
-        doubt = doubt**2 + (alpha * _OWN_LIGHT * dust.norm(dim=0) / apart) ** 2 + 1e-6
+        apart = (dust - self.plate).square().sum(0).sqrt().clamp_min(1e-6)
+        doubt = doubt**2 + (alpha * _OWN_LIGHT * dust.square().sum(0).sqrt() / apart) ** 2 + 1e-6
         own = (_SURE + _HALF * alpha * (1 - alpha)) ** 2
         return ((alpha / own + way.clamp(0, 1) / doubt) / (1 / own + 1 / doubt)).clamp(0, 1)
 
