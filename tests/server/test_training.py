@@ -38,7 +38,7 @@ def folder(tiny, clips, tmp_path_factory):
     """Two shards, one of them held out."""
     out = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate, "simulate", lambda seed: clips)
+        patch.setattr(simulate, "simulate", lambda seed, **_: clips)
         data.make_shard(out, 6)
         data.make_shard(out, simulate.HELD_OUT_SEED + 6)
     return out
@@ -47,6 +47,22 @@ def folder(tiny, clips, tmp_path_factory):
 def test_a_seed_is_the_same_clip_bit_for_bit(tiny, clips):
     again = simulate.simulate(6, FINE, COARSE)
     assert all(torch.equal(a.truth, b.truth) and torch.equal(a.guide, b.guide) for a, b in zip(clips, again))
+
+
+def test_another_truth_has_the_same_guide_and_other_billows(tiny, tmp_path, monkeypatch):
+    """What a perfect model would be measured against: the same composition, not the same dust. And nothing trains on it."""
+    large = (72, 48, 33), (24, 16, 11)  # smaller grids have no room for turbulence of their own
+    clips, others = (simulate.simulate(6, *large, chance=chance) for chance in (0, 1))
+    for clip, other in zip(clips, others):
+        assert torch.equal(clip.guide, other.guide) and torch.equal(clip.light_view, other.light_view)
+        assert not torch.equal(clip.truth, other.truth)
+    alpha = [torch.nn.functional.avg_pool2d(part[1].truth[:, 2:3], 4).flatten() for part in (clips, others)]
+    assert float(torch.corrcoef(torch.stack(alpha))[0, 1]) > 0.9
+    monkeypatch.setattr(simulate, "simulate", lambda seed, chance: (clips, others)[chance])
+    for chance in (0, 1):
+        data.make(tmp_path, 1, 6, chance=chance)
+    assert [p.name for p in data.shards(tmp_path)] == ["sim_00006.safetensors"]
+    assert torch.allclose(data.read_shard(data.shard_path(tmp_path, 6, chance=1))[1].truth, others[1].truth, atol=2e-3)
 
 
 def test_clips_have_dust_passes_and_a_guide_of_a_quarter(clips):
@@ -77,7 +93,7 @@ def test_the_coarse_twin_emits_as_much_as_the_fine_one():
 
 
 def test_a_shard_that_is_there_is_not_made_again(folder, monkeypatch):
-    monkeypatch.setattr(simulate, "simulate", lambda seed: pytest.fail("made again"))
+    monkeypatch.setattr(simulate, "simulate", lambda seed, **_: pytest.fail("made again"))
     data.make(folder, 1, 6)
     assert sorted(p.name for p in folder.iterdir()) == ["sim_00006.safetensors", "sim_09006.safetensors"]
 

@@ -20,6 +20,7 @@ def _arguments() -> argparse.ArgumentParser:
     make.add_argument("--first-seed", type=int, default=0)
     make.add_argument("--seeds", help="exactly these seeds, with commas")
     make.add_argument("--workers", type=int, default=2)
+    make.add_argument("--chance", type=int, default=0, help="not 0: another truth under the same guide, to judge by")
 
     sheet = commands.add_parser("sheet", help="a contact sheet of shards, to look at")
     sheet.add_argument("--data", type=Path, required=True)
@@ -67,6 +68,7 @@ def _arguments() -> argparse.ArgumentParser:
     evaluate.add_argument("--strip", type=Path, help="write guide | result | truth as a PNG")
     evaluate.add_argument("--simulations", type=int, default=4)
     evaluate.add_argument("--device", default="cpu")
+    evaluate.add_argument("--floor", action="store_true", help="judge another truth under the same guide too: as good as can be")
 
     matte = commands.add_parser("train-matte", help="train the network that tells dust from plate in a generated picture")
     matte.add_argument("--data", type=Path, required=True)
@@ -86,9 +88,9 @@ def main(argv: list[str] | None = None) -> int:
 
         if options.seeds:
             for seed in options.seeds.split(","):
-                data.make(options.out, 1, int(seed))
+                data.make(options.out, 1, int(seed), chance=options.chance)
         else:
-            data.make(options.out, options.simulations, options.first_seed, options.workers)
+            data.make(options.out, options.simulations, options.first_seed, options.workers, options.chance)
     elif options.command == "sheet":
         from platebridge_server.training import data
 
@@ -127,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         from platebridge_server.training import evaluate
 
-        evaluate.run(options.data, options.weights, options.json, options.strip, options.simulations, options.device)
+        evaluate.run(options.data, options.weights, options.json, options.strip, options.simulations, options.device, options.floor)
     return 0
 
 

@@ -49,16 +49,16 @@ def soft_guide(truth: torch.Tensor, depth: torch.Tensor, sigma: float, scale: in
     return low[:, :3], torch.where(low[:, 2] > 1e-4, mean, torch.full_like(mean, torch.inf))
 
 
-def shard_path(folder: Path, seed: int) -> Path:
-    """Where a seed's shard lies, or would."""
-    return Path(folder) / f"sim_{seed:05d}.safetensors"
+def shard_path(folder: Path, seed: int, chance: int = 0) -> Path:
+    """Where a seed's shard lies, or would; `chance`: of another truth under the same guide, which nothing is trained on."""
+    return Path(folder) / (f"other_{chance}_{seed:05d}.safetensors" if chance else f"sim_{seed:05d}.safetensors")
 
 
-def make_shard(folder: Path, seed: int) -> Path:
+def make_shard(folder: Path, seed: int, chance: int = 0) -> Path:
     """Simulate one seed into `folder`, unless it is there already. Written beside and renamed: never half a file."""
-    path = shard_path(folder, seed)
+    path = shard_path(folder, seed, chance)
     if not path.exists():
-        write_shard(path, simulate.simulate(seed))
+        write_shard(path, simulate.simulate(seed, chance=chance))
     return path
 
 
@@ -76,15 +76,16 @@ def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
     beside.rename(path)
 
 
-def make(folder: Path, simulations: int, first_seed: int, workers: int = 1) -> None:
-    """Make the shards of seeds first_seed .. first_seed + simulations - 1, in `workers` processes of one thread each."""
+def make(folder: Path, simulations: int, first_seed: int, workers: int = 1, chance: int = 0) -> None:
+    """Make the shards of seeds first_seed .. first_seed + simulations - 1, in `workers` processes of one thread each. chance: as
+    `simulate.simulate` has it."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds = range(first_seed, first_seed + simulations)
     if workers <= 1:
         # One thread, always: with more, sums are taken in another order and the shards differ in their last bits.
         torch.set_num_threads(1)
         for seed in seeds:
-            make_shard(folder, seed)
+            make_shard(folder, seed, chance)
             print(f"{seed}", flush=True)
         return
     running = []
@@ -92,7 +93,7 @@ def make(folder: Path, simulations: int, first_seed: int, workers: int = 1) -> N
         part = seeds[number::workers]
         command = [sys.executable, "-m", "platebridge_server.training", "make-data", "--out", str(folder), "--workers", "1"]
         if len(part):
-            command += ["--seeds", ",".join(str(seed) for seed in part)]
+            command += ["--seeds", ",".join(str(seed) for seed in part), "--chance", str(chance)]
             running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}))
     if any(process.wait() for process in running):
         raise RuntimeError("A worker that makes training data failed; its message is above. Start again to go on from there.")

@@ -191,11 +191,12 @@ UNSEEN = {"unseen_emitter": (simulate.UNSEEN_EMITTER_SEED, 2), "unseen_light": (
 
 
 def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, device: str = "cpu", strip: Path | None = None,
-             unseen: bool = True) -> dict:
+             unseen: bool = True, floor: bool = False) -> dict:
     """Figures of the model and of the upsampled guide; makes the held-out simulations in `folder` if they are absent.
 
     The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides that agree with the
-    truth; `unseen_emitter` and `unseen_light` those of a kind of collapse and of a light that training has none of.
+    truth; `unseen_emitter` and `unseen_light` those of a kind of collapse and of a light that training has none of. `another_truth`, if
+    `floor` is asked for: those of a second simulation under the same guide in the model's place, which is as good as can be.
     """
     pipe = dust.load(device, folder=weights)
     held_out = _held_out(folder, simulate.HELD_OUT_SEED, simulations)
@@ -214,6 +215,8 @@ def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, de
     )
     threads = torch.get_num_threads()
     out["conditions"] = {"simulations": simulations, "frames": known.frames, "size": list(simulate.SIZE), "threads": threads}
+    if floor:
+        out["another_truth"] = _another_truth(folder, held_out, simulations)
     if strip is not None:
         left, right = known.rows[:6], soft.rows[:6]
         data.write_png(strip, np.concatenate([np.concatenate(left), np.concatenate(right)], 1))
@@ -224,6 +227,17 @@ def _held_out(folder: Path, seed: int, count: int) -> list[simulate.Clip]:
     """The clips of `count` held-out simulations, made if they are absent."""
     data.make(folder, count, seed, workers=2)
     return [clip for number in range(seed, seed + count) for clip in data.read_shard(data.shard_path(folder, number))]
+
+
+def _another_truth(folder: Path, held_out: list[simulate.Clip], simulations: int) -> dict:
+    """Figures of another truth of each held-out simulation: what the guide leaves to chance falls otherwise in it."""
+    figures, part = Figures(), slice(4, 4 + FRAMES)
+    data.make(folder, simulations, simulate.HELD_OUT_SEED, workers=2, chance=1)
+    shards = (data.shard_path(folder, simulate.HELD_OUT_SEED + number, chance=1) for number in range(simulations))
+    for clip, other in zip(held_out, (clip for shard in shards for clip in data.read_shard(shard))):
+        truth, its = (told.encode(c.truth[part]) for c in (clip, other))
+        figures.add(its, truth, clip.guide[part], torch.zeros(len(truth), *truth.shape[-2:], dtype=torch.bool))
+    return figures.result()
 
 
 def _cut(pipe, seed: int) -> float:
@@ -250,7 +264,8 @@ def table(figures: dict) -> str:
     """The figures as lines for a terminal."""
     heads = ("spectrum dB", "SWD fine", "middle", "coarse", "PSNR guide", "flicker", "background")
     lines = [" " * 32 + "".join(f"{head:>12}" for head in heads)]
-    for name, row in (("model", figures["model"]), ("upsampled guide", figures["upsampled_guide"])):
+    rows = [(name.replace("_", " "), figures[name]) for name in ("model", "upsampled_guide", "another_truth") if name in figures]
+    for name, row in rows:
         for kind, f in (("simulated", row), *((key.replace("_", " "), part) for key, part in row.items() if isinstance(part, dict))):
             lines.append(f"{name + ', ' + kind:32}{f['power_spectrum_db']:>12.2f}" + "".join(f"{v:>12.4f}" for v in f["swd"])
                          + f"{f['guide_psnr_db']:>12.2f}{f['flicker']:>12.2f}{f['background_alpha']:>12.5f}")
@@ -260,9 +275,11 @@ def table(figures: dict) -> str:
     return "\n".join(lines)
 
 
-def run(folder: Path, weights: Path | None, json_path: Path | None, strip: Path | None, simulations: int, device: str) -> None:
+def run(
+    folder: Path, weights: Path | None, json_path: Path | None, strip: Path | None, simulations: int, device: str, floor: bool = False
+) -> None:
     """The command: evaluate, print, and write what was asked for."""
-    figures = evaluate(folder, weights, simulations, device, strip)
+    figures = evaluate(folder, weights, simulations, device, strip, floor=floor)
     print(table(figures))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
