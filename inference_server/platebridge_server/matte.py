@@ -164,7 +164,7 @@ def estimate(
     plate the effect gives the generated picture back, but for the VAE's noise where dust is thin or absent, for what no dust can do
     (a picture darker than all that shows through), and for a plate lighter than the transform's white, which shines through as it is.
     On clouds that are known, with noise of 0.015, the mean error of that inside the mask is below 0.01 in display code values, and alpha's
-    is 0.02 to 0.05, the most where dust has nearly the plate's own colours: docs/matte.md.
+    is 0.02 to 0.04, the most where dust has nearly the plate's own colours: docs/matte.md.
     """
     out = list(estimates(generated, plate, mask, guide_alpha, visible, transform=transform, noise=noise))
     return np.stack([rgb for rgb, _ in out]), np.stack([alpha for _, alpha in out])

@@ -73,15 +73,15 @@ def case(request):
     return given, truth, matte.estimate(**given)
 
 
-#: Mean error of alpha that is let pass. 0.03 is the aim; dust of the plate's own colours is not there yet.
-LET_PASS = {"textured": 0.042, "near": 0.055, "dark": 0.03, "sky": 0.03}
+#: Mean error of alpha that is let pass. 0.03 is the aim; dust of the plate's own colours is not there yet, but better than its guide.
+LET_PASS = {"textured": 0.033, "near": 0.043, "dark": 0.025, "sky": 0.028}
 
 
 def test_alpha_is_near_the_truth(case, request):
     given, truth, (_, alpha) = case
     there = given["mask"] & (given["visible"] > 0)
     assert np.abs(alpha - truth["alpha"])[there].mean() <= LET_PASS[request.node.callspec.params["case"]]
-    assert np.abs(given["guide_alpha"] * given["visible"] - truth["alpha"])[there].mean() > 0.035  # the guide alone is worse
+    assert np.abs(given["guide_alpha"] * given["visible"] - truth["alpha"])[there].mean() > 0.043  # the guide alone is worse
 
 
 def test_effect_over_plate_gives_the_picture_back_within_a_hundredth(case):
