@@ -24,7 +24,7 @@ from platebridge.events import Done, Event, FileReady, Preview, Progress, Starte
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
 
-from . import channels, checks, composite, effect, images, layers, light, references, sheet, take, work
+from . import channels, checks, composite, effect, images, layers, light, matte, references, sheet, take, work
 from .composite import Effect
 from .dusted import DRAWN_BY, Draft, Dusting
 from .guide import shelf
@@ -155,7 +155,8 @@ class _Generation:
         if not self.paints:
             return self.card
         drawn = {"draft": registry.find(DRAWN_BY).card()} if self.request.paint.led_by == "draft" else {}
-        return {**self.card, **drawn, "made_of": self.model.made_of(self.request.model, self.request.paint)}
+        made_of = self.model.made_of(self.request.model, self.request.paint)
+        return {**self.card, **drawn, "made_of": made_of, "matte": matte.weights_sha256()}
 
     def _check(self) -> None:
         request = self.request

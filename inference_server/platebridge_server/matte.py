@@ -11,6 +11,7 @@ to be added to the plate behind that alpha to give the picture. It must not know
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -254,6 +255,12 @@ def _window(there: np.ndarray) -> tuple[slice, slice]:
         first, last = (found[0], found[-1]) if len(found) else (0, 0)
         spans.append(slice(max(0, first - 32), min(size, last + 33)))
     return spans[0], spans[1]
+
+
+@lru_cache(maxsize=1)
+def weights_sha256() -> str:
+    """Of the network's file: it has a part in every effect that is cut from a picture."""
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -103,6 +103,7 @@ class Painting:
                 "code_0_is": self.transform.black,
                 "code_1_is": self.transform.white,
             },
+            "matte": {"weights_sha256": matte.weights_sha256(), "trained_on": "Platebridge's own simulations over made-up plates."},
         }
         if self._scale != 1.0:
             out["resampled"] = {"plate": "linear, antialiased, in code values", "effect": "bicubic", "scale": self._scale}

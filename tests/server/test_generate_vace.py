@@ -23,7 +23,8 @@ import tiny_vace
 import torch
 from platebridge.errors import Cancelled, ModelError, RequestError
 from platebridge.events import FileReady, Preview, Progress
-from platebridge_server import cache, painted
+from platebridge.takes import hash_file
+from platebridge_server import cache, matte, painted
 from platebridge_server.models import registry, store
 from platebridge_server.models.vace import parts
 from vace_takes import NAME, TAKE, alone, frames, guides, installed, make, pixels, plain, shot, wanted  # noqa: F401
@@ -36,6 +37,7 @@ def test_a_take_has_an_effect_over_an_untouched_plate_and_says_what_was_asked(ma
     told = json.loads(files["take.json"])
     assert told["model"]["name"] == NAME and told["weights_sha256"] == registry.find(NAME).card()["weights_sha256"]
     assert told["painting"]["prompt"].startswith("A building collapses.")
+    assert told["matte"]["weights_sha256"] == hash_file(matte.WEIGHTS)  # the other network that has a part in it
     assert told["painting"]["prompt"].endswith("steady colours. Late evening sun from the left.")
     assert told["painting"]["negative_prompt"] and told["painting"]["recipe"]["seed"] == 7
     assert told["colour_transform"]["name"] == "display" and told["joints"] == []
