@@ -42,7 +42,6 @@ REMEMBERED = 0.99  # of that account, per iteration
 #: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
 AGREEING = 0.5
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
-LOOKS = 2  # that the critic takes, each at other rows and columns, for each of the network's: it lags behind else
 
 
 class Critic(nn.Module):
@@ -151,22 +150,15 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             critic.requires_grad_(True)
-            made = made.detach()
-            for look in range(LOOKS):
-                seen = _aside(made.shape[-2:], clips.random) if look else seen
-                with torch.autocast(kind, torch.bfloat16, enabled=quick):
-                    real = critic((residual * known_support)[seen], known[seen]).float()
-                    false = critic(made[seen], wide[seen]).float()
-                told_apart = sum(
-                    (F.relu(1 + sign * word) * place).mean() / place.mean().clamp_min(0.02)
-                    for sign, word, place in (
-                        (-1, real, dusty(known[seen], real.shape[-2:])),
-                        (1, false, dusty(wide[seen], false.shape[-2:])),
-                    )
-                )
-                told_apart.backward()
-                judge.step()
-                judge.zero_grad(set_to_none=True)
+            with torch.autocast(kind, torch.bfloat16, enabled=quick):
+                real = critic((residual * known_support)[seen], known[seen]).float()
+                false = critic(made.detach()[seen], wide[seen]).float()
+            known_where = dusty(known[seen], real.shape[-2:])
+            told_apart = (F.relu(1 - real) * known_where).mean() / known_where.mean().clamp_min(0.02)
+            told_apart = told_apart + (F.relu(1 + false) * where).mean() / share
+            told_apart.backward()
+            judge.step()
+            judge.zero_grad(set_to_none=True)
             iteration += 1
             keep = min(KEPT, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
@@ -195,7 +187,7 @@ class Waves:
     #: Waves longer than this many pixels are the composition's.
     LONGEST = 16
     #: How much more a wave counts that lies along an axis, as weaves do and billows don't.
-    UPRIGHT = 24.0
+    UPRIGHT = 12.0
 
     def __init__(self) -> None:
         self.too_much: Optional[torch.Tensor] = None
