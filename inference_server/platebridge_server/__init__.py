@@ -13,6 +13,7 @@ if "huggingface_hub.constants" in sys.modules:  # it reads the variable once, as
     sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 # torch's threads wait for each other many times a frame, by default in a busy loop; where something else wants the processor too, a
-# take then took four times as long. They look so many times, a few hundredths of a millisecond, and then sleep. Read once, as torch is loaded.
+# take then took four times as long. They look so many times, a few hundredths of a millisecond, and then sleep. Read once, as torch is
+# loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
