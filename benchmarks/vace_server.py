@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
+import platebridge_server  # noqa: F401  (before torch: the script's threads then wait for each other as the server's do)
 import psutil
 
 from . import server, shot
