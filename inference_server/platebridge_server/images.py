@@ -215,10 +215,10 @@ def _corners(window: Window) -> Tuple[Tuple[int, int], Tuple[int, int]]:
     return (window.x, window.y), (window.x + window.width - 1, window.y + window.height - 1)
 
 
-def new_part(samples: Mapping[str, np.ndarray], data: Window, display: Window, compression: str = "zip") -> Part:
+def new_part(samples: Mapping[str, np.ndarray], data: Window, display: Window) -> Part:
     """A part made here, not read. samples: name -> (height, width) float16, float32 or uint32, all of the data window's size."""
     kinds = tuple(_KINDS[a.dtype] for a in samples.values())
-    return Part(PartHeader(0, "", tuple(samples), kinds, data, display, compression), dict(samples))
+    return Part(PartHeader(0, "", tuple(samples), kinds, data, display, "zip"), dict(samples))
 
 
 @contextlib.contextmanager
