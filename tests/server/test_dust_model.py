@@ -184,6 +184,22 @@ def test_encoding_and_decoding_are_inverse():
     assert float(condition.decode(torch.full((1, 3, 2, 2), -0.3)).abs().max()) == 0.0
 
 
+def test_a_guide_is_widened_through_its_own_pixels_and_smoothly():
+    """A spline: at a pixel's middle its own value, and no waves of the guide's grid, which a bicubic has."""
+    low = torch.rand(1, 4, 9, 11, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(condition.widen(low, (27, 33))[..., 1::3, 1::3], low)
+    assert torch.equal(condition.widen(low, (9, 11)), low)
+    torch.testing.assert_close(condition.widen(torch.full((1, 4, 5, 7), 0.3), (18, 30)), torch.full((1, 4, 18, 30), 0.3))
+
+    at = (torch.arange(128) + 0.5) / 4 - 0.5
+    def waves(place):
+        return (0.5 + 0.3 * torch.sin(2 * torch.pi * place / 8)).expand(1, 4, 1, -1)
+
+    bicubic = torch.nn.functional.interpolate(waves(torch.arange(32)).expand(1, 4, 32, 32), (128, 128), mode="bicubic")[..., :1, :]
+    errors = [(wide - waves(at))[..., 16:-16].abs().max() for wide in (condition.widen(waves(torch.arange(32.0)), (1, 128)), bicubic)]
+    assert errors[0] < 0.1 * errors[1]
+
+
 def test_depth_is_told_without_units():
     got = guide(5)
     alpha, depth = torch.tensor(got["alpha"])[None], torch.tensor(got["depth"], dtype=torch.float32)[None]

@@ -300,3 +300,25 @@ def test_the_account_of_waves_asks_for_what_softness_lacks():
     sharpness = torch.tensor(0.0, requires_grad=True)
     distil.Waves().owed(soft + sharpness * (cloud - soft), cloud).backward()
     assert float(sharpness.grad) < 0
+
+
+def test_patches_are_alike_wherever_they_lie_and_softness_makes_them_unlike():
+    random = torch.Generator().manual_seed(4)
+    cloud = 1 + torch.randn(2, 4, 3, 64, 64, generator=random)  # of alpha enough everywhere
+    elsewhere = cloud.roll((16, 16), dims=(-2, -1))
+    soft = data.blurred(cloud.flatten(0, 1), 1.0).view_as(cloud)
+
+    def apart(made):
+        torch.manual_seed(0)
+        return distil.patches_apart(made, cloud, np.random.default_rng(0))
+
+    assert float(apart(cloud)) == 0 < float(apart(elsewhere)) < 0.1 * float(apart(soft))
+    sharpness = torch.tensor(0.5, requires_grad=True)
+    apart(soft + sharpness * (cloud - soft)).backward()
+    assert float(sharpness.grad) < 0
+
+
+def test_where_the_truth_has_no_dust_no_patch_is_asked_for():
+    made = torch.rand(1, 2, 3, 32, 32, requires_grad=True)
+    distance = distil.patches_apart(made, torch.zeros(1, 2, 3, 32, 32), np.random.default_rng(0))
+    assert float(distance) == 0 and torch.isfinite(distance)

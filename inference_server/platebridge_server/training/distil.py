@@ -4,8 +4,9 @@
 A denoiser's answer is a mean, and the mean of all billows that a guide allows is fog. So the last evaluation of the shipped sampler is
 trained against a critic (adversarial diffusion distillation, Sauer et al. 2023; for smoke, tempoGAN, Xie et al. 2018): it sees three
 frames at once, so that boiling gives a picture away as well as softness does, and the guide, so that the right dust in the wrong
-place does too. The other noise levels go on learning to denoise, what the result is at the guide's size is held to the guide, and an
-account is kept of its waves (`Waves`), or a weave would stay that a critic hardly sees.
+place does too. The other noise levels go on learning to denoise, what the result is at the guide's size is held to the guide, its
+patches as a whole are to be like the truth's (`patches_apart`), and an account is kept of its waves (`Waves`), or a weave would stay that
+a critic hardly sees.
 
 It knows clips, the network, the sampler's levels and a critic. It must not know windows or shots. Checkpoints as in `train.py`.
 """
@@ -39,6 +40,8 @@ HELD = 4.0  # of what must stay as the guide has it
 FOOLING = 0.05  # of the critic's word
 EVEN = 0.3  # of what its waves have too much or too little of, each of its length and slant
 REMEMBERED = 0.99  # of that account, per iteration
+ALIKE = 2.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
+DIRECTIONS = 48
 #: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
 AGREEING = 0.5
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
@@ -125,11 +128,11 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             for group, rate in ((optimiser.param_groups[0], RATE), (judge.param_groups[0], CRITIC_RATE)):
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
             # What truths are like is shown by guides that agree with them; what is answered to a user's guide must look like that too.
-            (residual, known, known_light), (_, wide, light) = (
+            (residual, known, known_light), (lacking, wide, light) = (
                 [torch.stack(column).to(device) for column in zip(*(clips.crop(FRAMES, soft=soft) for _ in range(batch)))]
                 for soft in (1.0, AGREEING)
             )
-            residual = residual / scale
+            residual, truth = residual / scale, (wide[:, :, :3] + lacking) / scale
             white, other = (torch.randn(batch, FRAMES + more, *residual.shape[2:]).to(device) for _ in range(2))
             support, known_support = (told.support(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in (wide, known))
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
@@ -144,8 +147,9 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 fooling = -(word * where).mean() / share
                 held = _coarse(wide[:, :, :3] + made * scale, wide)
                 uneven = account.owed(wide[:, :, :3] / scale + made, known[:, :, :3] / scale + residual * known_support)
+                unlike = patches_apart(wide[:, :, :3] / scale + made, truth, clips.random)
                 denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
-            (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven).backward()
+            (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven + ALIKE * unlike).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -163,10 +167,12 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             keep = min(KEPT, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
-            rows.append([*(float(v.detach().mean()) for v in (denoising, fooling, held, told_apart)), account.decibels(made.shape[-2:])])
+            losses = [float(v.detach().mean()) for v in (denoising, fooling, held, told_apart, unlike)]
+            rows.append([*losses, account.decibels(made.shape[-2:])])
             if iteration % 25 == 0:
-                means = zip(("denoising", "fooling", "held", "told_apart", "waves_db"), np.mean(rows[-100:], axis=0).round(5).tolist())
-                line = {"iteration": iteration, "seconds": round(seconds, 1), **dict(means)}
+                names = ("denoising", "fooling", "held", "told_apart", "unlike", "waves_db")
+                means = dict(zip(names, np.mean(rows[-100:], axis=0).round(5).tolist()))
+                line = {"iteration": iteration, "seconds": round(seconds, 1), **means}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
             if seconds - saved > 180:
@@ -187,7 +193,7 @@ class Waves:
     #: Waves longer than this many pixels are the composition's.
     LONGEST = 16
     #: How much more a wave counts that lies along an axis, as weaves do and billows don't.
-    UPRIGHT = 12.0
+    UPRIGHT = 24.0
 
     def __init__(self) -> None:
         self.too_much: Optional[torch.Tensor] = None
@@ -220,6 +226,32 @@ class Waves:
         window = torch.outer(torch.hann_window(h, device=part.device), torch.hann_window(w, device=part.device))
         with torch.autocast(part.device.type, enabled=False):
             return (torch.fft.rfft2(part.float() * window).abs().square().mean((0, 1)) + 1e-4).log()
+
+
+def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """How far the patches of results lie from those of truths, clip by clip, whatever their places: a sliced Wasserstein distance.
+
+    Both (batch, frames, 3, h, w), whole passes, scaled. Patches of 7x7 pixels where the truth has dust, of the finest two octaves, along
+    random directions (Heitz et al. 2021, "A sliced Wasserstein loss for neural texture synthesis"); in parts of the truth's own spread.
+    """
+    total = made.new_zeros((), dtype=torch.float32)
+    with torch.autocast(made.device.type, enabled=False):
+        for one, other in zip(made.float(), truth.float()):
+            for stride in (3, 2):
+                low, low_other = F.avg_pool2d(one, 2), F.avg_pool2d(other, 2)
+                along = torch.randn(DIRECTIONS, 3, 7, 7, device=one.device)
+                along = along / along.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+                row, column = random.integers(0, stride, 2)
+                there = other[:, 2, row + 3 : -3 : stride, column + 3 : -3 : stride] > 0.1  # alpha of 0.02
+                lengths = [
+                    F.conv2d((fine - F.interpolate(coarse, fine.shape[-2:], mode="bilinear"))[..., row:, column:], along, stride=stride)
+                    for fine, coarse in ((one, low), (other, low_other))
+                ]
+                mine, its = (length.transpose(0, 1)[:, there].sort(dim=1).values for length in lengths)
+                if mine.shape[1] > 100:
+                    total = total + (mine - its).abs().mean() / its.std(dim=1).mean().clamp_min(0.02)
+                one, other = low, low_other
+    return total / (2 * len(made))
 
 
 def _aside(size, random: np.random.Generator) -> tuple:

@@ -102,10 +102,10 @@ class Clips:
 
 
 def _widened(low: torch.Tensor, top: int, left: int, size: int, scale: int) -> torch.Tensor:
-    """`told.widen` of one crop alone: the guide's pixels under it and three around, which is all that a bicubic looks at."""
+    """`told.widen` of one crop alone: the guide's pixels under it and nine around, which is as far as a spline looks in float32."""
     row, column, count = top // scale, left // scale, -(-size // scale)
-    above, before = max(row - 3, 0), max(column - 3, 0)
-    piece = low[..., above : row + count + 3, before : column + count + 3]
+    above, before = max(row - 9, 0), max(column - 9, 0)
+    piece = low[..., above : row + count + 9, before : column + count + 9]
     wide = told.widen(piece, (piece.shape[-2] * scale, piece.shape[-1] * scale))
     down, along = top - above * scale, left - before * scale
     return wide[..., down : down + size, along : along + size]
