@@ -3,7 +3,8 @@
 
 Both encode words, plate and control, denoise and decode at one size; nothing is found in a cache. What a take has beside that is told apart
 by its own stages (reading, guide, loading, showing, matte, writing, preview), in wall and processor time, and not counted. What comes with
-the painting is: the wire, progress, pictures as they form. They take turns, so both meet the same machine; one that
+the painting is: the wire, progress, pictures as they form. A take's fixed costs stand apart too: a short and a long run of each are
+compared by their differences, and what is left over is `vace_fixed_seconds`. They take turns, so both meet the same machine; one that
 is busy with something else shows in `vace_load`, and the ratio of processor time is then the better word than that of wall time.
 """
 
@@ -44,30 +45,42 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds:
         with server.running(folder / "server") as connection, Client(connection) as client:
             take = _Takes(client, connection, options, folder / "takes")
             say("the guide, and a first take")
-            told = take.made(0, 1)[2]
-            size, frames = tuple(told["work_area"]["size"]), told["painting"]["clip"]["frames"]
-            script = _script(weights, size, frames)
+            shape = _shape(take.made(0, 1)[2])
+            script = _script(weights, *shape)
             script(1)
             few, many = 2, 18
             busy = [script(n)[1] for n in (few, many)]  # of the processor: however busy the machine is now, the runs are long enough
             wanted = seconds * min(2, os.cpu_count() or 1)
             each = max((busy[1] - busy[0]) / (many - few), 1e-3)
             steps = min(MOST_STEPS, max(few, round((wanted - busy[0]) / each) + few))
-            pairs: List[Tuple[float, float]] = []
+            lengths = (max(few, steps // 6), steps)
+            ratios: List[Tuple[float, float]] = []
+            fixed: List[float] = []
             for n in range(repeats):
-                say(f"{steps} steps through the server and in a script, run {n + 1} of {repeats}")
-                ours = take.made(n + 1, steps)
-                if ours[2]["work_area"]["size"] != list(size) or ours[2]["painting"]["clip"]["frames"] != frames:
-                    script = _script(weights, tuple(ours[2]["work_area"]["size"]), ours[2]["painting"]["clip"]["frames"])
-                theirs = script(steps)
-                pairs.append((ours[0] / theirs[0], ours[1] / theirs[1]))
-                say(f"wall {ours[0]:.1f} s and {theirs[0]:.1f} s, processor {ours[1]:.1f} s and {theirs[1]:.1f} s")
+                say(f"{lengths[0]} and {lengths[1]} steps through the server and in a script, run {n + 1} of {repeats}")
+                pairs = []
+                for number, length in enumerate(lengths, 2 * n + 1):
+                    ours = take.made(number, length)
+                    if (told := _shape(ours[2])) != shape:
+                        script, shape = _script(weights, *told), told
+                    pairs.append((ours, script(length)))
+                    say("wall %.1f s and %.1f s, processor %.1f s and %.1f s" % (ours[0], pairs[-1][1][0], ours[1], pairs[-1][1][1]))
+                (short, short_script), (long, long_script) = pairs
+                ratios.append(tuple((long[k] - short[k]) / (long_script[k] - short_script[k]) for k in (0, 1)))  # type: ignore[arg-type]
+                fixed.append(short[0] - short_script[0] - (ratios[-1][0] - 1) * short_script[0])
     return {
-        "vace_overhead": statistics.median(wall for wall, _ in pairs),
-        "vace_overhead_cpu": statistics.median(cpu for _, cpu in pairs),
-        "vace_run_seconds": theirs[0],
+        "vace_overhead": statistics.median(wall for wall, _ in ratios),
+        "vace_overhead_cpu": statistics.median(cpu for _, cpu in ratios),
+        "vace_fixed_seconds": statistics.median(fixed),
+        "vace_run_seconds": long_script[0],
         "vace_load": os.getloadavg()[0],
     }
+
+
+def _shape(told: Dict[str, Any]) -> Tuple[Tuple[int, int], int]:
+    """The size and the number of frames that a take's model worked at."""
+    height, width = told["work_area"]["size"]
+    return (height, width), told["painting"]["clip"]["frames"]
 
 
 class _Takes:
