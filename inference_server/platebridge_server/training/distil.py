@@ -41,7 +41,7 @@ FOOLING = 0.05  # of the critic's word
 EVEN = 0.3  # of what its waves have too much or too little of, each of its length and slant
 REMEMBERED = 0.99  # of that account, per iteration
 ALIKE = 2.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
-DIRECTIONS = 48
+DIRECTIONS = 48  # along which patches are compared, other ones each time
 #: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
 AGREEING = 0.5
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
@@ -242,7 +242,7 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
                 along = torch.randn(DIRECTIONS, 3, 7, 7, device=one.device)
                 along = along / along.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
                 row, column = random.integers(0, stride, 2)
-                there = other[:, 2, row + 3 : -3 : stride, column + 3 : -3 : stride] > 0.1  # alpha of 0.02
+                there = other[:, 2, row + 3 : -3 : stride, column + 3 : -3 : stride] > 0.1  # scaled; an alpha of 0.02
                 lengths = [
                     F.conv2d((fine - F.interpolate(coarse, fine.shape[-2:], mode="bilinear"))[..., row:, column:], along, stride=stride)
                     for fine, coarse in ((one, low), (other, low_other))
