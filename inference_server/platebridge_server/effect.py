@@ -80,15 +80,15 @@ def _cutter(seen: GuideFrame, size):
     # The whole is made 1 in every pixel, then read between the guide's pixels: a finer silhouette than the guide's is
     # cut as the dust beside it is.
     even = volume.resized(seen.deep, seen.deep.front.shape)
-    stack = torch.cat([even.cumulative_alpha, even.cumulative_depth, even.front[None]])
-    planes, k = even.planes, len(even.planes)
 
     def cut(sun, ambient, alpha, at, limit) -> list[np.ndarray]:
-        rows = _at_pixels(stack, size, at)
-        part, mean, front = rows[:k], rows[k : 2 * k], rows[-1]
-        line = volume.Deep(planes, part[:, None], (part * mean)[:, None], front[None])
-        light = (torch.from_numpy(np.ascontiguousarray(a, np.float32))[None] for a in (sun, ambient, alpha))
-        return [a[0].numpy() for a in volume.holdout(*light, line, torch.from_numpy(np.ascontiguousarray(limit, np.float32))[None])]
+        here = _Pixels(even.front.shape, size, at)
+
+        def read(plane):
+            return here.of(even.cumulative_alpha, plane), here.of(even.cumulative_depth, plane)
+
+        *light, limit = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (sun, ambient, alpha, limit))
+        return [a.numpy() for a in volume.cut(*light, even.planes, here.of(even.front[None]), read, limit)]
 
     return cut
 
@@ -132,15 +132,23 @@ def _taps(n_in: int, n_out: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return low, np.minimum(low + 1, n_in - 1), (place - low).astype(np.float32)
 
 
-def _at_pixels(picture: torch.Tensor, size, at) -> torch.Tensor:
-    """A picture (c, h, w) read at pixels (rows, columns) of a picture of `size`, linearly: (c, n)."""
-    (r0, r1, b), (c0, c1, a) = (_taps(n, m, x) for n, m, x in zip(picture.shape[1:], size, at))
-    a, b = torch.from_numpy(a), torch.from_numpy(b)
-    upper = torch.lerp(picture[:, r0, c0], picture[:, r0, c1], a)
-    return torch.lerp(upper, torch.lerp(picture[:, r1, c0], picture[:, r1, c1], a), b)
+class _Pixels:
+    """Pixels (rows, columns), each (n,), of a picture of `size`, looked up in pictures of another one, linearly."""
+
+    def __init__(self, own: tuple[int, int], size: tuple[int, int], at: tuple[np.ndarray, np.ndarray]) -> None:
+        (r0, r1, b), (c0, c1, a) = (_taps(n, m, x) for n, m, x in zip(own, size, at))
+        self._corners = [torch.from_numpy(r * own[1] + c) for r in (r0, r1) for c in (c0, c1)]
+        self._across, self._down, self._cells = torch.from_numpy(a), torch.from_numpy(b), own[0] * own[1]
+
+    def of(self, pictures: torch.Tensor, which: Optional[torch.Tensor] = None) -> torch.Tensor:
+        """(n,) of the pictures (c, h, w): for each pixel, the one whose number `which` (n,) has; the first if None."""
+        flat, first = pictures.reshape(-1), 0 if which is None else which * self._cells
+        a, b, c, d = (flat[first + corner] for corner in self._corners)
+        return torch.lerp(torch.lerp(a, b, self._across), torch.lerp(c, d, self._across), self._down)
 
 
 def _across(picture: np.ndarray, size) -> np.ndarray:
     """A picture (c, h, w) at another size, linearly."""
-    grid = np.indices(size).reshape(2, -1)
-    return _at_pixels(torch.from_numpy(np.ascontiguousarray(picture, np.float32)), size, grid).numpy().reshape(-1, *size)
+    planes = torch.from_numpy(np.ascontiguousarray(picture, np.float32))
+    pixels = _Pixels(planes.shape[1:], size, tuple(np.indices(size).reshape(2, -1)))
+    return torch.stack([pixels.of(plane[None]) for plane in planes]).numpy().reshape(-1, *size)

@@ -152,7 +152,7 @@ def slate(picture: np.ndarray, text: str) -> np.ndarray:
 def png(picture: np.ndarray, width: int) -> bytes:
     """The PNG of a picture (h, w, 3) uint8, at most `width` wide."""
     image = Image.fromarray(picture)
-    image.thumbnail((width, width))
+    image.thumbnail((width, width), reducing_gap=1.0)
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)  # a quarter of the time for a few per cent more
     return out.getvalue()

@@ -11,7 +11,8 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from platebridge.errors import Cancelled  # noqa: E402
 from platebridge_server.models import dust  # noqa: E402
-from platebridge_server.models.dust import condition, pipeline, windows  # noqa: E402
+from platebridge_server.models.dust import condition, sampling, windows  # noqa: E402
+from platebridge_server.models.dust.pipeline import DustPipeline  # noqa: E402
 
 SIZE = (48, 64)
 
@@ -26,7 +27,7 @@ def small():
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return dust.DustPipeline(network.eval(), dust.DustScheduler())
+    return DustPipeline(network.eval(), dust.DustScheduler())
 
 
 def guide(frame):
@@ -105,9 +106,9 @@ def test_the_same_seed_gives_the_same_bits(small):
 
 
 def test_noise_belongs_to_the_frame_not_to_the_range():
-    assert torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(5, 1010, SIZE))
-    assert not torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(5, 1011, SIZE))
-    assert not torch.equal(pipeline.noise(5, 1010, SIZE), pipeline.noise(6, 1010, SIZE))
+    assert torch.equal(sampling.noise(5, 1010, SIZE), sampling.noise(5, 1010, SIZE))
+    assert not torch.equal(sampling.noise(5, 1010, SIZE), sampling.noise(5, 1011, SIZE))
+    assert not torch.equal(sampling.noise(5, 1010, SIZE), sampling.noise(6, 1010, SIZE))
 
 
 def test_noise_may_hang_together_in_time_and_stays_unit_noise():
@@ -232,7 +233,7 @@ def test_diffusers_step_and_ours_agree():
 
 def test_saving_and_loading_gives_the_same_dust(small, tmp_path):
     small.save_pretrained(tmp_path)
-    again = dust.DustPipeline(dust.DustUNet.from_pretrained(tmp_path / "unet"), dust.DustScheduler.from_pretrained(tmp_path / "scheduler"))
+    again = DustPipeline(dust.DustUNet.from_pretrained(tmp_path / "unet"), dust.DustScheduler.from_pretrained(tmp_path / "scheduler"))
     assert same(made(small), made(again))
     assert not list(tmp_path.rglob("*.bin"))
 
@@ -244,13 +245,13 @@ def test_calling_the_pipeline_gives_what_sample_gives(small):
 
 def test_shipped_weights_are_those_of_the_card():
     card = dust.card()
-    assert pipeline.weights_sha256() == card["weights_sha256"]
+    assert sampling.weights_sha256() == card["weights_sha256"]
     assert card["licence"] == "Apache-2.0" and card["name"] == "dust"
-    assert (pipeline.WEIGHTS / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size < 20e6
+    assert (sampling.WEIGHTS / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size < 20e6
 
 
 def test_other_weights_are_refused(monkeypatch):
-    monkeypatch.setattr(pipeline, "weights_sha256", lambda folder=None: "0" * 64)
+    monkeypatch.setattr(sampling, "weights_sha256", lambda folder=None: "0" * 64)
     with pytest.raises(dust.WeightsDiffer):
         dust.load()
 

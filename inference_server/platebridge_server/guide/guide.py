@@ -34,7 +34,7 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 4
+VERSION = 5
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
 MARCH_STEPS, PLANES = 70, 10
@@ -268,12 +268,13 @@ class Guide:
             self._view.put("frame", frame, packed(self.through(frame, self.shot.camera.at(frame).resized(self.size))))
         return _bounds(self.frame(frame), self._camera(frame), self.frame_seconds * chunk_layer.SHUTTER)
 
-    def _rendered(self, density: torch.Tensor, origin, cell: float, extinction: float, sun: np.ndarray, camera: Pinhole) -> GuideFrame:
-        lit = volume.softened(volume.light(density, cell, extinction, sun))
+    def _rendered(self, frame: int, camera: Pinhole) -> GuideFrame:
+        density, facts = self._cloud(frame)
+        sun, extinction = self._sun(frame), self._extinction(frame, facts)
         passes = volume.march(
             density,
-            origin,
-            cell,
+            facts["origin"],
+            facts["cell"],
             camera.camera_to_world,
             camera.focal_px,
             camera.principal_px,
@@ -282,11 +283,20 @@ class Guide:
             sun,
             steps=MARCH_STEPS,
             planes=PLANES,
-            lit=lit,
+            lit=self._light(frame, density, facts),
         )
         deep = coarse(volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep))))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
         return GuideFrame(*arrays, light_view=_in_view(sun, camera), deep=deep)
+
+    def _light(self, frame: int, density: torch.Tensor, facts: dict) -> volume.Light:
+        """The light in every cell of a frame's dust: made once, for whatever camera looks. It costs more than a look."""
+        if not self._view.has("light", frame):
+            lit = volume.softened(volume.light(density, facts["cell"], self._extinction(frame, facts), self._sun(frame)))
+            near = _near(facts)
+            self._view.put("light", frame, {name: part[near].cpu().to(torch.float16).numpy() for name, part in vars(lit).items()})
+        # Seen as it is kept, as the dust itself is.
+        return volume.Light(**{name: self._filled(part, _near(facts), facts) for name, part in self._view.get("light", frame)[0].items()})
 
     def _sun(self, frame: int) -> np.ndarray:
         """(3,) towards the sun in level space."""
@@ -309,22 +319,23 @@ class Guide:
         """The same cloud through another camera of the world, at that camera's size; a window of the shot's own, say. No debris."""
         if not self._store.has("cloud", frame):
             return nothing(camera.size, _in_view(self._sun(frame), camera.moved(self.level)))
-        density, facts = self._cloud(frame)
-        extinction = self._extinction(frame, facts)
-        return self._rendered(density, facts["origin"], facts["cell"], extinction, self._sun(frame), camera.moved(self.level))
+        return self._rendered(frame, camera.moved(self.level))
 
     def _extinction(self, frame: int, facts: dict) -> float:
         """Optical depth of a metre of dust of density 1."""
         return EXTINCTION / facts["height"] * self.dials.at(frame).density
 
     def _cloud(self, frame: int) -> tuple[torch.Tensor, dict]:
-        """The density of a frame, (nz, ny, nx), and where it lies."""
+        """The density of a frame, (nz, ny, nx), and where it lies: of the grid, the cells that are held are `held`."""
         arrays, facts = self._store.get("cloud", frame)
-        low = arrays["low"]
-        part = torch.from_numpy(arrays["density"].astype(np.float32))
-        density = torch.zeros(facts["shape"])
-        density[tuple(slice(int(a), int(a) + n) for a, n in zip(low, part.shape))] = part
-        return density.to(self.device), facts
+        facts["held"] = tuple(slice(int(a), int(a) + n) for a, n in zip(arrays["low"], arrays["density"].shape))
+        return self._filled(arrays["density"], facts["held"], facts), facts
+
+    def _filled(self, part: np.ndarray, where: tuple[slice, ...], facts: dict) -> torch.Tensor:
+        """(nz, ny, nx) of the cloud's grid with the part in it and nothing elsewhere."""
+        whole = torch.zeros(facts["shape"])
+        whole[where] = torch.from_numpy(part.astype(np.float32))
+        return whole.to(self.device)
 
     def debris(self, frame: int, camera: Pinhole, plate_depth: np.ndarray) -> Optional[chunk_layer.Layer]:
         """Debris drawn for a camera of the world, or None where there are none. plate_depth: (h, w) of camera.size."""
@@ -399,6 +410,11 @@ def _cropped(density: torch.Tensor) -> dict[str, np.ndarray]:
     spans = [np.nonzero(there.any(axis=tuple(a for a in range(3) if a != axis)))[0][[0, -1]] for axis in range(3)]
     part = density[tuple(slice(int(a), int(b) + 1) for a, b in spans)]
     return {"density": part.cpu().to(torch.float16).numpy(), "low": np.array([a for a, _ in spans], np.int64)}
+
+
+def _near(facts: dict) -> tuple[slice, ...]:
+    """The cells that a cloud's frame holds, and those beside them, which a look between cells sees too."""
+    return tuple(slice(max(held.start - 1, 0), held.stop + 1) for held in facts["held"])
 
 
 def _bounds(seen: GuideFrame, camera: Pinhole, shutter_seconds: float) -> Optional[tuple[float, float, float, float]]:

@@ -312,20 +312,26 @@ def holdout(sun, ambient, alpha, deep: Deep, plate_depth):
     depth is the mean depth of that part, never behind the plate; inf where nothing is left.
     """
     at = resized(deep, alpha.shape)
-    part = torch.zeros_like(alpha)
-    mean = at.front.clone()
-    for low in range(deep.planes.shape[0] - 1):
-        # Alpha starts to grow at the first dust, not at the plane before it.
-        begin = torch.maximum(deep.planes[low].expand_as(alpha), at.front)
-        end = deep.planes[low + 1]
-        along = ((plate_depth - begin) / (end - begin).clamp_min(1e-9)).clamp(0.0, 1.0)
-        inside = (plate_depth > begin) & (end > begin)
-        here = torch.lerp(at.cumulative_alpha[low], at.cumulative_alpha[low + 1], along)
-        start = torch.where(at.cumulative_alpha[low] > 1e-7, at.cumulative_depth[low], begin)
-        part = torch.where(inside, here, part)
-        mean = torch.where(inside, torch.lerp(start, at.cumulative_depth[low + 1], along), mean)
-    part = torch.where(plate_depth <= at.front, torch.zeros_like(part), part)
-    part = torch.where(plate_depth >= deep.planes[-1], torch.ones_like(part), part.clamp(0.0, 1.0))
+
+    def read(plane):
+        return at.cumulative_alpha.gather(0, plane[None])[0], at.cumulative_depth.gather(0, plane[None])[0]
+
+    return cut(sun, ambient, alpha, deep.planes, at.front, read, plate_depth)
+
+
+def cut(sun, ambient, alpha, planes, front, read, limit):
+    """As `holdout`, of any pixels: all but `planes` are of one shape. read(plane): the part of the whole alpha that lies before each
+    pixel's own plane, a number, and the mean depth of it, as `resized` has them."""
+    low = (torch.bucketize(limit, planes) - 1).clamp(0, len(planes) - 2)  # the last plane before the limit
+    # Alpha starts to grow at the first dust, not at the plane before it.
+    begin, end = torch.maximum(planes[low], front), planes[low + 1]
+    along = ((limit - begin) / (end - begin).clamp_min(1e-9)).clamp(0.0, 1.0)
+    inside = (limit > begin) & (end > begin)
+    (before, start), (behind, stop) = read(low), read(low + 1)
+    start = torch.where(before > 1e-7, start, begin)
+    part = torch.where(inside, torch.lerp(before, behind, along), torch.zeros_like(alpha))
+    part = torch.where(limit >= planes[-1], torch.ones_like(part), part.clamp(0.0, 1.0))
     left = alpha * part
-    depth = torch.where(left > 0, torch.minimum(mean, plate_depth), torch.full_like(mean, torch.inf))
+    mean = torch.where(inside, torch.lerp(start, stop, along), front)
+    depth = torch.where(left > 0, torch.minimum(mean, limit), torch.full_like(mean, torch.inf))
     return sun * part, ambient * part, left, depth

@@ -21,17 +21,17 @@ class DustModel:
     name = "dust"
 
     def __init__(self) -> None:
-        self._pipeline: Optional[dust.DustPipeline] = None
+        self._dust: Optional[dust.Dust] = None
         self._device = ""
 
     def card(self) -> Dict[str, Any]:
         return dust.card()
 
     def load(self, device: str) -> None:
-        if self._pipeline is not None and self._device == device:
+        if self._dust is not None and self._device == device:
             return
         try:
-            self._pipeline = dust.load(device)
+            self._dust = dust.load(device)
         except dust.WeightsDiffer as problem:
             raise ModelError(str(problem), "`platebridge doctor` shows what is there.") from problem
         except OSError as problem:
@@ -48,9 +48,9 @@ class DustModel:
         cancelled: Callable[[], bool],
         first_frame: Optional[int] = None,
     ) -> Iterator[Tuple[int, Passes]]:
-        if self._pipeline is None:
+        if self._dust is None:
             raise ModelError("The dust model is not loaded.", "Load it before generating.")
-        made = self._pipeline.sample(
+        made = self._dust.sample(
             guide.passes,
             frames,
             size,

@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
 
         data.contact_sheet(options.data, options.png, options.count, options.held_out)
     elif options.command == "train":
-        from platebridge_server.models.dust.pipeline import WEIGHTS
+        from platebridge_server.models.dust.sampling import WEIGHTS
         from platebridge_server.training import train
 
         start = WEIGHTS if options.start == "dust" else options.start and Path(options.start)
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         train.train_together(folder, options.out, options.minutes, options.processes, resume=options.resume, threads=options.threads,
                              device=options.device, compiled=not options.no_compile, start=start, late_frames=options.late_frames)
     elif options.command == "distil":
-        from platebridge_server.models.dust.pipeline import WEIGHTS
+        from platebridge_server.models.dust.sampling import WEIGHTS
         from platebridge_server.training import distil
 
         start = WEIGHTS if options.start == "dust" else Path(options.start)

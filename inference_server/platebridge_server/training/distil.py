@@ -28,7 +28,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustUNet
-from platebridge_server.models.dust.pipeline import quick_bfloat16
+from platebridge_server.models.dust.sampling import quick_bfloat16
 from platebridge_server.models.dust.scheduler import DustScheduler
 from platebridge_server.training import train
 

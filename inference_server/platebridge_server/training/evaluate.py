@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good the dust is: figures on simulations that were never trained on, beside those of the upsampled guide.
 
-It knows the pipeline, clips and metrics. It must not know the training loop.
+It knows the model, clips and metrics. It must not know the training loop.
 
 All metrics are of encoded passes (`condition.encode`) over a whole clip (frames, 3, h, w), unless said otherwise.
 """
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from platebridge_server.guide import solver, volume
 from platebridge_server.models.dust import condition as told
-from platebridge_server.models.dust import pipeline as dust
+from platebridge_server.models.dust import sampling as dust
 from platebridge_server.training import data, simulate
 
 SOFT_SIGMA = 2.6

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustUNet
-from platebridge_server.models.dust.pipeline import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
+from platebridge_server.models.dust.sampling import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
 from platebridge_server.models.dust.scheduler import DustScheduler
 from platebridge_server.training import data
 
@@ -204,7 +204,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
           late_frames: int = 14, team: Team | None = None) -> int:
     """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
 
-    `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `pipeline.WEIGHTS`).
+    `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `sampling.WEIGHTS`).
 
     The learning rate falls along a cosine of the clock; the last third sees crops of `late_frames`, against flicker. Writes
     checkpoint.safetensors, state.json and log.jsonl into `out`.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built-in model `dust`: soft guide passes in, detailed dust passes out. Import from here.
+"""The built-in model `dust`: soft guide passes in, detailed dust passes out. Import from here; `pipeline.py` is for diffusers' scripts.
 
 What it is and how its weights were made: docs/dust.md. What it can and cannot do, as data: card.json.
 """
 
 from platebridge_server.models.dust.network import DustUNet
-from platebridge_server.models.dust.pipeline import CRISP_STEPS, DRAFT_STEPS, FINAL_STEPS, DustPipeline, WeightsDiffer, card, load
+from platebridge_server.models.dust.sampling import CRISP_STEPS, DRAFT_STEPS, FINAL_STEPS, Dust, WeightsDiffer, card, load
 from platebridge_server.models.dust.scheduler import DustScheduler
 
-__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "DustPipeline", "DustScheduler", "DustUNet", "WeightsDiffer", "card", "load"]
+__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "Dust", "DustScheduler", "DustUNet", "WeightsDiffer", "card", "load"]

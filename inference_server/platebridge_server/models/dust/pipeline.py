@@ -1,41 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built-in model `dust`: from guide passes to detailed dust passes, for any size and any length of shot.
+"""The model `dust` as a pipeline of diffusers, for scripts: saved, loaded and called as theirs are.
 
-It knows the network, the scheduler, the windows and the weights that lie in this package. It must not know sockets,
-requests, files of a shot, colours or holdout: it is given arrays and gives arrays.
+The server takes `sampling.py`, which this is: diffusers' pipelines alone cost a draft over a second of imports.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
-from platebridge.errors import Cancelled
 
-from platebridge_server.models.dust import condition as told
-from platebridge_server.models.dust import windows
 from platebridge_server.models.dust.network import DustUNet
+from platebridge_server.models.dust.sampling import FINAL_STEPS, Dust
 from platebridge_server.models.dust.scheduler import DustScheduler
-
-FOLDER = Path(__file__).parent
-WEIGHTS = FOLDER / "weights"
-# By eye, over plates: two evaluations give clean billows with crisp rims; four are nearer to the truth in the figures, and
-# add a grain that boils. So a final takes two, and who wants the grain asks for it.
-FINAL_STEPS = 2
-DRAFT_STEPS = 1
-CRISP_STEPS = 4
-
-
-class WeightsDiffer(Exception):
-    """The weights on disk are not those that the card describes."""
 
 
 @dataclass
@@ -45,112 +24,14 @@ class DustPipelineOutput(BaseOutput):
     frames: np.ndarray
 
 
-def card() -> dict:
-    """The model card, as data."""
-    return json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
-
-
-def noise(seed: int, frame: int, size) -> torch.Tensor:
-    """(3, H, W) white unit noise of one frame of the shot. It depends on seed, frame number and size, never on windows."""
-    state = np.random.SeedSequence([seed & 0xFFFFFFFFFFFFFFFF, frame & 0xFFFFFFFF]).generate_state(1, np.uint64)[0]
-    return torch.randn(3, *size, generator=torch.Generator().manual_seed(int(state) >> 1))
-
-
-class DustPipeline(DiffusionPipeline):
-    """Generates dust over a guide. `sample` gives frames one by one as they are finished; calling it gives them all."""
+class DustPipeline(DiffusionPipeline, Dust):
+    """`Dust.sample` gives frames one by one as they are finished; calling it gives them all."""
 
     unet: DustUNet
     scheduler: DustScheduler
 
     def __init__(self, unet: DustUNet, scheduler: DustScheduler):
-        super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)  # type: ignore[attr-defined]  # diffusers is untyped
-
-    @torch.no_grad()
-    def sample(
-        self,
-        guide_reader: Callable[[int], dict],
-        frames: range,
-        size: tuple[int, int],
-        seed: int = 0,
-        steps: int = FINAL_STEPS,
-        light_view: Callable[[int], tuple[float, float, float]] | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-        first_needed_frame: int | None = None,
-        window: int = 16,
-        overlap: int = 4,
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Yield (frame, {"sun", "ambient", "alpha"}) in order, each (H, W) float32, linear, premultiplied.
-
-        guide_reader(frame) -> {"sun", "ambient", "alpha", "depth"}: (h, w) arrays at low resolution (a quarter of `size`
-        is what was trained), linear premultiplied, depth along the camera axis in any length, inf or nan where clear. It is
-        called once per frame, when it is needed. frames: consecutive frame numbers. size: (H, W) of the result.
-        steps: network evaluations per frame, 2 for final, 1 for draft, 4 for crisp. light_view(frame): unit vector to the sun in the
-        camera's axes (x right, y up, z backwards). on_progress(done, total) counts network calls; `cancelled` is asked
-        before each and makes `platebridge.errors.Cancelled` come. first_needed_frame: frames before it exist already;
-        what only they need is left out, and the others come out bit for bit as in one run over all of `frames`.
-
-        alpha is in [0, 1]; sun and ambient are >= 0; all are exactly 0 outside the guide's dilated alpha.
-        """
-        if frames.step != 1:
-            raise ValueError("Dust needs every frame: give consecutive frame numbers.")
-        unet, scheduler = self.unet, self.scheduler
-        scheduler.set_timesteps(steps)
-        sigmas = scheduler.sigmas.tolist()
-        device, dtype = unet.device, unet.dtype
-        multiple = unet.multiple
-        height, width = size
-        padded = tuple(-(-n // multiple) * multiple for n in size)
-        scale = unet.residual_scale(device)
-        kept: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
-
-        def read(frame: int):
-            if frame not in kept:
-                guide = guide_reader(frame)
-                low = torch.from_numpy(np.stack([np.asarray(guide[k], np.float32) for k in ("sun", "ambient", "alpha")]))
-                depth = torch.from_numpy(np.ascontiguousarray(guide["depth"], np.float32))
-                light = light_view(frame) if light_view else (0.0, 0.7, 0.7)
-                kept[frame] = low, depth, torch.as_tensor(light, dtype=torch.float32)
-            return kept[frame]
-
-        def conditions(numbers):
-            rows = [read(frame) for frame in numbers]
-            low, depth, light = (torch.stack(column).to(device) for column in zip(*rows))
-            wide = told.condition(low, depth, size)
-            return F.pad(wide, (0, padded[1] - width, 0, padded[0] - height), mode="replicate"), light
-
-        reach = len(scheduler.config.noise_taps) // 2
-
-        def begin(frame: int):
-            around = range(frame - reach, frame + reach + 1)
-            white = torch.stack([noise(seed, number, padded) for number in around])
-            return scheduler.in_time(white)[0].to(device) * scheduler.init_noise_sigma
-
-        calls = 0
-
-        def denoise(numbers, values, level):
-            nonlocal calls
-            if cancelled is not None and cancelled():
-                raise Cancelled()
-            wide, light = conditions(numbers)
-            sigma = torch.full((1,), sigmas[level], device=device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.float32 and quick_bfloat16(device)):
-                out = unet(torch.stack(values)[None], sigma, wide[None], light[None])[0]
-            calls += 1
-            if on_progress is not None:
-                on_progress(calls, total)
-            return list(out)
-
-        plan = windows.plan(frames, window, overlap)
-        total = len(windows.order(plan, steps, first_needed_frame))
-        for frame, residual in windows.run(plan, steps, denoise, scheduler.advance, begin, first_needed_frame):
-            wide = conditions([frame])[0][:, :, :height, :width]
-            encoded = wide[:, :3] + residual[None, :, :height, :width] * scale
-            passes = (told.decode(encoded) * told.support(wide))[0].float().cpu().numpy()
-            for old in [k for k in kept if k <= frame]:
-                del kept[old]
-            yield frame, {"sun": passes[0], "ambient": passes[1], "alpha": passes[2]}
 
     def __call__(self, guides: list[dict], size: tuple[int, int], seed: int = 0, num_inference_steps: int = FINAL_STEPS,
                  light_view=None, return_dict: bool = True, **options):
@@ -158,34 +39,3 @@ class DustPipeline(DiffusionPipeline):
         made = self.sample(lambda frame: guides[frame], range(len(guides)), size, seed, num_inference_steps, light_view, **options)
         frames = np.stack([np.stack([got["sun"], got["ambient"], got["alpha"]]) for _, got in made])
         return DustPipelineOutput(frames=frames) if return_dict else (frames,)
-
-
-def quick_bfloat16(device: torch.device) -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32; elsewhere it would be emulated, and slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return False
-
-
-def weights_sha256(folder: Path = WEIGHTS) -> str:
-    """SHA-256 of the network's safetensors file."""
-    return hashlib.sha256((folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
-
-
-def load(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, folder: Path | None = None) -> DustPipeline:
-    """The pipeline with the weights of this package (or of `folder`, in diffusers' layout), ready to use.
-
-    The packaged weights are compared with the card; `WeightsDiffer` says so if they are not those.
-    """
-    if folder is None:
-        folder = WEIGHTS
-        if weights_sha256(folder) != card()["weights_sha256"]:
-            raise WeightsDiffer("The dust model's weights are not those its card describes; install Platebridge again.")
-    pipeline = DustPipeline(
-        DustUNet.from_pretrained(folder / "unet", torch_dtype=dtype, low_cpu_mem_usage=False),
-        DustScheduler.from_pretrained(folder / "scheduler"),
-    )
-    pipeline.unet.to(device=device, memory_format=torch.channels_last).eval()
-    return pipeline
