@@ -115,6 +115,13 @@ def test_dust_all_over_the_plate_is_rendered_once(plain, tmp_path, monkeypatch):
     assert same(seen, again) and bool((seen.deep.cumulative_alpha == again.deep.cumulative_alpha).all())
 
 
+def test_a_frame_s_dust_is_lit_once_whoever_looks(plain, monkeypatch):
+    monkeypatch.setattr(guide.volume, "light", None)
+    camera = plain.shot.camera.at(LAST).resized(plain.size)
+    assert np.array_equal(plain.through(LAST, camera).sun, plain.frame(LAST).sun)
+    assert plain.through(LAST, camera.resized((54, 96), (0.1, 0.2, 0.7, 0.9))).sun.max() > 0.1
+
+
 def test_a_guide_that_is_there_is_not_made_again(plain, monkeypatch):
     monkeypatch.setattr(guide.solver.Smoke, "step", None)
     taken = Guide(FallingTower(), plain.settings, 24.0, plain.size, plain._store.folder)
