@@ -160,3 +160,14 @@ def test_holdout_at_a_finer_size_cuts_as_sharply_as_the_plate():
     _, _, alpha, _ = volume.holdout(*up, passes.deep, plate)
     assert torch.equal(alpha[:, :128], up[2][:, :128])
     assert float(alpha[:, 128:].abs().max()) == 0.0
+
+
+def test_empty_air_around_the_dust_changes_no_light():
+    density = torch.zeros(30, 24, 24)
+    density[2:12, 6:18, 6:18] = torch.rand(10, 12, 12, generator=torch.Generator().manual_seed(1))
+    small = volume.light(density, 0.1, 3.0, (0.5, -0.3, 0.8), soft=True)
+    wide = volume.light(torch.nn.functional.pad(density, (20, 20, 20, 20)), 0.1, 3.0, (0.5, -0.3, 0.8), soft=True)
+    beside = slice(0, 14), slice(4, 20), slice(4, 20)
+    for name in ("sun", "ambient"):
+        assert torch.equal(getattr(small, name)[beside], getattr(wide, name)[:, 20:44, 20:44][beside])
+    assert 0.05 < float(small.sun[beside].min()) < float(small.sun[beside].max()) <= 1.0

@@ -292,7 +292,7 @@ class Guide:
     def _light(self, frame: int, density: torch.Tensor, facts: dict) -> volume.Light:
         """The light in every cell of a frame's dust: made once, for whatever camera looks. It costs more than a look."""
         if not self._view.has("light", frame):
-            lit = volume.softened(volume.light(density, facts["cell"], self._extinction(frame, facts), self._sun(frame)))
+            lit = volume.light(density, facts["cell"], self._extinction(frame, facts), self._sun(frame), soft=True)
             near = _near(facts)
             self._view.put("light", frame, {name: part[near].cpu().to(torch.float16).numpy() for name, part in vars(lit).items()})
         # Seen as it is kept, as the dust itself is.

@@ -114,23 +114,36 @@ def _blurred(grid: torch.Tensor, radius: int) -> torch.Tensor:
     return grid.clamp_min(0)
 
 
-def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) -> Light:
-    """Sun and sky in every cell of a density grid.
+def light(density: torch.Tensor, cell: float, extinction: float, sun_direction, soft: bool = False) -> Light:
+    """Sun and sky in every cell of a density grid; 0 in those that are far from all dust.
 
-    density: (nz, ny, nx). extinction: per length at density 1. sun_direction: (x, y, z) towards the sun, world.
+    density: (nz, ny, nx). extinction: per length at density 1. sun_direction: (x, y, z) towards the sun, world. soft: see `_softened`.
     """
-    thick = density * extinction
+    reach = max(1, round(0.03 * density.shape[0]))
+    near = _around(density, 3 * reach + 4)  # as far as a cell's dust darkens the sky of others, and what `_softened` and a look mix
+    thick = density[near] * extinction
     sun_depth = _swept(thick, sun_direction, cell)
     sky_depth = _swept(thick, (0.0, 0.0, 1.0), cell)
     # What is buried in dust sees less sky from every side: the crease between two billows is dark because of this.
     height = cell * density.shape[0]
-    reach = max(1, round(0.03 * density.shape[0]))
     buried = _blurred(thick, reach) * (2 * reach + 1) * cell * 0.5 + _blurred(_blurred(thick, 2 * reach), reach) * height * 0.05
     ambient = (0.35 + 0.65 * _scattered(0.5 * sky_depth)) * (0.15 + 0.85 * torch.exp(-0.32 * buried))
-    return Light(sun=_scattered(sun_depth), ambient=ambient)
+    lit, whole = Light(_scattered(sun_depth), ambient), Light(torch.zeros_like(density), torch.zeros_like(density))
+    lit = _softened(lit) if soft else lit
+    whole.sun[near], whole.ambient[near] = lit.sun, lit.ambient
+    return whole
 
 
-def softened(lit: Light) -> Light:
+def _around(density: torch.Tensor, margin: int) -> tuple[slice, ...]:
+    """The smallest box with all dust and `margin` cells about it; the whole grid if there is none."""
+    there = density > 0
+    spans = [torch.nonzero(there.amax([other for other in range(3) if other != axis])).flatten() for axis in range(3)]
+    if not len(spans[0]):
+        return (slice(None),) * 3
+    return tuple(slice(max(int(span[0]) - margin, 0), int(span[-1]) + margin + 1) for span in spans)
+
+
+def _softened(lit: Light) -> Light:
     """The same light, blurred by a cell or two: thick dust in a coarse grid is lit in steps of a cell, which show as lines across it."""
     def blur(grid):
         for _ in range(2):
