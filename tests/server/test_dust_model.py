@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dust model as callers see it: windows that change nothing, seeds, resuming, cancelling, and the weights that ship."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st  # noqa: E402
 from platebridge.errors import Cancelled  # noqa: E402
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition, sampling, windows  # noqa: E402
-from platebridge_server.models.dust.pipeline import DustPipeline  # noqa: E402
+from platebridge_server.models.dust.pipeline import DustPipeline, DustScheduler, DustUNet  # noqa: E402
 
 SIZE = (48, 64)
 
@@ -23,11 +26,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def small():
     """The same pipeline with a tiny network of random weights: what is tested here does not depend on training."""
     torch.manual_seed(0)
-    network = dust.DustUNet(widths=(8, 12), blocks=(1, 1), embedding=16)
+    network = DustUNet(widths=(8, 12), blocks=(1, 1), embedding=16)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return DustPipeline(network.eval(), dust.DustScheduler())
+    return DustPipeline(network.eval(), DustScheduler())
 
 
 def guide(frame):
@@ -112,13 +115,13 @@ def test_noise_belongs_to_the_frame_not_to_the_range():
 
 
 def test_noise_may_hang_together_in_time_and_stays_unit_noise():
-    scheduler = dust.DustScheduler(noise_taps=(1.0, 2.0, 1.0))
+    scheduler = DustScheduler(noise_taps=(1.0, 2.0, 1.0))
     white = torch.randn(402, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     noise = scheduler.in_time(white)
     assert noise.shape[0] == 400
     assert float(noise.std()) == pytest.approx(1.0, abs=0.03)
     assert float((noise[1:] * noise[:-1]).mean()) == pytest.approx(2 / 3, abs=0.03)
-    assert torch.equal(dust.DustScheduler().in_time(white), white)
+    assert torch.equal(DustScheduler().in_time(white), white)
 
 
 @pytest.mark.parametrize("first", [1, 2, 9, 14, 20, 22])
@@ -208,7 +211,7 @@ def test_depth_is_told_without_units():
 
 
 def test_a_step_that_knows_the_answer_arrives_at_it():
-    scheduler = dust.DustScheduler()
+    scheduler = DustScheduler()
     for steps in (1, 2, 4, 9):
         scheduler.set_timesteps(steps)
         sample, before, answer = torch.randn(8) * 14, None, torch.linspace(-1, 1, 8)
@@ -220,7 +223,7 @@ def test_a_step_that_knows_the_answer_arrives_at_it():
 
 
 def test_diffusers_step_and_ours_agree():
-    scheduler = dust.DustScheduler()
+    scheduler = DustScheduler()
     scheduler.set_timesteps(4)
     sample = other = torch.randn(6) * 14
     before = None
@@ -233,9 +236,27 @@ def test_diffusers_step_and_ours_agree():
 
 def test_saving_and_loading_gives_the_same_dust(small, tmp_path):
     small.save_pretrained(tmp_path)
-    again = DustPipeline(dust.DustUNet.from_pretrained(tmp_path / "unet"), dust.DustScheduler.from_pretrained(tmp_path / "scheduler"))
+    again = DustPipeline(DustUNet.from_pretrained(tmp_path / "unet"), DustScheduler.from_pretrained(tmp_path / "scheduler"))
     assert same(made(small), made(again))
     assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_what_the_server_writes_and_reads_diffusers_reads_and_writes(small, tmp_path):
+    small.save_pretrained(tmp_path / "theirs")
+    ours = dust.load(folder=tmp_path / "theirs")
+    assert same(made(small), made(ours))
+    ours.unet.half().write(tmp_path / "ours" / "unet")
+    ours.scheduler.write(tmp_path / "ours" / "scheduler")
+    network, scheduler = (kind.from_pretrained(tmp_path / "ours" / part) for kind, part in ((DustUNet, "unet"), (DustScheduler, "scheduler")))
+    theirs = DustPipeline(network.float(), scheduler)
+    assert same(made(dust.load(folder=tmp_path / "ours")), made(theirs))
+    assert theirs.unet.config.widths == [8, 12] and theirs.scheduler.config.sigma_max == 14.0
+
+
+def test_generating_does_not_import_diffusers():
+    """A worker would be seconds later at its first frame."""
+    code = "import sys, platebridge_server.generate; print('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
 def test_calling_the_pipeline_gives_what_sample_gives(small):

@@ -168,7 +168,7 @@ def test_a_widened_crop_is_the_crop_of_the_widened(top, left):
 
 def test_the_loss_of_the_right_answer_is_nothing():
     class Knows:
-        config = dust.DustUNet(widths=(8, 8), blocks=(1, 1), embedding=8).config
+        sigma_data = 0.5
 
         def __call__(self, *_):
             return residual
@@ -192,7 +192,7 @@ def test_training_goes_on_where_it_stopped_and_exports_what_loads(folder, tmp_pa
     assert state["iterations"] == more and state["seconds"] >= 3.5
     assert not list((tmp_path / "run").glob("*.part"))
     pipe = dust.load(folder=train.export(tmp_path / "run", "0", tmp_path / "weights"))
-    assert tuple(pipe.unet.config.widths) == (8, 12)
+    assert tuple(pipe.unet.options["widths"]) == (8, 12)
 
 
 def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_weights(folder, tmp_path, monkeypatch):
@@ -220,12 +220,12 @@ def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_
 
 def test_the_last_evaluation_is_trained_on_what_the_sampler_gives_it():
     """Two levels of the trainer are two levels of the scheduler that ships."""
-    scheduler = dust.DustScheduler(noise_taps=(1.0, 2.0, 1.0), sigma_min=0.8)
+    scheduler = dust.DustLevels(noise_taps=(1.0, 2.0, 1.0), sigma_min=0.8)
     scheduler.set_timesteps(2)
     white = torch.randn(1, 5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     value, sigma = distil.sampled(lambda value, *_: torch.full_like(value, 0.25), scheduler, white, None, None)
     begin = scheduler.in_time(white) * scheduler.init_noise_sigma
-    torch.testing.assert_close(value, scheduler.step(torch.full_like(begin, 0.25), scheduler.timesteps[0], begin).prev_sample)
+    torch.testing.assert_close(value, scheduler.advance(begin, torch.full_like(begin, 0.25), None, 0))
     assert sigma.tolist() == pytest.approx([0.8])
 
 

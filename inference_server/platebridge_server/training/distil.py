@@ -27,9 +27,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from platebridge_server.models.dust import condition as told
-from platebridge_server.models.dust.network import DustUNet
+from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import quick_bfloat16
-from platebridge_server.models.dust.scheduler import DustScheduler
+from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import train
 
 FRAMES = 8
@@ -73,7 +73,7 @@ def dusty(wide: torch.Tensor, size) -> torch.Tensor:
     return F.adaptive_avg_pool2d(there, size)
 
 
-def sampled(model, scheduler: DustScheduler, white: torch.Tensor, wide: torch.Tensor, light: torch.Tensor) -> tuple:
+def sampled(model, scheduler: DustLevels, white: torch.Tensor, wide: torch.Tensor, light: torch.Tensor) -> tuple:
     """The sample as the last level finds it, and that level's sigma, by the sampler that ships. white: len(noise_taps) - 1 frames more."""
     sigmas = scheduler.sigmas.tolist()
     value, before = scheduler.in_time(white) * scheduler.init_noise_sigma, None
@@ -92,7 +92,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     """
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    network = DustUNet.from_pretrained(start / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    network = DustNetwork.read(start / "unet")
     network = network.to(device=device, memory_format=torch.channels_last).train()
     critic = Critic().to(device=device, memory_format=torch.channels_last)
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
@@ -110,7 +110,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     clips = train.Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
     if clips.refresh() < least_clips:
         raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
-    scheduler = DustScheduler(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
+    scheduler = DustLevels(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
     scheduler.set_timesteps(steps)
     model = torch.compile(network, dynamic=False) if compiled else network
     scale, kind = network.residual_scale(device), torch.device(device).type

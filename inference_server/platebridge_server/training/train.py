@@ -24,9 +24,9 @@ import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust import condition as told
-from platebridge_server.models.dust.network import DustUNet
+from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
-from platebridge_server.models.dust.scheduler import DustScheduler
+from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import data
 
 CROP = 96
@@ -36,7 +36,7 @@ LEAST_RATE = 0.04
 SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
 SOFT_SIGMA = (2.0, 3.5)
 NOISE = (0.3, 1.2)  # mean and spread of log sigma: about the levels that the sampler asks for, 14 to 0.8
-NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustScheduler: against boiling
+NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustLevels: against boiling
 AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
 
 
@@ -113,10 +113,9 @@ def _widened(low: torch.Tensor, top: int, left: int, size: int, scale: int) -> t
 
 def edm_loss(network, residual, sigma, wide, light, noise):
     """Weighted squared error of the denoised residual (Karras et al. 2022), per sample. residual already scaled."""
-    sigma_data = network.config.sigma_data if hasattr(network, "config") else network._orig_mod.config.sigma_data
     shaped = sigma.view(-1, 1, 1, 1, 1)
     denoised = network(residual + noise * shaped, sigma, wide, light)
-    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    weight = (sigma**2 + network.sigma_data**2) / (sigma * network.sigma_data) ** 2
     return weight * (denoised - residual).square().flatten(1).mean(1)
 
 
@@ -134,7 +133,7 @@ def _save(folder: Path, network, average, optimiser, state: dict) -> None:
         tensors.update({f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in slot.items()})
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "checkpoint.part")
     (folder / "checkpoint.part").rename(folder / "checkpoint.safetensors")
-    state = {**state, "config": {k: v for k, v in network.config.items() if not k.startswith("_")}}
+    state = {**state, "config": network.options}
     (folder / "state.part").write_text(json.dumps(state, indent=1))
     (folder / "state.part").rename(folder / "state.json")
 
@@ -220,14 +219,14 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     if clips.refresh() < least_clips:
         raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
     if "config" in state:
-        network = DustUNet(**state["config"])
+        network = DustNetwork(**state["config"])
     elif start is not None:
-        network = DustUNet.from_pretrained(start / "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+        network = DustNetwork.read(start / "unet")
         state["rate"] = AGAIN
         if (start / "training.json").exists():
             state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
     else:
-        network = DustUNet(**{"residual_scale": tuple(_measured_scale(clips)), **(config or {})})
+        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
     average = {k: v.detach().clone() for k, v in network.named_parameters()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
@@ -237,7 +236,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     clips.random = np.random.default_rng([state["seed"], state["iterations"], team.rank])
     model = torch.compile(network, dynamic=False) if compiled else network
     top = state.get("rate", 1.0) * RATE
-    scheduler = DustScheduler(noise_taps=NOISE_TAPS)
+    scheduler = DustLevels(noise_taps=NOISE_TAPS)
     scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
     total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
     iteration, saved, refreshed, losses, seconds = state["iterations"], before, begun, [], before
@@ -294,17 +293,17 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     so). For a critic's lesson that an eye finds too strong.
     """
     state = json.loads((run / "state.json").read_text())
-    network = DustUNet(**state["config"])
+    network = DustNetwork(**state["config"])
     tensors = load_file(run / "checkpoint.safetensors")
     learned = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
     if start is not None:
-        begun = load_file(start / "unet" / "diffusion_pytorch_model.safetensors")
-        learned = {k: torch.lerp(begun[k].float(), v.float(), share) for k, v in learned.items()}
+        begun = DustNetwork.read(start / "unet").state_dict()
+        learned = {k: torch.lerp(begun[k], v.float(), share) for k, v in learned.items()}
     network.load_state_dict(learned)
     folder = to or WEIGHTS
-    network.half().save_pretrained(folder / "unet")
+    network.half().write(folder / "unet")
     sampler = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
-    DustScheduler(noise_taps=NOISE_TAPS, **sampler).save_pretrained(folder / "scheduler")
+    DustLevels(noise_taps=NOISE_TAPS, **sampler).write(folder / "scheduler")
     path = FOLDER / "card.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}

@@ -4,8 +4,8 @@
 What it is and how its weights were made: docs/dust.md. What it can and cannot do, as data: card.json.
 """
 
-from platebridge_server.models.dust.network import DustUNet
+from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import CRISP_STEPS, DRAFT_STEPS, FINAL_STEPS, Dust, WeightsDiffer, card, load
-from platebridge_server.models.dust.scheduler import DustScheduler
+from platebridge_server.models.dust.scheduler import DustLevels
 
-__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "Dust", "DustScheduler", "DustUNet", "WeightsDiffer", "card", "load"]
+__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "Dust", "DustLevels", "DustNetwork", "WeightsDiffer", "card", "load"]

@@ -11,13 +11,16 @@ a narrow normalised trunk cannot. Norms are per pixel: group statistics differ b
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from safetensors.torch import load_file, save_file
 from torch import nn
+
+from platebridge_server.models.dust.files import read_options, write_options
+
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
 
 def _silent(layer: nn.Module) -> None:
@@ -75,21 +78,23 @@ class Block(nn.Module):
         return out.flatten(0, 1)
 
 
-class DustUNet(ModelMixin, ConfigMixin):
+class DustNetwork(nn.Module):
     """Denoises the residual over the guide (EDM, Karras et al. 2022), all passes at once.
 
-    in_channels: the residual's three. condition_channels: guide's three encoded passes and its depth. `scale` is the
-    spread of each residual channel as measured in training data, so that residual / scale * sigma_data is what is noised.
+    in_channels: the residual's three. condition_channels: guide's three encoded passes and its depth. `residual_scale` is the
+    spread of each residual channel as measured in training data, so that residual / it * sigma_data is what is noised.
+    `options`: all these, as config.json has them.
     """
 
-    config_name: Any = "config.json"
-    config: Any  # diffusers' FrozenDict, whose names are those of __init__
-
-    @register_to_config
     def __init__(self, in_channels: int = 3, condition_channels: int = 4, widths: tuple[int, ...] = (48, 96, 160),
                  blocks: tuple[int, ...] = (1, 2, 3), embedding: int = 128, sigma_data: float = 0.5,
                  residual_scale: tuple[float, ...] = (0.084, 0.086, 0.095)):
         super().__init__()
+        self.options = {
+            "in_channels": in_channels, "condition_channels": condition_channels, "widths": tuple(widths), "blocks": tuple(blocks),
+            "embedding": embedding, "sigma_data": sigma_data, "residual_scale": tuple(residual_scale),
+        }
+        self.sigma_data = sigma_data
         seen = 4 * (in_channels + condition_channels)
         self.frequencies = 16
         self.embed = nn.Sequential(nn.Linear(2 * self.frequencies + 3, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
@@ -108,14 +113,26 @@ class DustUNet(ModelMixin, ConfigMixin):
         _silent(self.leave)
         _silent(self.skip)
 
+    @classmethod
+    def read(cls, folder: Path) -> DustNetwork:
+        """From a folder in diffusers' layout, in float32. Raises OSError and ValueError."""
+        network = cls(**read_options(folder / "config.json"))
+        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        return network
+
+    def write(self, folder: Path) -> None:
+        """Into a folder in diffusers' layout, in the type that its weights have."""
+        write_options(folder / "config.json", "DustUNet", self.options)
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE, {"format": "pt"})
+
     @property
     def multiple(self) -> int:
         """Heights and widths must be a multiple of this many pixels."""
-        return 2 * 2 ** (len(self.config.widths) - 1)
+        return 2 * 2 ** (len(self.options["widths"]) - 1)
 
     def residual_scale(self, device=None) -> torch.Tensor:
         """(3, 1, 1) spread of the residual in each channel, divided by sigma_data: residual = this * what is noised."""
-        return torch.tensor(self.config.residual_scale, device=device)[:, None, None] / self.config.sigma_data
+        return torch.tensor(self.options["residual_scale"], device=device)[:, None, None] / self.sigma_data
 
     def forward(self, sample, sigma, condition, light):
         """The denoised residual.
@@ -123,7 +140,7 @@ class DustUNet(ModelMixin, ConfigMixin):
         sample: (batch, frames, 3, h, w) noised residual. sigma: (batch,) its noise. condition: (batch, frames, 4, h, w).
         light: (batch, frames, 3) towards the sun in the camera's axes. h, w: multiples of `multiple`. Returns float32.
         """
-        data = self.config.sigma_data
+        data = self.sigma_data
         sigma = sigma.float().view(-1, 1, 1, 1, 1)
         total = sigma.square() + data**2
         sample = sample.float()

@@ -19,8 +19,8 @@ from platebridge.errors import Cancelled
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import windows
-from platebridge_server.models.dust.network import DustUNet
-from platebridge_server.models.dust.scheduler import DustScheduler
+from platebridge_server.models.dust.network import DustNetwork
+from platebridge_server.models.dust.scheduler import DustLevels
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"
@@ -49,7 +49,7 @@ def noise(seed: int, frame: int, size) -> torch.Tensor:
 class Dust:
     """Generates dust over a guide. `sample` gives frames one by one as they are finished."""
 
-    def __init__(self, unet: DustUNet, scheduler: DustScheduler):
+    def __init__(self, unet: DustNetwork, scheduler: DustLevels):
         self.unet, self.scheduler = unet, scheduler
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class Dust:
         unet, scheduler = self.unet, self.scheduler
         scheduler.set_timesteps(steps)
         sigmas = scheduler.sigmas.tolist()
-        device, dtype = unet.device, unet.dtype
+        device, dtype = (getattr(next(unet.parameters()), name) for name in ("device", "dtype"))
         multiple = unet.multiple
         height, width = size
         padded = tuple(-(-n // multiple) * multiple for n in size)
@@ -106,7 +106,7 @@ class Dust:
             wide = told.condition(low, depth, size)
             return F.pad(wide, (0, padded[1] - width, 0, padded[0] - height), mode="replicate"), light
 
-        reach = len(scheduler.config.noise_taps) // 2
+        reach = len(scheduler.options["noise_taps"]) // 2
 
         def begin(frame: int):
             around = range(frame - reach, frame + reach + 1)
@@ -162,6 +162,5 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
         folder = WEIGHTS
         if weights_sha256(folder) != card()["weights_sha256"]:
             raise WeightsDiffer("The dust model's weights are not those its card describes; install Platebridge again.")
-    unet = DustUNet.from_pretrained(folder / "unet", torch_dtype=dtype, low_cpu_mem_usage=False)
-    unet.to(device=device, memory_format=torch.channels_last).eval()
-    return Dust(unet, DustScheduler.from_pretrained(folder / "scheduler"))
+    unet = DustNetwork.read(folder / "unet").to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    return Dust(unet.eval(), DustLevels.read(folder / "scheduler"))

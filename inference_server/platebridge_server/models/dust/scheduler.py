@@ -6,23 +6,16 @@ It knows numbers and tensors. It must not know windows, frames or the network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, SchedulerMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.utils import BaseOutput
+
+from platebridge_server.models.dust.files import read_options, write_options
+
+OPTIONS_FILE = "scheduler_config.json"
 
 
-@dataclass
-class DustSchedulerOutput(BaseOutput):
-    """prev_sample: the sample at the next, lower level of noise."""
-
-    prev_sample: torch.Tensor
-
-
-class DustScheduler(SchedulerMixin, ConfigMixin):
+class DustLevels:
     """Levels from sigma_max to sigma_min, spaced by rho (Karras et al. 2022); steps by DPM-Solver++(2M) (Lu et al. 2022).
 
     The last level's denoised value is the result. Ending at 0.1 rather than lower is deliberate: a network's
@@ -32,35 +25,35 @@ class DustScheduler(SchedulerMixin, ConfigMixin):
     around a frame, of any scale. Noise that is new in every frame asks for detail that is new in every frame, and dust boils.
     """
 
-    order = 1
-    config: Any  # diffusers' FrozenDict, whose names are those of __init__
-
-    @register_to_config
-    def __init__(self, sigma_min: float = 0.1, sigma_max: float = 14.0, rho: float = 4.0,
-                 noise_taps: tuple[float, ...] = (1.0,)):
+    def __init__(self, sigma_min: float = 0.1, sigma_max: float = 14.0, rho: float = 4.0, noise_taps: tuple[float, ...] = (1.0,)):
+        self.options = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho, "noise_taps": tuple(noise_taps)}
         self.init_noise_sigma = sigma_max
         self.set_timesteps(4)
 
+    @classmethod
+    def read(cls, folder: Path) -> DustLevels:
+        """From a folder in diffusers' layout. Raises OSError and ValueError."""
+        return cls(**read_options(folder / OPTIONS_FILE))
+
+    def write(self, folder: Path) -> None:
+        """Into a folder in diffusers' layout."""
+        write_options(folder / OPTIONS_FILE, "DustScheduler", self.options)
+
     def set_timesteps(self, num_inference_steps: int, device=None):
         """Choose the levels; `timesteps` are the sigmas themselves, highest first."""
-        config = self.config
-        low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
+        rho = self.options["rho"]
+        low, high = (self.options[name] ** (1 / rho) for name in ("sigma_min", "sigma_max"))
         ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64)
         self.num_inference_steps = num_inference_steps
-        self.sigmas = ((high + ramp * (low - high)) ** config.rho).float()
+        self.sigmas = ((high + ramp * (low - high)) ** rho).float()
         self.timesteps = self.sigmas.to(device) if device else self.sigmas
-        self._before = None
 
     def in_time(self, white: torch.Tensor) -> torch.Tensor:
         """Unit noise (..., frames, c, h, w) from white noise of as many frames and len(noise_taps) - 1 more."""
-        taps = torch.tensor(self.config.noise_taps, dtype=white.dtype, device=white.device)
+        taps = torch.tensor(self.options["noise_taps"], dtype=white.dtype, device=white.device)
         taps = taps / taps.square().sum().sqrt()
         frames = white.shape[-4] - len(taps) + 1
         return sum(tap * white[..., number : number + frames, :, :, :] for number, tap in enumerate(taps))
-
-    def scale_model_input(self, sample, timestep=None):
-        """The network scales its own input: nothing to do."""
-        return sample
 
     def advance(self, sample, denoised, before, level: int):
         """The sample at level + 1, from the denoised values at `level` and at the level before it (None at the first).
@@ -77,10 +70,3 @@ class DustScheduler(SchedulerMixin, ConfigMixin):
             lean = step / (2 * last)
             denoised = (1 + lean) * denoised - lean * before
         return ratio * sample + (1 - ratio) * denoised
-
-    def step(self, model_output, timestep, sample, return_dict: bool = True):
-        """diffusers' form of `advance`: model_output is the denoised sample, timestep one of `timesteps`."""
-        level = int((self.sigmas - float(timestep)).abs().argmin())
-        out = self.advance(sample, model_output, self._before if level else None, level)
-        self._before = model_output
-        return DustSchedulerOutput(prev_sample=out) if return_dict else (out,)
