@@ -245,11 +245,11 @@ def test_what_the_server_writes_and_reads_diffusers_reads_and_writes(small, tmp_
     small.save_pretrained(tmp_path / "theirs")
     ours = dust.load(folder=tmp_path / "theirs")
     assert same(made(small), made(ours))
-    ours.unet.half().write(tmp_path / "ours" / "unet")
-    ours.scheduler.write(tmp_path / "ours" / "scheduler")
-    network, scheduler = (kind.from_pretrained(tmp_path / "ours" / part) for kind, part in ((DustUNet, "unet"), (DustScheduler, "scheduler")))
-    theirs = DustPipeline(network.float(), scheduler)
-    assert same(made(dust.load(folder=tmp_path / "ours")), made(theirs))
+    folder = tmp_path / "ours"
+    ours.unet.half().write(folder / "unet")
+    ours.scheduler.write(folder / "scheduler")
+    theirs = DustPipeline(DustUNet.from_pretrained(folder / "unet").float(), DustScheduler.from_pretrained(folder / "scheduler"))
+    assert same(made(dust.load(folder=folder)), made(theirs))
     assert theirs.unet.config.widths == [8, 12] and theirs.scheduler.config.sigma_max == 14.0
 
 
