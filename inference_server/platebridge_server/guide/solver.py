@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from .lookup import between
+
 #: Gravity of the reference domain (height 1) for which the default settings were tuned, in heights per second^2.
 #: A real domain is mapped to it by Froude scaling, so a 60 m collapse is slow and a 2 m one quick, as they should be.
 REFERENCE_GRAVITY = 2.7
@@ -289,7 +291,7 @@ class Smoke:
         offset = 1.0 / size - 1.0
 
         def sample(of, where):
-            return F.grid_sample(of[None], (where * scale + offset)[None], padding_mode="border", align_corners=False)[0]
+            return between(of, (where * scale + offset).view(-1, 3), "border").reshape(of.shape)
 
         forward = sample(fields, back)
         again = sample(forward, ahead)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .lookup import between
+
 #: Alpha up to this is made nothing: it cannot be seen, and such a pixel has no depth of its own.
 CLEAR = 1e-4
 
@@ -178,7 +180,7 @@ def sun_thickness(points: torch.Tensor, towards: torch.Tensor, origin, cell: flo
     enter, leave = torch.minimum(a, b).amax(1).clamp_min(0.0), torch.maximum(a, b).amin(1)
     entry = points + enter[:, None] * way
     where = 2 * (entry - low) / (high - low) - 1
-    tau, moment = F.grid_sample(towards[None], where.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False)[0].view(2, -1)
+    tau, moment = between(towards, where, "border")
     tau = torch.where(leave > enter, tau, torch.zeros_like(enter))
     return tau, entry + (moment / tau.clamp_min(1e-6))[:, None] * way
 
@@ -235,7 +237,7 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
     base = torch.as_tensor(origin, dtype=torch.float32, device=device)
     span = cell * torch.tensor([nx, ny, nz], dtype=torch.float32, device=device)
     # The light is sampled as it is, not weighted by density: at a cloud's rim that keeps the lit edge bright.
-    volume = torch.stack([density, lit.sun, lit.ambient])[None]
+    volume = torch.stack([density, lit.sun, lit.ambient])
     through = torch.ones(h * w, device=device)
     total = torch.zeros(3, h * w, device=device)  # sun, ambient, alpha-weighted depth
     front = torch.full((h * w,), torch.inf, device=device)
@@ -246,8 +248,7 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
         if live.numel():
             z = start + (torch.arange(chunk, device=device) + 0.5) * dz
             points = eye + ray[live, None, :] * z[None, :, None]
-            where = (2 * (points - base) / span - 1).view(1, -1, chunk, 1, 3)
-            got = F.grid_sample(volume, where, padding_mode="zeros", align_corners=False)[0, :, :, :, 0]
+            got = between(volume, (2 * (points - base) / span - 1).view(-1, 3), "zeros").reshape(3, -1, chunk)
             stay = torch.exp(-got[0] * (extinction * dz) * lengths[live, None])
             before = torch.cumprod(stay, 1) / stay.clamp_min(1e-30)
             part = before * (1 - stay) * through[live, None]
