@@ -93,7 +93,8 @@ class _Generation:
         self.facts: Dict[str, Any] = {}
         self.files = _Journal(scratch / "files.jsonl", have)
         self.dust: Dict[int, float] = {}  # mean alpha of the frames that were made here
-        self._pool = ThreadPoolExecutor(3, "files")  # a frame's files are made side by side
+        self._pool = ThreadPoolExecutor(3, "files")  # a frame's files are made side by side, and beside the next frame
+        self._leaving: List[Tuple[int, Dict[str, Future[bytes]], bytes]] = []  # the frame whose files are being made
         self._said_in: Dict[str, Dict[str, str]] = {}  # labels by kind: the same in every frame
 
     def run(self) -> None:
@@ -136,6 +137,7 @@ class _Generation:
                 if self.request.output.picture and self._names(frame)["picture"] not in self.files.known:
                     self._write_picture(frame, self.shot.plate(frame))  # nothing was painted
                 self._write_frame(frame, made, self._guide_picture)
+        self._send()
         if self.guide.bbox:
             told = {k: v for k, v in self.facts.items() if k not in ("light", "simulation")}
             self.kept.finish({**told, "passes_of": self.take_id})
@@ -149,6 +151,7 @@ class _Generation:
             with self._timed("writing"):
                 made = self.kept.effect(self._layer_names(frame)["effect"])
                 self._write_frame(frame, made, lambda f: self.kept.effect(self._layer_names(f)["guide"]))
+        self._send()
 
     def _made_by(self) -> Dict[str, Any]:
         """The cards of all models that have a part in the effect, and what goes into it by name alone."""
@@ -241,7 +244,7 @@ class _Generation:
         self.facts.update(dusting.facts())
         with self._timed("loading"):
             self.model.load(self.device)
-        made = dusting.passes(self.model, frames, self._generating, self.cancelled, first_needed)
+        made = dusting.passes(self.model, frames, self._generating, self._before_a_step, first_needed)
         while True:
             with self._timed("generating"):
                 got = next(made, None)
@@ -263,7 +266,7 @@ class _Generation:
             lambda frame, codes: self._forming(frame, painting.glance(frame, codes, GLANCE)),
             self.facts.update,
             lambda sentence: self._warn(Warned(sentence)),
-            self.cancelled,
+            self._before_a_step,
         )
         with contextlib.closing(painting.effects(frames, ears, self._timed)) as made:
             while True:
@@ -293,13 +296,20 @@ class _Generation:
         """A small scene-linear picture of what is coming, of the plate's own pixels."""
         self._say(Preview(frame, take.png(take.display(light_, GLANCE, self.shot.pixel_aspect), GLANCE)))
 
+    def _before_a_step(self) -> bool:
+        """A model asks whether to stop. What is finished doesn't wait for the step."""
+        self._send()
+        return self.cancelled()
+
     def _generating(self, done: int, total: int) -> None:
         self._say(Progress("generating", done, total))
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
     def _write_frame(self, frame: int, made: Effect, guide: Callable[[int], Effect]) -> None:
-        """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview."""
+        """Comp, effect and guide of a frame, those that are not there yet; a glance for the eye, and one kept for the preview.
+
+        They go out when the next frame's are begun, or `_send` is called."""
         names, shot, colours = self._names(frame), self.shot, self._colours(frame)
         parts = shot.plate_parts(frame)
         rgba = made.rgba(colours)
@@ -318,14 +328,21 @@ class _Generation:
         self._glance(frame).parent.mkdir(exist_ok=True)
         np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
         glance = take.png(picture, GLANCE)
-        for kind, file in files.items():
-            data = file.result()
-            if kind != "comp" and "passes_of" not in self.facts:
-                self.kept.put(names[kind], data)  # for another light
-            self._ready(kind, frame, names[kind], data)
-        self._say(Preview(frame, glance))
-        done = frame - self.request.frames.first + 1
-        self._say(Progress("writing", done, len(self.request.frames)))
+        self._send()
+        self._leaving = [(frame, files, glance)]
+
+    def _send(self) -> None:
+        """The frame whose files were begun last goes out."""
+        while self._leaving:
+            frame, files, glance = self._leaving.pop()
+            with self._timed("writing"):
+                for kind, file in files.items():
+                    data = file.result()
+                    if kind != "comp" and "passes_of" not in self.facts:
+                        self.kept.put(self._names(frame)[kind], data)  # for another light
+                    self._ready(kind, frame, self._names(frame)[kind], data)
+                self._say(Preview(frame, glance))
+                self._say(Progress("writing", frame - self.request.frames.first + 1, len(self.request.frames)))
 
     def _layers(self, kind: str, frame: int, part: Part) -> Future[bytes]:
         """A file with passes, in the making."""
