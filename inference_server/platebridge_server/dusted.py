@@ -44,7 +44,7 @@ class Dusting:
         self, model: Model, frames: range, progress: Callable[[int, int], None], cancelled: Callable[[], bool], first: Optional[int] = None
     ) -> Iterator[Tuple[int, Passes]]:
         """Every frame's passes in order, from `first` on. The model is loaded."""
-        reader = GuideReader(self._cropped.passes, self._cropped.sun_in_view)
+        reader = GuideReader(self._cropped.passes, self._cropped.sun_in_view, self._cropped.cell)
         return model.generate(reader, frames, self.area.size, self._request.model, progress, cancelled, first)
 
     def settled(self, frame: int, passes: Passes) -> Effect:

@@ -149,9 +149,15 @@ class CroppedGuide:
     def __init__(self, guide, area: WorkArea, camera, scratch: Path, fingerprint: str) -> None:
         self._guide, self._area, self._camera = guide, area, camera
         self._store = Store(scratch, "%s %s" % (fingerprint, area))
+        self._last: Optional[Tuple[int, GuideFrame]] = None
 
     def frame(self, frame: int) -> GuideFrame:
         """The guide at a frame, at the area's guide size; no debris."""
+        if self._last is None or self._last[0] != frame:  # a model asks for one thing after another
+            self._last = frame, self._made(frame)
+        return self._last[1]
+
+    def _made(self, frame: int) -> GuideFrame:
         area = self._area
         if (area.x, area.y, (area.height, area.width), area.guide_size) == (0, 0, self._camera(frame).size, self._guide.size):
             return replace(self._guide.frame(frame), chunks=None)  # the guide's own picture is that very one
@@ -172,6 +178,16 @@ class CroppedGuide:
         """The sun's direction in the camera's axes."""
         x, y, z = (float(v) for v in self.frame(frame).light_view)
         return x, y, z
+
+
+    def cell(self, frame: int) -> Optional[Tuple[float, float]]:
+        """As base.GuideReader has it."""
+        cell, seen = self._guide.cell(frame), self.frame(frame)
+        there = np.isfinite(seen.depth) & (seen.alpha > 0)
+        if cell is None or not there.any():
+            return None
+        mean = float(np.average(seen.depth[there], weights=seen.alpha[there]))
+        return self._area.camera(self._camera(frame), self._area.size).fy * cell[0] / mean, cell[1]
 
 
 def padded(array: np.ndarray, area: WorkArea, fill: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dust model as callers see it: windows that change nothing, seeds, resuming, cancelling, and the weights that ship."""
 
+import copy
 import subprocess
 import sys
 
@@ -220,6 +221,27 @@ def test_a_step_that_knows_the_answer_arrives_at_it():
         for level in range(steps):
             sample, before = scheduler.advance(sample, answer, before, level), answer
         torch.testing.assert_close(sample, answer)
+
+
+def test_what_is_told_of_a_frame_stays_within_what_training_has():
+    light = (0.0, 0.6, 0.8)
+    assert dust.of_frame(light, None) == pytest.approx((*light, 0, 0, 0))
+    assert dust.of_frame(light, condition.USUAL_CELL) == pytest.approx((*light, 1, 0, 0))
+    assert dust.of_frame(light, (100.0, 0.01)) == dust.of_frame(light, (16.0, 0.7)) != dust.of_frame(light, (15.0, 0.8))
+
+
+def test_a_network_that_hears_more_says_the_same_at_first(small):
+    told = lambda frame: dust.of_frame((0.0, 0.6, 0.8), (6.0, 2.0))  # noqa: E731
+    before = list(small.sample(guide, range(3), SIZE, light_view=told))
+    alone = list(small.sample(guide, range(3), SIZE, light_view=lambda frame: (0.0, 0.6, 0.8)))
+    more = dust.Dust(copy.deepcopy(small.unet), dust.DustLevels())
+    more.unet.hear(6)
+    after = list(more.sample(guide, range(3), SIZE, light_view=told))
+    for (_, a), (_, b), (_, c) in zip(before, alone, after):
+        assert all(np.array_equal(a[name], b[name]) and np.allclose(a[name], c[name], atol=1e-6) for name in a)
+    with torch.no_grad():
+        more.unet.embed[0].weight[:, -2:] += 1.0
+    assert not np.allclose(next(iter(more.sample(guide, range(3), SIZE, light_view=told)))[1]["sun"], before[0][1]["sun"], atol=1e-4)
 
 
 def test_diffusers_step_and_ours_agree():

@@ -115,6 +115,20 @@ def test_dust_all_over_the_plate_is_rendered_once(plain, tmp_path, monkeypatch):
     assert same(seen, again) and bool((seen.deep.cumulative_alpha == again.deep.cumulative_alpha).all())
 
 
+def test_a_model_is_told_how_large_a_cell_of_the_cloud_is_in_its_field(plain, tmp_path):
+    area = WorkArea(0, 0, 96, 54, (108, 192))
+    cropped = CroppedGuide(plain, area, plain.shot.camera.at, tmp_path, "crop")
+    edge, thick = plain.cell(LAST)
+    size, told_thick = cropped.cell(LAST)
+    camera = area.camera(plain.shot.camera.at(LAST), area.size)
+    seen = cropped.frame(LAST)
+    near, far = (float(f(seen.depth[seen.alpha > 0])) for f in (np.min, np.max))
+    assert camera.fy * edge / far < size < camera.fy * edge / near and told_thick == thick
+    twice = CroppedGuide(plain, dataclasses.replace(area, size=(216, 384)), plain.shot.camera.at, tmp_path / "twice", "crop")
+    assert twice.cell(LAST)[0] == pytest.approx(2 * size, rel=0.02)
+    assert cropped.cell(FIRST) is None and plain.cell(FIRST) is None
+
+
 def test_a_frame_s_dust_is_lit_once_whoever_looks(plain, monkeypatch):
     monkeypatch.setattr(guide.volume, "light", None)
     camera = plain.shot.camera.at(LAST).resized(plain.size)

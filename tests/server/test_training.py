@@ -138,6 +138,22 @@ def test_floors_burst_from_the_top_down_and_outward():
 def test_a_shard_keeps_the_clip(folder, clips):
     again = data.read_shard(data.shards(folder)[0])
     torch.testing.assert_close(again[1].truth, clips[1].truth, atol=2e-3, rtol=0)
+    torch.testing.assert_close(again[1].cell, clips[1].cell, atol=0, rtol=2e-3, equal_nan=True)
+
+
+def test_a_clip_knows_how_large_a_cell_of_its_guide_is(clips):
+    for clip in clips:
+        dusty = clip.guide[:, 2].amax((1, 2)) > 0.05
+        size, thick = clip.cell[dusty].T
+        assert bool(((size > 3) & (size < 20)).all()) and bool(((thick > 0.3) & (thick < 8)).all())
+        assert clip.told.shape == (len(clip.truth), 6) and bool((clip.told[dusty, 3] == 1).all())
+
+
+def test_a_crop_is_now_and_then_of_an_unknown_simulation(folder):
+    source = train.Clips(folder, np.random.default_rng(0))
+    source.refresh()
+    known = [bool(source.crop(2, size=32)[2][:, 3].any()) for _ in range(60)]
+    assert 0.5 < np.mean(known) < 1.0
 
 
 def test_a_soft_guide_keeps_the_amount_and_the_depth():
@@ -154,7 +170,7 @@ def test_a_crop_is_guide_plus_residual(folder, clips):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
     residual, wide, light = source.crop(4, size=32)
-    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 3)
+    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 6)
     whole = residual + wide[:, :3]
     assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
 

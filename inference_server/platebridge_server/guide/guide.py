@@ -321,6 +321,13 @@ class Guide:
             return nothing(camera.size, _in_view(self._sun(frame), camera.moved(self.level)))
         return self._rendered(frame, camera.moved(self.level))
 
+    def cell(self, frame: int) -> Optional[tuple[float, float]]:
+        """A cell of the simulation at a frame: its edge in metres, and its optical depth at density 1; None before the collapse."""
+        if not self._store.has("cloud", frame):
+            return None
+        facts = self._store.facts("cloud", frame)
+        return facts["cell"], facts["cell"] * self._extinction(frame, facts)
+
     def _extinction(self, frame: int, facts: dict) -> float:
         """Optical depth of a metre of dust of density 1."""
         return EXTINCTION / facts["height"] * self.dials.at(frame).density

@@ -114,6 +114,10 @@ class OwnGuide:
         """None: the artist's guide has no debris of ours."""
         return None
 
+    def cell(self, frame: int) -> None:
+        """None: a picture has no cells."""
+        return None
+
     def shadow(self, frame: int, plate_depth: np.ndarray, finer: object = None) -> Optional[np.ndarray]:
         """None: a picture throws no shadow."""
         return None

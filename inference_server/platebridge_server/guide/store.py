@@ -62,10 +62,12 @@ class Store:
 
     def get(self, kind: str, frame: Optional[int] = None) -> tuple[dict[str, np.ndarray], dict]:
         """Arrays and facts as they were put."""
-        path = self._path(kind, frame)
-        with safetensors.safe_open(path, "np") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-        return load_file(path), facts
+        return load_file(self._path(kind, frame)), self.facts(kind, frame)
+
+    def facts(self, kind: str, frame: Optional[int] = None) -> dict:
+        """The facts alone; no array is read."""
+        with safetensors.safe_open(self._path(kind, frame), "np") as file:
+            return json.loads((file.metadata() or {}).get("facts", "{}"))
 
 
 def _unwritable(folder: Path, problem: Exception) -> StorageError:

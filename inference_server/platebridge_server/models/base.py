@@ -29,10 +29,13 @@ class GuideReader:
 
     passes(frame) -> {"sun", "ambient", "alpha", "depth"}: (h, w) float32 at the guide's low resolution, premultiplied,
     depth in metres, +inf where clear. sun_in_view(frame) -> unit vector to the sun, in the camera's axes (x right, y up, z backwards).
+    cell(frame) -> of a cell of its simulation, at the dust's mean depth: pixels of the model's field across, and its optical depth at
+    density 1; None where there is none, as in a guide that an artist has made.
     """
 
     passes: Callable[[int], Dict[str, np.ndarray]]
     sun_in_view: Callable[[int], Tuple[float, float, float]]
+    cell: Callable[[int], Optional[Tuple[float, float]]] = lambda frame: None
 
 
 class Model(Protocol):

@@ -56,7 +56,7 @@ class DustModel:
             size,
             seed=settings.seed,
             steps=STEPS[settings.quality],
-            light_view=guide.sun_in_view,
+            light_view=lambda frame: dust.of_frame(guide.sun_in_view(frame), guide.cell(frame)),
             on_progress=progress,
             cancelled=cancelled,
             first_needed_frame=first_frame,

@@ -5,7 +5,7 @@ It knows files and encodings. It must not know the network or the loss.
 
 A shard holds, for `clips` views (float16): truth (clips, frames, 3, H, W) and guide (clips, frames, 3, h, w), both
 *encoded* (`encode`: square roots of sun and ambient, alpha as it is), truth_depth and guide_depth (clips, frames,
-H or h, W or w; lengths, inf where clear) and light_view (clips, frames, 3).
+H or h, W or w; lengths, inf where clear), light_view (clips, frames, 3) and cell (clips, frames, 2), NaN where it is not known.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
         "guide": torch.stack([encode(c.guide) for c in clips]),
         "guide_depth": torch.stack([c.guide_depth for c in clips]),
         "light_view": torch.stack([c.light_view for c in clips]),
+        "cell": torch.stack([c.cell for c in clips]),
     }
     beside = path.with_suffix(f".part{os.getpid()}")
     save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside)
@@ -114,11 +115,8 @@ def count(path: Path) -> int:
 def read_shard(path: Path) -> list[simulate.Clip]:
     """The clips of a shard in float32, **linear** (decoded)."""
     arrays = {k: v.float() for k, v in load_file(path).items()}
-    return [
-        simulate.Clip(decode(truth), truth_depth, decode(guide), guide_depth, light)
-        for truth, truth_depth, guide, guide_depth, light in zip(
-            *(arrays[k] for k in ("truth", "truth_depth", "guide", "guide_depth", "light_view")))
-    ]
+    columns = (arrays[k] for k in ("truth", "truth_depth", "guide", "guide_depth", "light_view", "cell"))
+    return [simulate.Clip(decode(truth), far, decode(guide), *rest) for truth, far, guide, *rest in zip(*columns)]
 
 
 def picture(passes: torch.Tensor) -> np.ndarray:

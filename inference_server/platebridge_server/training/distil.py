@@ -4,7 +4,7 @@
 A denoiser's answer is a mean, and the mean of all billows that a guide allows is fog. So the last evaluation of the shipped sampler is
 trained against a critic (adversarial diffusion distillation, Sauer et al. 2023; for smoke, tempoGAN, Xie et al. 2018): it sees three
 frames at once, so that boiling gives a picture away as well as softness does, and the guide, so that the right dust in the wrong
-place does too. The other noise levels go on learning to denoise, what the result is at the guide's size is held to the guide, its
+place does too. The higher noise levels go on learning to denoise, what the result is at the guide's size is held to the guide, its
 patches as a whole are to be like the truth's (`patches_apart`), and an account is kept of its waves (`Waves`), or a weave would stay that
 a critic hardly sees.
 
@@ -44,6 +44,7 @@ ALIKE = 2.0  # of how unlike the patches are, as a whole, of what it makes and o
 DIRECTIONS = 48  # along which patches are compared, other ones each time
 #: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
 AGREEING = 0.5
+LEAST_NOISE, MOST_NOISE = 2.0, 20.0  # of the levels that go on denoising, evenly in their logarithm
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
 
 
@@ -93,6 +94,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     network = DustNetwork.read(start / "unet")
+    network.hear(train.FRAME_NUMBERS)
     network = network.to(device=device, memory_format=torch.channels_last).train()
     critic = Critic().to(device=device, memory_format=torch.channels_last)
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
@@ -267,7 +269,8 @@ def _coarse(made: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
 
 
 def _sigmas(batch: int) -> torch.Tensor:
-    return torch.exp(train.NOISE[0] + train.NOISE[1] * torch.randn(batch)).clamp(0.02, 40.0)
+    """(batch,) of the levels that go on denoising. Lower ones would ask the last evaluation for a mean, which is what it must unlearn."""
+    return LEAST_NOISE * (MOST_NOISE / LEAST_NOISE) ** torch.rand(batch)
 
 
 def _save(out: Path, network, average, optimiser, critic, state: dict) -> None:

@@ -138,8 +138,8 @@ def _generate(pipe, guide, depth, light, size, steps, **options) -> torch.Tensor
 def _window_step(pipe, clip, size) -> float:
     """Step between frames at the joints of windows, over that of the same frames made in one window (1 is no joint)."""
     guide, depth = clip.guide, clip.guide_depth
-    whole = told.encode(_generate(pipe, guide, depth, clip.light_view, size, dust.FINAL_STEPS, window=64))
-    parts = told.encode(_generate(pipe, guide, depth, clip.light_view, size, dust.FINAL_STEPS, window=8, overlap=2))
+    whole = told.encode(_generate(pipe, guide, depth, clip.told, size, dust.FINAL_STEPS, window=64))
+    parts = told.encode(_generate(pipe, guide, depth, clip.told, size, dust.FINAL_STEPS, window=8, overlap=2))
     plan = dust.windows.plan(range(len(guide)), 8, 2)
     joints = sorted({edge for window in plan for edge in (window.frames.start, window.frames.stop)} - {0, len(guide)})
     steps = [(parts[1:] - parts[:-1]).abs().mean((1, 2, 3)), (whole[1:] - whole[:-1]).abs().mean((1, 2, 3))]
@@ -163,7 +163,7 @@ def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool 
     """Runs the model over clips: with their re-simulated guides, or with soft ones that agree with the truth; `draft` times that too."""
     judged, part = Judged(), slice(4, 4 + FRAMES)
     for clip in clips:
-        truth, size, light = clip.truth[part], clip.truth.shape[-2:], clip.light_view[part]
+        truth, size, light = clip.truth[part], clip.truth.shape[-2:], clip.told[part]
         guide, depth = clip.guide[part], clip.guide_depth[part]
         if soft:
             guide, depth = data.soft_guide(truth, clip.truth_depth[part], SOFT_SIGMA)

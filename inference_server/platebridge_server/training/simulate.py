@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from platebridge_server.guide import solver, volume
+from platebridge_server.models.dust.condition import of_frame
 
 FINE = (144, 96, 66)
 COARSE = (48, 32, 22)
@@ -53,7 +54,7 @@ class Clip:
     """What one view gives: (frames, 3, h, w) sun, ambient, alpha, linear premultiplied; depth (frames, h, w).
 
     truth at `SIZE`, guide (the coarse re-simulation) at a quarter of it; depth inf where there is no dust.
-    light_view: (frames, 3) unit vector towards the sun in the camera's axes.
+    light_view: (frames, 3) unit vector towards the sun in the camera's axes. cell: (frames, 2) as `condition.of_frame` wants it.
     """
 
     truth: torch.Tensor
@@ -61,6 +62,12 @@ class Clip:
     guide: torch.Tensor
     guide_depth: torch.Tensor
     light_view: torch.Tensor
+    cell: torch.Tensor
+
+    @property
+    def told(self) -> torch.Tensor:
+        """(frames, 6) as `condition.of_frame` has it."""
+        return of_frame(self.light_view, self.cell)
 
 
 class Collapse:
@@ -338,4 +345,19 @@ def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]
                 guide = _render(smokes[1], view, frame - start, GUIDE_SCALE, 56)
                 light = view.camera_to_world[frame - start, :3, :3].T @ view.sun
                 taken[number].append((*truth, *guide, light))
-    return [Clip(*(torch.stack(column) for column in zip(*rows))) for rows in taken]
+    clips = []
+    for view, rows in zip(views, taken):
+        truth, truth_depth, guide, depth, light = (torch.stack(column) for column in zip(*rows))
+        clips.append(Clip(truth, truth_depth, guide, depth, light, _cell_seen(guide, depth, view.focal, smokes[1].cell, view.extinction)))
+    return clips
+
+
+def _cell_seen(guide: torch.Tensor, depth: torch.Tensor, focal: float, cell: float, extinction: float) -> torch.Tensor:
+    """(frames, 2) as `condition.of_frame` wants it; NaN in frames without dust.
+
+    guide: (frames, 3, h, w). depth: (frames, h, w). focal: in pixels of the result. cell: its edge, in the depth's lengths; extinction:
+    per such length.
+    """
+    weight = torch.where(torch.isfinite(depth), guide[:, 2].clamp(0, 1), 0.0)
+    mean = (weight * torch.where(torch.isfinite(depth), depth, 0.0)).sum((-2, -1)) / weight.sum((-2, -1))
+    return torch.stack([focal * cell / mean, torch.full_like(mean, cell * extinction) + 0 * mean], dim=-1)

@@ -64,7 +64,8 @@ def clips(shot: studio.Shot) -> list[Clip]:
     for start in starts:
         part = slice(start, start + CLIP_FRAMES)
         truth, far = torch.stack(passes[part]), torch.stack(depth[part])
-        out.append(Clip(truth, far, *data.soft_guide(truth, far, SOFT_SIGMA, GUIDE_SCALE), light[part]))
+        unknown = torch.full((len(truth), 2), torch.nan)
+        out.append(Clip(truth, far, *data.soft_guide(truth, far, SOFT_SIGMA, GUIDE_SCALE), light[part], unknown))
     return out
 
 

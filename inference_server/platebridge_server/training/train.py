@@ -35,6 +35,8 @@ RATE = 1e-3
 LEAST_RATE = 0.04
 SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
 SOFT_SIGMA = (2.0, 3.5)
+CELL_UNKNOWN = 0.15  # the part of crops of which it isn't told how fine their simulation is: an artist's own guide says nothing of it
+FRAME_NUMBERS = 6  # all that is told of a frame
 NOISE = (0.3, 1.2)  # mean and spread of log sigma: about the levels that the sampler asks for, 14 to 0.8
 NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustLevels: against boiling
 AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
@@ -66,16 +68,16 @@ class Clips:
                         wide = told.condition(low, depth, truth.shape[-2:])
                         lack = torch.nn.functional.avg_pool2d((truth - wide[:, :3]).square().sum(1, keepdim=True), 8)[:, 0]
                         rows.append((told.tell(low, depth).half(), lack.numpy()))
-                    self.clips.append((truth.half(), rows, clip.light_view))
+                    self.clips.append((truth.half(), rows, clip.light_view, clip.cell))
         return len(self.clips)
 
     def crop(self, frames: int, size: int = 0, soft: float = SOFT_GUIDES):
-        """One training crop: residual (frames, 3, size, size), condition (frames, 4, size, size), light (frames, 3).
+        """One training crop: residual (frames, 3, size, size), condition (frames, 4, size, size), what else a frame is told of (frames, 6).
 
         size: pixels, `CROP` if not given. soft: how many of the guides agree with the truth, 0 to 1.
         """
         random, size = self.random, size or CROP
-        truth, guides, light = self.clips[random.integers(len(self.clips))]
+        truth, guides, light, cell = self.clips[random.integers(len(self.clips))]
         frames = min(frames, truth.shape[0])
         low, lack = guides[random.integers(1, len(guides))] if random.random() < soft else guides[0]
         first = random.integers(truth.shape[0] - frames + 1)
@@ -84,7 +86,8 @@ class Clips:
         top, left = self._corner(lack[first + frames // 2], size, truth.shape[-2], truth.shape[-1], scale)
         wide = _widened(low[part].float(), top, left, size, scale)
         residual = truth[part, :, top : top + size, left : left + size].float() - wide[:, :3]
-        light = light[part].clone()
+        unknown = random.random() < CELL_UNKNOWN
+        light = told.of_frame(light[part], torch.full_like(cell[part], torch.nan) if unknown else cell[part])
         if random.random() < 0.5:  # a mirrored cloud is lit from the mirrored side
             residual, wide = residual.flip(-1), wide.flip(-1)
             light[:, 0] = -light[:, 0]
@@ -222,11 +225,12 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
         network = DustNetwork(**state["config"])
     elif start is not None:
         network = DustNetwork.read(start / "unet")
+        network.hear(FRAME_NUMBERS)
         state["rate"] = AGAIN
         if (start / "training.json").exists():
             state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
     else:
-        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), **(config or {})})
+        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), "frame_numbers": FRAME_NUMBERS, **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
     average = {k: v.detach().clone() for k, v in network.named_parameters()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
@@ -297,8 +301,9 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     tensors = load_file(run / "checkpoint.safetensors")
     learned = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
     if start is not None:
-        begun = DustNetwork.read(start / "unet").state_dict()
-        learned = {k: torch.lerp(begun[k], v.float(), share) for k, v in learned.items()}
+        begun = DustNetwork.read(start / "unet")
+        begun.hear(network.frame_numbers)
+        learned = {k: torch.lerp(begun.state_dict()[k], v.float(), share) for k, v in learned.items()}
     network.load_state_dict(learned)
     folder = to or WEIGHTS
     network.half().write(folder / "unet")

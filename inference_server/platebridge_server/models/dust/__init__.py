@@ -5,7 +5,7 @@ What it is and how its weights were made: docs/dust.md. What it can and cannot d
 """
 
 from platebridge_server.models.dust.network import DustNetwork
-from platebridge_server.models.dust.sampling import CRISP_STEPS, DRAFT_STEPS, FINAL_STEPS, Dust, WeightsDiffer, card, load
+from platebridge_server.models.dust.sampling import CRISP_STEPS, DRAFT_STEPS, FINAL_STEPS, Dust, WeightsDiffer, card, load, of_frame
 from platebridge_server.models.dust.scheduler import DustLevels
 
-__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "Dust", "DustLevels", "DustNetwork", "WeightsDiffer", "card", "load"]
+__all__ = ["CRISP_STEPS", "DRAFT_STEPS", "FINAL_STEPS", "Dust", "DustLevels", "DustNetwork", "WeightsDiffer", "card", "load", "of_frame"]

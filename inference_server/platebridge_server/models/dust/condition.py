@@ -14,6 +14,9 @@ import torch.nn.functional as F
 #: The dust may grow this many pixels beyond the guide, where the guide's alpha exceeds the threshold.
 SUPPORT_PIXELS = 6
 SUPPORT_ALPHA = 0.01
+#: The cells of the guide's simulation that training has: pixels of the result across, and optical depth at density 1. Others are told as
+#: the nearest of them; a usual one is zero.
+LEAST_CELL, USUAL_CELL, MOST_CELL = (5.0, 0.7), (8.0, 1.6), (16.0, 4.3)
 
 
 def encode(passes: torch.Tensor) -> torch.Tensor:
@@ -44,6 +47,19 @@ def normal_depth(alpha: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
 def tell(guide: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     """(frames, 4, h, w): a guide (frames, 3, h, w), linear premultiplied, and its depth (frames, h, w), as the network sees them."""
     return torch.cat([encode(guide), normal_depth(guide[:, 2].clamp(0, 1), depth)[:, None]], dim=1)
+
+
+def of_frame(light: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+    """(frames, 6) what the network is told of a frame beside its picture: the way to the sun, whether the cell is known, its logarithms.
+
+    light: (frames, 3) towards the sun in the camera's axes. cell: (frames, 2) of a cell of the guide's simulation, pixels of the result
+    across where the dust is in the mean, and optical depth at density 1; NaN is not known. By it the network knows how fine and how crisp
+    billows are in such a picture, which a soft guide hardly shows.
+    """
+    known = torch.isfinite(cell).all(-1, keepdim=True)
+    least, usual, most = (torch.tensor(pair).to(light) for pair in (LEAST_CELL, USUAL_CELL, MOST_CELL))
+    size = torch.log(torch.minimum(torch.maximum(cell.to(light), least), most) / usual)
+    return torch.cat([light, known.to(light), torch.where(known, size, 0.0)], dim=-1)
 
 
 def widen(low: torch.Tensor, size) -> torch.Tensor:

@@ -83,21 +83,24 @@ class DustNetwork(nn.Module):
 
     in_channels: the residual's three. condition_channels: guide's three encoded passes and its depth. `residual_scale` is the
     spread of each residual channel as measured in training data, so that residual / it * sigma_data is what is noised.
+    frame_numbers: how many it is told of each frame: 3, the way to the sun, or 6, all that `condition.of_frame` tells.
     `options`: all these, as config.json has them.
     """
 
     def __init__(self, in_channels: int = 3, condition_channels: int = 4, widths: tuple[int, ...] = (48, 96, 160),
                  blocks: tuple[int, ...] = (1, 2, 3), embedding: int = 128, sigma_data: float = 0.5,
-                 residual_scale: tuple[float, ...] = (0.084, 0.086, 0.095)):
+                 residual_scale: tuple[float, ...] = (0.084, 0.086, 0.095), frame_numbers: int = 3):
         super().__init__()
         self.options = {
             "in_channels": in_channels, "condition_channels": condition_channels, "widths": tuple(widths), "blocks": tuple(blocks),
             "embedding": embedding, "sigma_data": sigma_data, "residual_scale": tuple(residual_scale),
+            "frame_numbers": frame_numbers,
         }
-        self.sigma_data = sigma_data
+        self.sigma_data, self.frame_numbers = sigma_data, frame_numbers
         seen = 4 * (in_channels + condition_channels)
         self.frequencies = 16
-        self.embed = nn.Sequential(nn.Linear(2 * self.frequencies + 3, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        first = nn.Linear(2 * self.frequencies + frame_numbers, embedding)
+        self.embed = nn.Sequential(first, nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         self.enter = nn.Conv2d(seen, widths[0], 3, padding=1)
         self.skip = nn.Conv2d(seen, 4 * in_channels, 1)
         self.down, self.up, self.encoder, self.decoder, self.join = (nn.ModuleList() for _ in range(5))
@@ -125,6 +128,14 @@ class DustNetwork(nn.Module):
         write_options(folder / "config.json", "DustUNet", self.options)
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE, {"format": "pt"})
 
+    def hear(self, frame_numbers: int) -> None:
+        """From now on it is told so many numbers of each frame. At first those that are new to it count for nothing."""
+        first = self.embed[0]
+        more = frame_numbers - self.frame_numbers
+        first.weight = nn.Parameter(F.pad(first.weight.detach(), (0, more)))
+        first.in_features += more
+        self.frame_numbers = self.options["frame_numbers"] = frame_numbers
+
     @property
     def multiple(self) -> int:
         """Heights and widths must be a multiple of this many pixels."""
@@ -138,14 +149,14 @@ class DustNetwork(nn.Module):
         """The denoised residual.
 
         sample: (batch, frames, 3, h, w) noised residual. sigma: (batch,) its noise. condition: (batch, frames, 4, h, w).
-        light: (batch, frames, 3) towards the sun in the camera's axes. h, w: multiples of `multiple`. Returns float32.
+        light: (batch, frames, frame_numbers), or more that it does not look at. h, w: multiples of `multiple`. Returns float32.
         """
         data = self.sigma_data
         sigma = sigma.float().view(-1, 1, 1, 1, 1)
         total = sigma.square() + data**2
         sample = sample.float()
         seen = torch.cat([sample * total.rsqrt(), condition.float()], dim=2)
-        out = self._trunk(seen, sigma.view(-1).log() / 4, light.float()).float()
+        out = self._trunk(seen, sigma.view(-1).log() / 4, light[..., : self.frame_numbers].float()).float()
         return sample * (data**2 / total) + out * (sigma * data * total.rsqrt())
 
     def _trunk(self, seen, noise, light):

@@ -29,8 +29,8 @@ class DustUNet(ModelMixin, DustNetwork, ConfigMixin):
     @register_to_config
     def __init__(self, in_channels: int = 3, condition_channels: int = 4, widths: tuple[int, ...] = (48, 96, 160),
                  blocks: tuple[int, ...] = (1, 2, 3), embedding: int = 128, sigma_data: float = 0.5,
-                 residual_scale: tuple[float, ...] = (0.084, 0.086, 0.095)):
-        DustNetwork.__init__(self, in_channels, condition_channels, widths, blocks, embedding, sigma_data, residual_scale)
+                 residual_scale: tuple[float, ...] = (0.084, 0.086, 0.095), frame_numbers: int = 3):
+        DustNetwork.__init__(self, in_channels, condition_channels, widths, blocks, embedding, sigma_data, residual_scale, frame_numbers)
 
 
 @dataclass

@@ -40,6 +40,11 @@ def card() -> dict:
     return json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
 
 
+def of_frame(light: tuple[float, float, float], cell: tuple[float, float] | None) -> tuple[float, ...]:
+    """What `Dust.sample`'s light_view gives for a frame: the way to the sun, and the guide's cell as `base.GuideReader` has it."""
+    return tuple(told.of_frame(torch.tensor([light]), torch.tensor([cell or (torch.nan, torch.nan)]))[0].tolist())
+
+
 def noise(seed: int, frame: int, size) -> torch.Tensor:
     """(3, H, W) white unit noise of one frame of the shot. It depends on seed, frame number and size, never on windows."""
     state = np.random.SeedSequence([seed & 0xFFFFFFFFFFFFFFFF, frame & 0xFFFFFFFF]).generate_state(1, np.uint64)[0]
@@ -60,7 +65,7 @@ class Dust:
         size: tuple[int, int],
         seed: int = 0,
         steps: int = FINAL_STEPS,
-        light_view: Callable[[int], tuple[float, float, float]] | None = None,
+        light_view: Callable[[int], tuple[float, ...]] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         first_needed_frame: int | None = None,
@@ -97,7 +102,7 @@ class Dust:
                 low = torch.from_numpy(np.stack([np.asarray(guide[k], np.float32) for k in ("sun", "ambient", "alpha")]))
                 depth = torch.from_numpy(np.ascontiguousarray(guide["depth"], np.float32))
                 light = light_view(frame) if light_view else (0.0, 0.7, 0.7)
-                kept[frame] = low, depth, torch.as_tensor(light, dtype=torch.float32)
+                kept[frame] = low, depth, F.pad(torch.as_tensor(light, dtype=torch.float32), (0, 6 - len(light)))
             return kept[frame]
 
         def conditions(numbers):
