@@ -19,7 +19,7 @@ from platebridge.errors import Cancelled
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import windows
-from platebridge_server.models.dust.network import DustNetwork
+from platebridge_server.models.dust.network import WEIGHTS_FILE, DustNetwork
 from platebridge_server.models.dust.scheduler import DustLevels
 
 FOLDER = Path(__file__).parent
@@ -155,7 +155,7 @@ def quick_bfloat16(device: torch.device) -> bool:
 
 def weights_sha256(folder: Path = WEIGHTS) -> str:
     """SHA-256 of the network's safetensors file."""
-    return hashlib.sha256((folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256((folder / "unet" / WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
 def load(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, folder: Path | None = None) -> Dust:
