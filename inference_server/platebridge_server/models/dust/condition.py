@@ -17,6 +17,8 @@ SUPPORT_ALPHA = 0.01
 #: The cells of the guide's simulation that training has: pixels of the result across, and optical depth at density 1. Others are told as
 #: the nearest of them; a usual one is zero.
 LEAST_CELL, USUAL_CELL, MOST_CELL = (5.0, 0.7), (8.0, 1.6), (16.0, 4.3)
+#: Times the logarithm: small numbers would be learned late.
+LOUDER = 8.0
 
 
 def encode(passes: torch.Tensor) -> torch.Tensor:
@@ -58,7 +60,7 @@ def of_frame(light: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
     """
     known = torch.isfinite(cell).all(-1, keepdim=True)
     least, usual, most = (torch.tensor(pair).to(light) for pair in (LEAST_CELL, USUAL_CELL, MOST_CELL))
-    size = torch.log(torch.minimum(torch.maximum(cell.to(light), least), most) / usual)
+    size = LOUDER * torch.log(torch.minimum(torch.maximum(cell.to(light), least), most) / usual)
     return torch.cat([light, known.to(light), torch.where(known, size, 0.0)], dim=-1)
 
 
