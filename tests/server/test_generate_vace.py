@@ -199,7 +199,8 @@ def test_cancelled_within_a_step_the_next_run_is_as_on_a_fresh_server(make, plai
     asked = [0]
 
     def soon():
-        if any("vace" in part for part in sys._current_frames()[threading.get_ident()].f_back.f_code.co_filename.split("/")):
+        asker = sys._getframe(2)  # the pipeline hands the question on
+        if "vace" in Path(asker.f_code.co_filename).parts:
             asked[0] += 1
         return stop.is_set() or asked[0] >= 15
 

@@ -185,7 +185,8 @@ def test_an_empty_mask_and_an_odd_size():
 
 def test_what_it_is_trained_on_and_that_training_writes_weights_of_its_kind(tmp_path):
     random = np.random.default_rng(1)
-    clip = Clip(torch.rand(2, 3, 128, 192), torch.ones(2, 128, 192), torch.rand(2, 3, 32, 48), torch.ones(2, 32, 48), torch.ones(2, 3))
+    truth, guide = (torch.rand(2, 3, *size) for size in ((128, 192), (32, 48)))
+    clip = Clip(truth, torch.ones(2, 128, 192), guide, torch.ones(2, 32, 48), torch.ones(2, 3), torch.ones(2, 2))
     for _ in range(4):
         one = matting.picture(random, [clip])
         assert all(np.isfinite(value).all() for value in one.values())

@@ -115,6 +115,7 @@ def count(path: Path) -> int:
 def read_shard(path: Path) -> list[simulate.Clip]:
     """The clips of a shard in float32, **linear** (decoded)."""
     arrays = {k: v.float() for k, v in load_file(path).items()}
+    arrays.setdefault("cell", torch.full_like(arrays["light_view"][..., :2], torch.nan))  # of shards from before it was kept
     columns = (arrays[k] for k in ("truth", "truth_depth", "guide", "guide_depth", "light_view", "cell"))
     return [simulate.Clip(decode(truth), far, decode(guide), *rest) for truth, far, guide, *rest in zip(*columns)]
 
