@@ -353,11 +353,11 @@ def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]
 
 
 def _cell_seen(guide: torch.Tensor, depth: torch.Tensor, focal: float, cell: float, extinction: float) -> torch.Tensor:
-    """(frames, 2) as `condition.of_frame` wants it; NaN in frames without dust.
+    """(frames, 2) as `condition.of_frame` wants it; the first is NaN in frames without dust, and so the cell is not known there.
 
     guide: (frames, 3, h, w). depth: (frames, h, w). focal: in pixels of the result. cell: its edge, in the depth's lengths; extinction:
     per such length.
     """
     weight = torch.where(torch.isfinite(depth), guide[:, 2].clamp(0, 1), 0.0)
     mean = (weight * torch.where(torch.isfinite(depth), depth, 0.0)).sum((-2, -1)) / weight.sum((-2, -1))
-    return torch.stack([focal * cell / mean, torch.full_like(mean, cell * extinction) + 0 * mean], dim=-1)
+    return torch.stack([focal * cell / mean, torch.full_like(mean, cell * extinction)], dim=-1)
