@@ -94,7 +94,7 @@ class _Generation:
         self.files = _Journal(scratch / "files.jsonl", have)
         self.dust: Dict[int, float] = {}  # mean alpha of the frames that were made here
         self._pool = ThreadPoolExecutor(3, "files")  # a frame's files are made side by side, and beside the next frame
-        self._leaving: List[Tuple[int, Dict[str, Future[bytes]], bytes]] = []  # the frame whose files are being made
+        self._leaving: List[Tuple[int, Dict[str, Future[bytes]], Future[bytes]]] = []  # the frame whose files are being made
         self._said_in: Dict[str, Dict[str, str]] = {}  # labels by kind: the same in every frame
 
     def run(self) -> None:
@@ -315,7 +315,7 @@ class _Generation:
         rgba = made.rgba(colours)
         self.dust[frame] = float(made.alpha.mean())
         seen = self._comp(frame, parts, rgba, made.shadow)
-        files: Dict[str, Future[bytes]] = {}  # made side by side, while the glance is
+        files: Dict[str, Future[bytes]] = {}  # made side by side
         if names["comp"] not in self.have:
             files["comp"] = self._pool.submit(images.encode, parts, self._labels("comp"))
         if names["effect"] not in self.have:
@@ -324,18 +324,23 @@ class _Generation:
             small = guide(frame)
             window = Window(0, 0, small.alpha.shape[1], small.alpha.shape[0])
             files["guide"] = self._layers("guide", frame, layers.part(small, small.rgba(colours), window, window))
-        picture = take.display(seen, pixel_aspect=shot.pixel_aspect)
-        self._glance(frame).parent.mkdir(exist_ok=True)
-        np.save(self._glance(frame), picture)  # before the files go out: once they have, the work may be cut off at any moment
-        glance = take.png(picture, GLANCE)
+        glance = self._pool.submit(self._glanced, frame, seen)
         self._send()
         self._leaving = [(frame, files, glance)]
+
+    def _glanced(self, frame: int, seen: np.ndarray) -> bytes:
+        """A PNG of the comp, small; one as wide as the preview is kept."""
+        picture = take.display(seen, pixel_aspect=self.shot.pixel_aspect)
+        self._glance(frame).parent.mkdir(exist_ok=True)
+        np.save(self._glance(frame), picture)
+        return take.png(picture, GLANCE)
 
     def _send(self) -> None:
         """The frame whose files were begun last goes out."""
         while self._leaving:
-            frame, files, glance = self._leaving.pop()
+            frame, files, glancing = self._leaving.pop()
             with self._timed("writing"):
+                glance = glancing.result()  # kept before a file goes out: once one has, the work may be cut off at any moment
                 for kind, file in files.items():
                     data = file.result()
                     if kind != "comp" and "passes_of" not in self.facts:
@@ -386,6 +391,8 @@ class _Generation:
         """The guide as it is looked at: over the whole canvas, small, in the same light as the effect."""
         seen = self.guide.frame(frame)
         size = seen.alpha.shape
+        if seen.empty and seen.chroma is None:
+            return composite.nothing(*size)
         plate_depth = work.thinned(self.shot.depth(frame), size)
         debris = self.guide.debris(frame, self.shot.camera.at(frame).resized(size), plate_depth)
         passes, z = effect.assemble(seen.sun, seen.ambient, seen.alpha, seen, plate_depth, debris)

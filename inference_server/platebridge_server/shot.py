@@ -3,7 +3,8 @@
 
 All arrays of a shot lie on one canvas: the union of the plate's data windows. So overscan is kept and worked on, a depth
 or mask with another data window is put where its window says, and a pixel of an array is the same pixel in all of them.
-A few frames are held, never the whole shot. Must not know guides, models or sockets.
+A few frames are held, and of short shots the files that are read more than once; never the whole of a long one.
+Must not know guides, models or sockets.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .images import Header, Part, Where, Window
 
 #: Frames of each array that are held: the frame before, this one and the next.
 KEPT = 3
+#: Bytes of samples that are held as read, of the passes that every stage reads again; of a long shot the latest.
+HELD_BYTES = 256 << 20
 #: A guide's depth is spread so far over its rim: dust that is finer than the guide reaches a little beyond it.
 RIM = 8
 
@@ -52,6 +55,7 @@ class Shot:
             if (source := self.source(name)) is not None
         }
         self._held: Dict[str, OrderedDict] = {}
+        self._read_files: OrderedDict[Tuple[str, str], Tuple[Header, list, dict]] = OrderedDict()
         self.window, self.display = self._canvas()
         self.size: Tuple[int, int] = (self.window.height, self.window.width)
         self.pixel_aspect = self._pixel_aspect()
@@ -112,11 +116,24 @@ class Shot:
 
     def raw(self, input: str, frame: int) -> np.ndarray:
         """(h, w, c) float32 as the file has it, its own data window only: for the checks, which count what is broken."""
-        source = self.source(input)
+        _, found, samples = self._samples(input, frame)
+        return np.stack([samples[c] for c in found], axis=-1).astype(np.float32)
+
+    def _samples(self, input: str, frame: int) -> Tuple[Header, list, dict]:
+        """The file's header, the channels that the input has of it, and their samples as `images.read_channels` gives them."""
+        file, source = self.file(input, frame), self.source(input)
+        key = input, file.sha256 if file else ""
+        if key in self._read_files:
+            self._read_files.move_to_end(key)
+            return self._read_files[key]
         header = self.header(input, frame)
         found = channels.find(header, input, source.channels if source else (), Where(input, frame))
-        samples = images.read_channels(header, found, Where(input, frame))
-        return np.stack([samples[c] for c in found], axis=-1).astype(np.float32)
+        got = header, found, images.read_channels(header, found, Where(input, frame))
+        if input in ("depth", "mask", "vectors"):  # a plate's pixels are checked, and then read as the comp's
+            self._read_files[key] = got
+            while self.held_bytes() > HELD_BYTES:
+                self._read_files.popitem(last=False)
+        return got
 
     def _path(self, input: str, frame: int) -> Path:
         file = self.file(input, frame)
@@ -126,10 +143,8 @@ class Shot:
 
     def _read(self, input: str, frame: int, outside: float) -> np.ndarray:
         """(h, w, c) float32 on the canvas."""
-        source = self.source(input)
-        header = self.header(input, frame)
-        found = channels.find(header, input, source.channels if source else (), Where(input, frame))
-        return _on_canvas(images.read_channels(header, found, Where(input, frame)), header, found, self.window, outside)
+        header, found, samples = self._samples(input, frame)
+        return _on_canvas(samples, header, found, self.window, outside)
 
     def _guide_picture(self, frame: int) -> GuidePicture:
         header = self.header("guide", frame)
@@ -155,6 +170,10 @@ class Shot:
     def held(self) -> int:
         """How many arrays are in memory now."""
         return sum(len(h) for h in self._held.values())
+
+    def held_bytes(self) -> int:
+        """How many bytes of samples are in memory as they were read."""
+        return sum(array.nbytes for _, _, samples in self._read_files.values() for array in samples.values())
 
     def _canvas(self) -> Tuple[Window, Window]:
         whole: Optional[Window] = None

@@ -177,7 +177,7 @@ def preview_mp4(pictures: Iterator[np.ndarray], fps: float, path: Path) -> None:
                 assert isinstance(made, VideoStream)
                 stream = made
                 stream.height, stream.width, stream.pix_fmt = picture.shape[0], picture.shape[1], "yuv420p"
-                stream.options = {"crf": "18", "preset": "fast"} if codec == "libx264" else {"qscale": "3"}
+                stream.options = {"crf": "18", "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
                 box.mux(packet)
         if stream is not None:

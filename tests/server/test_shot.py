@@ -11,6 +11,8 @@ from platebridge.frames import FrameRange
 from platebridge.request import Camera, CameraFrame, FrameFile, GenerateRequest, Inputs, Pass, ShotSettings
 from platebridge.takes import hash_file
 from platebridge_server import depth as depths
+from platebridge_server import images
+from platebridge_server import shot as shot_module
 from platebridge_server.shot import KEPT, Shot
 
 IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
@@ -205,6 +207,22 @@ def test_only_a_few_frames_are_in_memory(make_shot):
         for read in (shot.plate, shot.depth, shot.mask, shot.vectors):
             read(frame)
     assert shot.held() <= 4 * KEPT
+
+
+def test_a_pass_is_read_from_disk_once_while_there_is_room(make_shot, monkeypatch):
+    files = make_shot(width=32, height=24, frames=6)
+    shot, reads = Shot(files.request(), files.open_file), []
+    real = images.read_channels
+    monkeypatch.setattr(images, "read_channels", lambda *given: reads.append(given[2]) or real(*given))
+    once = {frame: shot.depth(frame) for frame in shot.request.frames}
+    different = {shot.file("depth", frame).sha256 for frame in once}  # a file that stands for many frames is read once for all
+    assert all(np.array_equal(shot.depth(frame), z) for frame, z in once.items()) and len(reads) == len(different)
+    assert shot.held_bytes() == len(different) * 32 * 24 * 4
+    monkeypatch.setattr(shot_module, "HELD_BYTES", 2 * 32 * 24 * 4)
+    for frame in shot.request.frames:
+        shot.mask(frame)
+        assert shot.held_bytes() <= 2 * 32 * 24 * 4
+    assert np.array_equal(shot.depth(shot.request.frames.first), once[shot.request.frames.first])
 
 
 def test_data_windows_that_move_lie_on_one_canvas(make_shot, write_exr):

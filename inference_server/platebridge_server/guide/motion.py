@@ -243,7 +243,9 @@ def _sinking(points, were, fresh, bare, pixel, seconds, up):
     """(n,) downward speed of each point: how fast the top of its upright strip came down, where something changed there."""
     if not len(were):
         return np.zeros(len(points))
-    across = np.linalg.svd((points - points.mean(0)) - np.outer((points - points.mean(0)) @ up, up), full_matrices=False)[2][0]
+    flat = points - points.mean(0)
+    flat -= np.outer(flat @ up, up)
+    across = np.linalg.eigh(flat.T @ flat)[1][:, -1]  # the way along which they lie farthest apart
     low, high = min((points @ across).min(), (were @ across).min()), max((points @ across).max(), (were @ across).max())
     count = 24
     strip = np.clip(((points @ across - low) / max(high - low, 1e-9) * count).astype(int), 0, count - 1)
