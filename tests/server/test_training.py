@@ -152,7 +152,7 @@ def test_a_clip_knows_how_large_a_cell_of_its_guide_is(clips):
 def test_a_crop_is_now_and_then_of_an_unknown_simulation(folder):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
-    known = [bool(source.crop(2, (32, 32))[2][:, 3].any()) for _ in range(60)]
+    known = [bool(source.crop(2, size=32)[2][:, 3].any()) for _ in range(60)]
     assert 0.5 < np.mean(known) < 1.0
 
 
@@ -169,7 +169,7 @@ def test_a_soft_guide_keeps_the_amount_and_the_depth():
 def test_a_crop_is_guide_plus_residual(folder, clips):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
-    residual, wide, light = source.crop(4, (32, 32))
+    residual, wide, light = source.crop(4, size=32)
     assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 6)
     whole = residual + wide[:, :3]
     assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
@@ -179,7 +179,7 @@ def test_a_crop_is_guide_plus_residual(folder, clips):
 def test_a_widened_crop_is_the_crop_of_the_widened(top, left):
     low = torch.rand(2, 4, 12, 18, generator=torch.Generator().manual_seed(1))
     whole = condition.widen(low, (48, 72))[..., top : top + 32, left : left + 32]
-    torch.testing.assert_close(train._widened(low, top, left, (32, 32), 4), whole)
+    torch.testing.assert_close(train._widened(low, top, left, 32, 4), whole)
 
 
 def test_the_loss_of_the_right_answer_is_nothing():
@@ -281,6 +281,19 @@ def test_blur_noise_and_flicker_each_show_in_their_figure(clips):
         rows.append(figures.result())
     assert rows[1]["power_spectrum_db"] > 3 and rows[2]["power_spectrum_db"] > 1
     assert rows[1]["swd"][0] > 1e-4 and rows[2]["flicker"] > 1.5
+
+
+def test_a_weave_shows_in_its_own_figure(clips):
+    truth = condition.encode(clips[1].truth)
+    column = torch.arange(truth.shape[-1]).float()
+    wave = 0.1 * torch.cos(2 * torch.pi * column / 8) * (truth[:, 2:] > 0.1)
+    noise = 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * (truth[:, 2:] > 0.1)
+    weaves = []
+    for clip in (truth, truth + noise, truth + wave):
+        figures = evaluate.Figures()
+        figures.add(clip, truth, None, truth[:, 2] == 0)
+        weaves.append(figures.result()["weave_db"])
+    assert weaves[0] == 0 and weaves[1] < 2 < 4 < weaves[2], weaves
 
 
 def test_processes_average_their_gradients_and_go_by_the_first_ones_clock(monkeypatch):

@@ -33,9 +33,6 @@ from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import train
 
 FRAMES = 8
-#: Pixels of a crop, down and along, at most: whole pictures of our clips. In a smaller crop how crisp dust is is chance, and the median of
-#: chances, which is what least absolute differences ask for, lies half a decibel under their mean.
-VIEW = (128, 192)
 RATE, CRITIC_RATE = 2e-4, 1.2e-3
 KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss, such that the three gradients are of one size when it begins.
@@ -43,7 +40,7 @@ HELD = 4.0  # of what must stay as the guide has it
 FOOLING = 0.05  # of the critic's word
 EVEN = 0.3  # of what its waves have too much or too little of, each of its length and slant
 REMEMBERED = 0.99  # of that account, per iteration
-ALIKE = 4.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
+ALIKE = 2.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
 #: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
 AGREEING = 0.5
@@ -88,7 +85,7 @@ def sampled(model, scheduler: DustLevels, white: torch.Tensor, wide: torch.Tenso
 
 
 def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, sigma_min: float, threads: int = 1, seed: int = 0,
-           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 1, least_clips: int = 2) -> int:
+           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 2, least_clips: int = 2) -> int:
     """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
 
     steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
@@ -115,7 +112,6 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     clips = train.Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
     if clips.refresh() < least_clips:
         raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
-    size = clips.least(VIEW, network.multiple)
     scheduler = DustLevels(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
     scheduler.set_timesteps(steps)
     model = torch.compile(network, dynamic=False) if compiled else network
@@ -135,7 +131,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
             # What truths are like is shown by guides that agree with them; what is answered to a user's guide must look like that too.
             (residual, known, known_light), (lacking, wide, light) = (
-                [torch.stack(column).to(device) for column in zip(*(clips.crop(FRAMES, size, soft) for _ in range(batch)))]
+                [torch.stack(column).to(device) for column in zip(*(clips.crop(FRAMES, soft=soft) for _ in range(batch)))]
                 for soft in (1.0, AGREEING)
             )
             residual, truth = residual / scale, (wide[:, :, :3] + lacking) / scale
@@ -152,9 +148,8 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 share = where.mean().clamp_min(0.02)
                 fooling = -(word * where).mean() / share
                 held = _coarse(wide[:, :, :3] + made * scale, wide)
-                whole = wide[:, :, :3] / scale + made
-                uneven = account.owed(whole, truth)  # of the same place: of another one, content would be on the account
-                unlike = patches_apart(whole, truth, clips.random)
+                uneven = account.owed(wide[:, :, :3] / scale + made, known[:, :, :3] / scale + residual * known_support)
+                unlike = patches_apart(wide[:, :, :3] / scale + made, truth, clips.random)
                 denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
             (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven + ALIKE * unlike).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
