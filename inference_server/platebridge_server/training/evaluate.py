@@ -42,7 +42,7 @@ def spectrum(clip: torch.Tensor) -> torch.Tensor:
 
 
 def waves(clip: torch.Tensor) -> torch.Tensor:
-    """(4, 2) power of (frames, c, h, w) in waves of 16 to 10, 7, 5 and 4 pixels: those along an axis of the picture, and the slanted ones."""
+    """(4, 2) power of (frames, c, h, w) in waves of 16 to 10, 7, 5 and 4 pixels: along an axis of the picture, and slanted."""
     height, width = clip.shape[-2:]
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
     power = torch.fft.rfft2(clip * window).abs().square().mean((0, 1))
@@ -130,8 +130,9 @@ class Figures:
             self.background.append(float(clip[:, -1][empty].mean()))
 
     def result(self) -> dict:
-        """The figures by name. `weave_db`: how much more of waves along the picture's axes there is than the truth has, beyond what there is
-        more of slanted ones, in the band where that is most. On a photographed shot 5 was plain to see, and no other figure had told of it."""
+        """The figures by name. `weave_db`: how much more of waves along the picture's axes there is than the truth has, beyond what
+        there is more of slanted ones, in the band where that is most. On a photographed shot 5 was plain to see, and no other
+        figure had told of it."""
         more = 10 * torch.log10(self.waves / self.truth_waves)
         figures = {
             "power_spectrum_db": round(float((10 * torch.log10(self.power / self.truth_power)).abs().mean()), 3),

@@ -167,9 +167,10 @@ def run(folder: Path, json_path: Path | None) -> None:
     """The command: evaluate, print, and write what was asked for."""
     figures = evaluate(folder)
     rows = [("all", figures["model"]), ("upsampled guide", figures["upsampled_guide"]), *figures["shots"].items()]
-    print(" " * 24 + "".join(f"{head:>12}" for head in ("spectrum dB", "SWD fine", "middle", "flicker", "background", "coverage")))
+    heads = ("spectrum dB", "SWD fine", "middle", "weave dB", "flicker", "background", "coverage")
+    print(" " * 24 + "".join(f"{head:>12}" for head in heads))
     for name, row in rows:
-        values = (row["power_spectrum_db"], *row["swd"][:2], row["flicker"], row["background_alpha"])
+        values = (row["power_spectrum_db"], *row["swd"][:2], row["weave_db"], row["flicker"], row["background_alpha"])
         print(f"{name:24}" + "".join(f"{value:>12.4g}" for value in values) + (f"{row['coverage']:>12.3g}" if "coverage" in row else ""))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
