@@ -15,7 +15,9 @@ import statistics
 import sys
 import time
 import uuid
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -29,52 +31,64 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
 
 NAME, FRAMES, SECONDS = "bench-vace", 25, 24.0
 MOST_STEPS = 200  # that a request may ask for
+_SCRIPT: List[Callable[[int], Any]] = []  # of a script's own process
 MODEL = {"heads": 16, "layers": 14, "base": 16}
 
 
 def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds: float = SECONDS) -> Dict[str, float]:
-    """seconds: that a run of the script lasts at least; the number of steps is chosen for it."""
+    """seconds: that a run of the script lasts at least; the number of steps is chosen for it.
+
+    Each repeat has a server and a script of its own: how a process's memory happens to lie makes a tenth of its pace, as long as it lives.
+    """
     import tiny_vace
     from platebridge.client import Client
     from platebridge_server.models import store
 
     weights = tiny_vace.make(folder / "weights", **MODEL)
     options = shot.make(folder / "shot", 128, 96, FRAMES)
+    lengths: Tuple[int, int] = (0, 0)
+    ratios: List[Tuple[float, float]] = []
+    fixed: List[float] = []
     with _environment({store.VARIABLE: str(folder / "models"), "XDG_CACHE_HOME": str(folder / "cache")}):
         store.add(weights, tiny_vace.card(NAME))
-        with server.running(folder / "server") as connection, Client(connection) as client:
-            take = _Takes(client, connection, options, folder / "takes")
-            say("the guide, and a first take")
-            shape = _shape(take.made(0, 1)[2])
-            script = _script(weights, *shape)
-            script(1)
-            few, many = 2, 18
-            busy = [script(n)[1] for n in (few, many)]  # of the processor: however busy the machine is now, the runs are long enough
-            wanted = seconds * min(2, os.cpu_count() or 1)
-            each = max((busy[1] - busy[0]) / (many - few), 1e-3)
-            steps = min(MOST_STEPS, max(few, round((wanted - busy[0]) / each) + few))
-            lengths = (max(few, steps // 6), steps)
-            ratios: List[Tuple[float, float]] = []
-            fixed: List[float] = []
-            for n in range(repeats):
-                say(f"{lengths[0]} and {lengths[1]} steps through the server and in a script, run {n + 1} of {repeats}")
-                pairs = []
-                for number, length in enumerate(lengths, 2 * n + 1):
-                    ours = take.made(number, length)
-                    if (told := _shape(ours[2])) != shape:
-                        script, shape = _script(weights, *told), told
-                    pairs.append((ours, script(length)))
-                    say("wall %.1f s and %.1f s, processor %.1f s and %.1f s" % (ours[0], pairs[-1][1][0], ours[1], pairs[-1][1][1]))
-                (short, short_script), (long, long_script) = pairs
-                ratios.append(tuple((long[k] - short[k]) / (long_script[k] - short_script[k]) for k in (0, 1)))  # type: ignore[arg-type]
-                fixed.append(short[0] - short_script[0] - (ratios[-1][0] - 1) * short_script[0])
+        for n in range(repeats):
+            with server.running(folder / f"server{n}") as connection, Client(connection) as client:
+                take = _Takes(client, connection, options, folder / "takes")
+                say("the guide, and a first take")
+                shape = _shape(take.made(0, 1)[2])
+                with _script(weights, *shape) as script:
+                    script(1)
+                    lengths = lengths if lengths[1] else _lengths(script, seconds)
+                    say(f"{lengths[0]} and {lengths[1]} steps through the server and in a script, run {n + 1} of {repeats}")
+                    pairs = []
+                    for number, length in enumerate(lengths, 2 * n + 1):
+                        first = script(length) if n % 2 else None  # who goes first takes turns too
+                        ours = take.made(number, length)
+                        if _shape(ours[2]) != shape:
+                            raise RuntimeError("The take was painted at another size than the script's, so the two are not the same work.")
+                        pairs.append((ours, first or script(length)))
+                        say("wall %.1f s and %.1f s, processor %.1f s and %.1f s" % (ours[0], pairs[-1][1][0], ours[1], pairs[-1][1][1]))
+            (short, short_script), (long, long_script) = pairs
+            ratios.append(tuple((long[k] - short[k]) / (long_script[k] - short_script[k]) for k in (0, 1)))  # type: ignore[arg-type]
+            fixed.append(short[0] - short_script[0] - (ratios[-1][0] - 1) * short_script[0])
     return {
         "vace_overhead": statistics.median(wall for wall, _ in ratios),
         "vace_overhead_cpu": statistics.median(cpu for _, cpu in ratios),
+        "vace_overhead_least": min(wall for wall, _ in ratios),
+        "vace_overhead_most": max(wall for wall, _ in ratios),
         "vace_fixed_seconds": statistics.median(fixed),
         "vace_run_seconds": long_script[0],
         "vace_load": os.getloadavg()[0],
     }
+
+
+def _lengths(script: Callable[[int], Tuple[float, float]], seconds: float) -> Tuple[int, int]:
+    """Steps of a short and a long run: by the processor's seconds, however busy the machine is now, the long one lasts long enough."""
+    few, many = 2, 18
+    busy = [script(n)[1] for n in (few, many)]
+    each = max((busy[1] - busy[0]) / (many - few), 1e-3)
+    steps = min(MOST_STEPS, max(few, round((seconds * min(2, os.cpu_count() or 1) - busy[0]) / each) + few))
+    return max(few, steps // 6), steps
 
 
 def _shape(told: Dict[str, Any]) -> Tuple[Tuple[int, int], int]:
@@ -121,8 +135,14 @@ class _Takes:
         return float(times.user + times.system)
 
 
-def _script(weights: Path, size: Tuple[int, int], frames: int) -> Callable[[int], Tuple[float, float]]:
-    """The plain diffusers call of so many steps at a size: (seconds, processor seconds)."""
+@contextmanager
+def _script(weights: Path, size: Tuple[int, int], frames: int) -> Iterator[Callable[[int], Tuple[float, float]]]:
+    """The plain diffusers call of so many steps at a size, in a process of its own: (seconds, processor seconds)."""
+    with ProcessPoolExecutor(1, get_context("spawn"), _begin_script, (weights, size, frames)) as process:
+        yield lambda steps: process.submit(_run_script, steps).result()
+
+
+def _begin_script(weights: Path, size: Tuple[int, int], frames: int) -> None:
     import torch
     from diffusers import WanVACEPipeline
     from platebridge.request import GuideSettings
@@ -135,16 +155,16 @@ def _script(weights: Path, size: Tuple[int, int], frames: int) -> Callable[[int]
     video = torch.from_numpy(rng.random((1, frames, 3, *size), np.float32))
     mask = torch.zeros_like(video)
     mask[..., size[0] // 4 : size[0] * 3 // 4, size[1] // 4 : size[1] * 3 // 4] = 1.0
+    _SCRIPT.append(lambda steps: pipe(
+        prompt=prompts.prompt(GuideSettings(), ""), negative_prompt=prompts.AVOID, video=video, mask=mask,
+        height=size[0], width=size[1], num_frames=frames, num_inference_steps=steps, generator=torch.Generator().manual_seed(0),
+    ))  # fmt: skip
 
-    def timed(steps: int) -> Tuple[float, float]:
-        busy, began = time.process_time(), time.perf_counter()
-        pipe(
-            prompt=prompts.prompt(GuideSettings(), ""), negative_prompt=prompts.AVOID, video=video, mask=mask,
-            height=size[0], width=size[1], num_frames=frames, num_inference_steps=steps, generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
-        return time.perf_counter() - began, time.process_time() - busy
 
-    return timed
+def _run_script(steps: int) -> Tuple[float, float]:
+    busy, began = time.process_time(), time.perf_counter()
+    _SCRIPT[0](steps)
+    return time.perf_counter() - began, time.process_time() - busy
 
 
 @contextmanager
