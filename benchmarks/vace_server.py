@@ -49,9 +49,11 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds:
     lengths: Tuple[int, int] = (0, 0)
     ratios: List[Tuple[float, float]] = []
     fixed: List[float] = []
-    with _environment({store.VARIABLE: str(folder / "models"), "XDG_CACHE_HOME": str(folder / "cache")}):
+    models = {store.VARIABLE: str(folder / "models")}
+    with _environment(models):
         store.add(weights, tiny_vace.card(NAME))
-        for n in range(repeats):
+    for n in range(repeats):
+        with _environment({**models, "XDG_CACHE_HOME": str(folder / f"cache{n}")}):
             with server.running(folder / f"server{n}") as connection, Client(connection) as client:
                 take = _Takes(client, connection, options, folder / "takes")
                 say("the guide, and a first take")
@@ -61,7 +63,7 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds:
                     lengths = lengths if lengths[1] else _lengths(script, seconds)
                     say(f"{lengths[0]} and {lengths[1]} steps through the server and in a script, run {n + 1} of {repeats}")
                     pairs = []
-                    for number, length in enumerate(lengths, 2 * n + 1):
+                    for number, length in enumerate(lengths, 1):
                         first = script(length) if n % 2 else None  # who goes first takes turns too
                         ours = take.made(number, length)
                         if _shape(ours[2]) != shape:
