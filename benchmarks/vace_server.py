@@ -31,14 +31,14 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
 
 NAME, FRAMES, SECONDS = "bench-vace", 25, 24.0
 MOST_STEPS = 200  # that a request may ask for
-_SCRIPT: List[Callable[[int], Any]] = []  # of a script's own process
 MODEL = {"heads": 16, "layers": 14, "base": 16}
+_SCRIPT: List[Callable[[int], Any]] = []  # in a script's own process, its call
 
 
 def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds: float = SECONDS) -> Dict[str, float]:
     """seconds: that a run of the script lasts at least; the number of steps is chosen for it.
 
-    Each repeat has a server and a script of its own: how a process's memory happens to lie makes a tenth of its pace, as long as it lives.
+    Each repeat has a server and a script of its own: two processes that differ keep differing, a tenth and more, as long as they live.
     """
     import tiny_vace
     from platebridge.client import Client
