@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import classical, generation, ticks, vace, wire
+from .stolen import Stolen
 
 PARTS = {
     "wire": wire.measure,
@@ -36,7 +37,9 @@ def main() -> None:
     figures = {}
     with tempfile.TemporaryDirectory(prefix="platebridge-bench-") as folder:
         for name in chosen.parts or PARTS:
+            stolen = Stolen()
             figures.update(PARTS[name](Path(folder) / name, lambda text: console.print(f"[dim]{text}[/dim]")))
+            figures.update(stolen.figures(name))
     table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")

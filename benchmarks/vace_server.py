@@ -5,7 +5,8 @@ Both encode words, plate and control, denoise and decode at one size; nothing is
 by its own stages (reading, guide, loading, showing, matte, writing, preview), in wall and processor time, and not counted. What comes with
 the painting is: the wire, progress, pictures as they form. A take's fixed costs stand apart too: a short and a long run of each are
 compared by their differences, and what is left over is `vace_fixed_seconds`. They take turns, so both meet the same machine; one that
-is busy with something else shows in `vace_load`, and the ratio of processor time is then the better word than that of wall time.
+is busy with something else shows in `vace_load` and in the share that its host gave to others, and the ratio of processor time is then
+the better word than that of wall time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import platebridge_server  # noqa: F401  (before torch: the script's threads then wait for each other as the server's do)
@@ -32,13 +33,19 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "server"))
 NAME, FRAMES, SECONDS = "bench-vace", 25, 24.0
 MOST_STEPS = 200  # that a request may ask for
 MODEL = {"heads": 16, "layers": 14, "base": 16}
+#: What both processes are told of waiting: threads that sleep at each of a thousand small operations a second are as quick as the machine's
+#: host wakes them, which is luck, and was half a run's time. How a server waits is a matter of its own (platebridge_server/__init__.py).
+SPINS = "1000000"
+_Seconds = Tuple[float, float]  # wall, processor
+_Run = Tuple[_Seconds, _Seconds]  # ours, the script's
 _SCRIPT: List[Callable[[int], Any]] = []  # in a script's own process, its call
 
 
-def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds: float = SECONDS) -> Dict[str, float]:
+def measure(folder: Path, say: Callable[[str], None], pairs: int = 3, turns: int = 3, seconds: float = SECONDS) -> Dict[str, float]:
     """seconds: that a run of the script lasts at least; the number of steps is chosen for it.
 
-    Each repeat has a server and a script of its own: two processes that differ keep differing, a tenth and more, as long as they live.
+    pairs: of a server and a script of its own each: two processes that differ may keep differing as long as they live. turns: long runs
+    of each in a pair.
     """
     import tiny_vace
     from platebridge.client import Client
@@ -47,44 +54,56 @@ def measure(folder: Path, say: Callable[[str], None], repeats: int = 5, seconds:
     weights = tiny_vace.make(folder / "weights", **MODEL)
     options = shot.make(folder / "shot", 128, 96, FRAMES)
     lengths: Tuple[int, int] = (0, 0)
-    ratios: List[Tuple[float, float]] = []
-    fixed: List[float] = []
-    models = {store.VARIABLE: str(folder / "models")}
+    runs: List[Tuple[List[_Run], List[_Run]]] = []
+    models = {store.VARIABLE: str(folder / "models"), "GOMP_SPINCOUNT": SPINS}
     with _environment(models):
         store.add(weights, tiny_vace.card(NAME))
-    for n in range(repeats):
-        with _environment({**models, "XDG_CACHE_HOME": str(folder / f"cache{n}")}):
-            with server.running(folder / f"server{n}") as connection, Client(connection) as client:
-                take = _Takes(client, connection, options, folder / "takes")
-                say("the guide, and a first take")
-                shape = _shape(take.made(0, 1)[2])
-                with _script(weights, *shape) as script:
-                    script(1)
-                    lengths = lengths if lengths[1] else _lengths(script, seconds)
-                    say(f"{lengths[0]} and {lengths[1]} steps through the server and in a script, run {n + 1} of {repeats}")
-                    pairs = []
-                    for number, length in enumerate(lengths, 1):
-                        first = script(length) if n % 2 else None  # who goes first takes turns too
-                        ours = take.made(number, length)
-                        if _shape(ours[2]) != shape:
-                            raise RuntimeError("The take was painted at another size than the script's, so the two are not the same work.")
-                        pairs.append((ours, first or script(length)))
-                        say("wall %.1f s and %.1f s, processor %.1f s and %.1f s" % (ours[0], pairs[-1][1][0], ours[1], pairs[-1][1][1]))
-            (short, short_script), (long, long_script) = pairs
-            ratios.append(tuple((long[k] - short[k]) / (long_script[k] - short_script[k]) for k in (0, 1)))  # type: ignore[arg-type]
-            fixed.append(short[0] - short_script[0] - (ratios[-1][0] - 1) * short_script[0])
+    for n in range(pairs):
+        own = {**models, "XDG_CACHE_HOME": str(folder / f"cache{n}")}
+        with _environment(own), server.running(folder / f"server{n}") as connection, Client(connection) as client:
+            take = _Takes(client, connection, options, folder / "takes")
+            say("the guide, and a first take")
+            shape = _shape(take.made(0, 1)[1])
+            with _script(weights, *shape) as script:
+                script(1)
+                lengths = lengths if lengths[1] else _lengths(script, seconds)
+                say(f"{lengths[0]} and {lengths[1]} steps through the server and in a script, pair {n + 1} of {pairs}")
+                short: List[_Run] = []
+                long: List[_Run] = []
+                for number in range(2 * turns):
+                    length, kept = (lengths[0], short) if number < turns else (lengths[1], long)
+                    first = script(length) if number % 2 else None  # who goes first takes turns too
+                    ours, told = take.made(1 + number, length)
+                    if _shape(told) != shape:
+                        raise RuntimeError("The take was painted at another size than the script's, so the two are not the same work.")
+                    kept.append((ours, first or script(length)))
+                    say("wall %.1f s and %.1f s, processor %.1f s and %.1f s" % tuple(x for pair in zip(*kept[-1]) for x in pair))
+        runs.append((short, long))
+    every = [run for _, long in runs for run in long]
+    each = [_ratio([pair], 0) for pair in runs]
+    overhead = _ratio(runs, 0)
     return {
-        "vace_overhead": statistics.median(wall for wall, _ in ratios),
-        "vace_overhead_cpu": statistics.median(cpu for _, cpu in ratios),
-        "vace_overhead_least": min(wall for wall, _ in ratios),
-        "vace_overhead_most": max(wall for wall, _ in ratios),
-        "vace_fixed_seconds": statistics.median(fixed),
-        "vace_run_seconds": long_script[0],
+        "vace_overhead": overhead,
+        "vace_overhead_cpu": _ratio(runs, 1),
+        "vace_overhead_least": min(each),
+        "vace_overhead_most": max(each),
+        "vace_fixed_seconds": statistics.median(ours[0] - overhead * theirs[0] for short, _ in runs for ours, theirs in short),
+        "vace_run_seconds": statistics.median(theirs[0] for _, theirs in every),
+        "vace_run_noise": statistics.stdev(ours[0] / theirs[0] for ours, theirs in every) if len(every) > 1 else 0.0,
         "vace_load": os.getloadavg()[0],
     }
 
 
-def _lengths(script: Callable[[int], Tuple[float, float]], seconds: float) -> Tuple[int, int]:
+def _ratio(runs: Sequence[Tuple[List[_Run], List[_Run]]], k: int) -> float:
+    """What all long runs take beyond as many short ones, ours over the script's; k: 0 of wall time, 1 of the processor's.
+
+    Of sums and not of medians: one run differs from the next by a tenth, and of few runs a sum says more.
+    """
+    ours, theirs = (sum(l[who][k] - s[who][k] for short, long in runs for s, l in zip(short, long)) for who in (0, 1))
+    return ours / theirs
+
+
+def _lengths(script: Callable[[int], _Seconds], seconds: float) -> Tuple[int, int]:
     """Steps of a short and a long run: by the processor's seconds, however busy the machine is now, the long one lasts long enough."""
     few, many = 2, 18
     busy = [script(n)[1] for n in (few, many)]
@@ -117,8 +136,8 @@ class _Takes:
         self._client, self._out = client, out
         self._worker = psutil.Process(read_connection(connection).pid).children()[0]
 
-    def made(self, number: int, steps: int) -> Tuple[float, float, Dict[str, Any]]:
-        """(seconds, processor seconds, take.json) of painting a take for which words, plate and control are encoded anew."""
+    def made(self, number: int, steps: int) -> Tuple[_Seconds, Dict[str, Any]]:
+        """((seconds, processor seconds), take.json) of painting a take for which words, plate and control are encoded anew."""
         from platebridge.takes import TakeWriter, read_take
 
         words = {"prompt": f"Take {number}.", "avoid": f"smoke {number}"}
@@ -130,7 +149,7 @@ class _Takes:
         told = read_take(writer.path).document
         own = ("generating", "total")
         apart, busy_apart = (sum(v for stage, v in told[name].items() if stage not in own) for name in ("seconds", "processor_seconds"))
-        return seconds - apart, busy - busy_apart, told
+        return (seconds - apart, busy - busy_apart), told
 
     def _busy(self) -> float:
         times = self._worker.cpu_times()
@@ -138,7 +157,7 @@ class _Takes:
 
 
 @contextmanager
-def _script(weights: Path, size: Tuple[int, int], frames: int) -> Iterator[Callable[[int], Tuple[float, float]]]:
+def _script(weights: Path, size: Tuple[int, int], frames: int) -> Iterator[Callable[[int], _Seconds]]:
     """The plain diffusers call of so many steps at a size, in a process of its own: (seconds, processor seconds)."""
     with ProcessPoolExecutor(1, get_context("spawn"), _begin_script, (weights, size, frames)) as process:
         yield lambda steps: process.submit(_run_script, steps).result()
@@ -163,7 +182,7 @@ def _begin_script(weights: Path, size: Tuple[int, int], frames: int) -> None:
     ))  # fmt: skip
 
 
-def _run_script(steps: int) -> Tuple[float, float]:
+def _run_script(steps: int) -> _Seconds:
     busy, began = time.process_time(), time.perf_counter()
     _SCRIPT[0](steps)
     return time.perf_counter() - began, time.process_time() - busy

@@ -4,6 +4,7 @@
 The real classes with tiny random weights, on a processor: what is tested is that the run keeps to its plan, not what a card holds.
 """
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -178,6 +179,21 @@ def _counted(step, steps):
         return step(self, *a, **k)
 
     return count
+
+
+def test_watching_the_picture_form_does_not_slow_quick_steps(scene, tmp_path):
+    seen = []
+
+    def slow(frame, codes):
+        seen.append(codes)
+        time.sleep(0.2)
+
+    ears = Ears(lambda done, total: None, slow, lambda told: None, lambda said: None, lambda: False)
+    model = VaceModel(NAME, cache.TensorCache(tmp_path / "one"))
+    dials, settings = PaintSettings(steps=8, guidance=1.0), ModelSettings(NAME, 3)
+    model.load("cpu", Asked(scene.size, len(scene.frames)), settings, dials)
+    dict(model.paint(scene, settings, dials, ears))
+    assert len(seen) == 2 and not np.array_equal(*seen)  # the first and the last
 
 
 # --- LoRAs -------------------------------------------------------------------------------------------------------------------

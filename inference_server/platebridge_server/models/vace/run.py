@@ -6,6 +6,7 @@ It knows scenes, dials and the cache. It must not know where weights come from, 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
@@ -22,6 +23,8 @@ from .forming import Projection
 
 #: Raised when the same scene would be told to the model otherwise: what older versions kept is not taken.
 VERSION = 1
+#: After a look at the forming picture there is none for so many times what it took: quick steps are not slowed by being watched.
+LOOK_REST = 100
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,15 @@ class Run:
         )
         middle = len(self.scene.frames) // 2
 
+        due = 0.0
+
         def stepped(step: int, forming: Callable[[], torch.Tensor]) -> None:
-            self.ears.forming(self.frames[middle], look(forming(), middle))
+            nonlocal due
+            began = time.monotonic()
+            if began >= due or step == self.recipe.steps - 1:
+                self.ears.forming(self.frames[middle], look(forming(), middle))
+                ended = time.monotonic()
+                due = ended + LOOK_REST * (ended - began)
 
         self.model.turn("transformer" if self.pipe.transformer is not None else "transformer_2")
         negative = words[1] if len(words) > 1 else None
