@@ -41,11 +41,12 @@ _Run = Tuple[_Seconds, _Seconds]  # ours, the script's
 _SCRIPT: List[Callable[[int], Any]] = []  # in a script's own process, its call
 
 
-def measure(folder: Path, say: Callable[[str], None], pairs: int = 3, turns: int = 3, seconds: float = SECONDS) -> Dict[str, float]:
+def measure(folder: Path, say: Callable[[str], None], pairs: int = 5, turns: int = 2, seconds: float = SECONDS) -> Dict[str, float]:
     """seconds: that a run of the script lasts at least; the number of steps is chosen for it.
 
-    pairs: of a server and a script of its own each: two processes that differ may keep differing as long as they live. turns: long runs
-    of each in a pair.
+    pairs: of a server and a script of its own each: two processes that do the same may differ by a tenth as long as they live, by their
+    luck with memory. So `vace_overhead_error`, the standard error over pairs, says how much of `vace_overhead` is luck. turns: long runs of
+    each in a pair.
     """
     import tiny_vace
     from platebridge.client import Client
@@ -79,17 +80,14 @@ def measure(folder: Path, say: Callable[[str], None], pairs: int = 3, turns: int
                     kept.append((ours, first or script(length)))
                     say("wall %.1f s and %.1f s, processor %.1f s and %.1f s" % tuple(x for pair in zip(*kept[-1]) for x in pair))
         runs.append((short, long))
-    every = [run for _, long in runs for run in long]
     each = [_ratio([pair], 0) for pair in runs]
     overhead = _ratio(runs, 0)
     return {
         "vace_overhead": overhead,
         "vace_overhead_cpu": _ratio(runs, 1),
-        "vace_overhead_least": min(each),
-        "vace_overhead_most": max(each),
+        "vace_overhead_error": statistics.stdev(each) / len(each) ** 0.5 if len(each) > 1 else float("inf"),
         "vace_fixed_seconds": statistics.median(ours[0] - overhead * theirs[0] for short, _ in runs for ours, theirs in short),
-        "vace_run_seconds": statistics.median(theirs[0] for _, theirs in every),
-        "vace_run_noise": statistics.stdev(ours[0] / theirs[0] for ours, theirs in every) if len(every) > 1 else 0.0,
+        "vace_run_seconds": statistics.median(theirs[0] for _, long in runs for _, theirs in long),
         "vace_load": os.getloadavg()[0],
     }
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"  # where no other is given
 
 
 class FakeHub:
-    """Serves a folder as `repository` at COMMIT. `asked`: (path, first byte) of each file that was asked for.
+    """Serves a folder as `repository` at `commit`. `asked`: (path, first byte) of each file that was asked for.
 
     lies: {path: bytes that are sent in a file's place}. stall_at: (path, bytes): says no more after so many, until `let_go`.
     """
 
-    def __init__(self, folder: Path, repository: str, large: int = 256) -> None:
-        self.folder, self.repository, self.large = folder, repository, large
+    def __init__(self, folder: Path, repository: str, large: int = 256, commit: str = COMMIT) -> None:
+        self.folder, self.repository, self.large, self.commit = folder, repository, large, commit
         self.asked: List[Tuple[str, int]] = []
         self.lies: Dict[str, bytes] = {}
         self.stall_at: Optional[Tuple[str, int]] = None
@@ -52,12 +52,12 @@ class FakeHub:
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(handler.path).path)
-        if path == "/api/models/%s/revision/%s" % (self.repository, COMMIT):
-            self._send(handler, 200, json.dumps({"id": self.repository, "sha": COMMIT, "siblings": self._siblings()}).encode())
+        if path == "/api/models/%s/revision/%s" % (self.repository, self.commit):
+            self._send(handler, 200, json.dumps({"id": self.repository, "sha": self.commit, "siblings": self._siblings()}).encode())
         elif path.startswith("/api/models/%s/revision/" % self.repository):
             self._send(handler, 404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        elif path.startswith("/%s/resolve/%s/" % (self.repository, COMMIT)):
-            self._file(handler, path.split(COMMIT + "/", 1)[1])
+        elif path.startswith("/%s/resolve/%s/" % (self.repository, self.commit)):
+            self._file(handler, path.split(self.commit + "/", 1)[1])
         else:
             self._send(handler, 404, b"{}", {"X-Error-Code": "RepoNotFound"})
 

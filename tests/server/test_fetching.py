@@ -87,10 +87,24 @@ def test_a_model_with_nothing_but_pickles_is_refused(hub):
     assert hub.asked == []
 
 
-@pytest.mark.parametrize("revision", ["", "main", "0123456", COMMIT.upper(), COMMIT + "0"])
+@pytest.mark.parametrize("revision", ["main", "0123456", COMMIT.upper(), COMMIT + "0"])
 def test_nothing_but_a_whole_commit_is_fetched(hub, revision):
     with pytest.raises(RequestError, match=r"[Cc]ommit"):
         fetching.fetch(NAME, revision)
+    assert hub.asked == []
+
+
+def test_the_commit_on_the_card_is_taken_where_none_is_given(serve):
+    pinned = cards.card(NAME)["source"]["revision"]
+    hub = serve()
+    hub.commit = pinned
+    assert fetching.fetch(NAME).manifest["source"]["revision"] == pinned and hub.fetched()
+
+
+@pytest.mark.parametrize("name, repository", [("wan2.2-vace-fun-a14b", ""), (NAME, "somebody/copy")], ids=["none pinned", "a copy"])
+def test_where_none_is_pinned_one_must_be_given(hub, name, repository):
+    with pytest.raises(RequestError, match=r"No commit of .* is pinned"):
+        fetching.fetch(name, repository=repository)
     assert hub.asked == []
 
 
@@ -218,5 +232,5 @@ def test_everything_but_fetching_is_told_that_there_is_no_network(hub):
 def test_the_command_fetches_and_says_where_it_lies(hub):
     result = CliRunner().invoke(cli.app, ["models", "fetch", NAME, "--revision", COMMIT, "--json"])
     assert result.exit_code == 0 and json.loads(result.stdout)["source"]["revision"] == COMMIT
-    result = CliRunner().invoke(cli.app, ["models", "fetch", "wan-vace-14b"])
+    result = CliRunner().invoke(cli.app, ["models", "fetch", "wan2.2-vace-fun-a14b"])
     assert result.exit_code == 2 and "--revision" in result.stderr

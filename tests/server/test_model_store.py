@@ -218,8 +218,8 @@ def test_a_card_says_what_it_lacks(tmp_path):
 
 
 def test_a_model_that_is_not_here_says_what_to_type():
-    with pytest.raises(ModelError, match=r"not installed. Type: platebridge models fetch wan-vace-14b --revision COMMIT"):
-        store.opened("wan-vace-14b")
+    with pytest.raises(ModelError, match=r"not installed. Type: platebridge models fetch wan2.2-vace-fun-a14b --revision COMMIT"):
+        store.opened("wan2.2-vace-fun-a14b")
     with pytest.raises(ModelError, match=r"not installed"):
         registry.find(NAME).load("cpu", Asked((480, 832), 81), ModelSettings(NAME), PaintSettings())
 
@@ -334,7 +334,8 @@ def test_cards_say_what_a_clearance_desk_asks():
         card = cards.card(name)
         assert (card["licence"] == "Apache-2.0" and card["trained"] and "arXiv" in card["trained_on"]) or "README" in card["trained_on"]
         assert all(side % card["limits"]["multiple_of"] == 0 for size in card["limits"]["sizes"] for side in size)
-        assert card["source"]["revision"] is None or len(card["source"]["revision"]) == 40
+        revision = card["source"]["revision"]
+        assert revision is None or (len(revision) == 40 and card["source"]["revision_source"])
 
 
 def test_a_job_for_a_model_that_is_not_here_is_refused_before_any_work(tiny_shot, tmp_path):
@@ -350,7 +351,7 @@ def test_a_job_for_a_model_that_is_not_here_is_refused_before_any_work(tiny_shot
 
 def test_the_command_takes_in_lists_verifies_and_removes(folder, tmp_path):
     code, said, _ = run("list")
-    assert code == 0 and "platebridge models fetch wan-vace-14b --revision COMMIT" in said and "46 to 82 GB" in said
+    assert code == 0 and "platebridge models fetch wan-vace-14b\n" in said and "46 to 82 GB" in said
     listed = json.loads(run("--json")[1])
     assert listed[NAME]["installed"] is False and listed["dust"]["name"] == "dust"
     code, said, _ = run("add", folder)

@@ -50,9 +50,10 @@ def fetch(
     """
     card = cards.card(name)
     repository = repository or card["source"]["repository"]
-    revision = revision or card["source"]["revision"] or ""
+    pinned = card["source"]["revision"] if repository == card["source"]["repository"] else None
+    revision = revision or pinned or ""
     if len(revision) != 40 or set(revision) - set("0123456789abcdef"):
-        said = "A commit is 40 hex digits, not %r." % revision if revision else "No commit of %s is verified by us." % repository
+        said = "A commit is 40 hex digits, not %r." % revision if revision else "No commit of %s is pinned by us." % repository
         raise RequestError(said, "Take one from the list of commits on the model's page, and give it with --revision.")
     store.check_absent(name)
     place = store.root() / (".fetching-" + name)
