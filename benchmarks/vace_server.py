@@ -44,8 +44,8 @@ _SCRIPT: List[Callable[[int], Any]] = []  # in a script's own process, its call
 def measure(folder: Path, say: Callable[[str], None], pairs: int = 5, turns: int = 2, seconds: float = SECONDS) -> Dict[str, float]:
     """seconds: that a run of the script lasts at least; the number of steps is chosen for it.
 
-    pairs: of a server and a script of its own each: two processes that do the same may differ by a tenth as long as they live, by their
-    luck with memory. So `vace_overhead_error`, the standard error over pairs, says how much of `vace_overhead` is luck. turns: long runs of
+    pairs: of a server and a script of its own each: two processes that do the same may differ by a tenth as long as they live.
+    `vace_overhead_error`, the standard error over pairs, says how much of `vace_overhead` may be that. turns: long runs of
     each in a pair.
     """
     import tiny_vace

@@ -2,8 +2,8 @@
 """The cards of the large open models: what they are, under which licence, what they were trained on, what they take. Data in `cards/`.
 
 A card says what can be known without the weights. Nothing here touches a model, a disk beyond the package, or the network.
-`source.revision` is the commit that `fetch` pins, and `revision_source` how we know of it; None where we have no two witnesses of one, and then
-it must be given.
+`source.revision` is the commit that `fetch` pins, and `revision_source` how we know of it; None where we have no two witnesses of
+one, and then it must be given.
 """
 
 from __future__ import annotations
