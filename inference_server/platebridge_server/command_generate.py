@@ -33,6 +33,7 @@ from platebridge.request import from_dict as request_from_dict
 from platebridge.takes import MARKER, TakeWriter, read_take, storage_error
 
 from . import checks, sequences
+from .starting import importing
 
 #: What an interrupted run left in the scratch folder is kept so long, seconds.
 KEPT_SECONDS = 7 * 86400
@@ -172,7 +173,8 @@ def run_here(
     device: Optional[str] = None,
 ) -> None:
     """Makes the take in this process. Raises PlatebridgeError; the take can then be gone on with, if anything came."""
-    from .generate import generate
+    with importing():
+        from .generate import generate
 
     scratch = scratch_folder(writer.take_id)
     events = generate(

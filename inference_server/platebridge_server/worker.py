@@ -25,6 +25,7 @@ from platebridge.request import from_dict
 from .engines.local import GENERATOR, read_message, write_message
 from .models import registry
 from .spool import Spool, SpoolLimits
+from .starting import importing
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,8 @@ def main(argv: List[str]) -> None:
             write_message(talk_out, message)
 
     name, _, function = settings["generator"].partition(":")
-    module = importlib.import_module(name)
+    with importing():
+        module = importlib.import_module(name)
     device = settings["device"] or module.best_device()
     worker = Worker(getattr(module, function), Spool(Path(settings["spool"]), SpoolLimits(reserve=settings["reserve"])), device, say)
     threading.Thread(target=worker.listen, args=(talk_in,), name="ears", daemon=True).start()

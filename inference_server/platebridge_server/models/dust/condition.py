@@ -107,4 +107,7 @@ def condition(guide: torch.Tensor, depth: torch.Tensor, size) -> torch.Tensor:
 def support(base: torch.Tensor) -> torch.Tensor:
     """(frames, 1, H, W) of 0 or 1 where dust may be: the guide's alpha (channel 2 of the condition), dilated."""
     there = (base[:, 2:3] > SUPPORT_ALPHA).float()
-    return F.max_pool2d(there, 2 * SUPPORT_PIXELS + 1, stride=1, padding=SUPPORT_PIXELS)
+    size = 2 * SUPPORT_PIXELS + 1
+    for window, margin in (((1, size), (0, SUPPORT_PIXELS)), ((size, 1), (SUPPORT_PIXELS, 0))):  # a square of it is a row's of columns
+        there = F.max_pool2d(there, window, stride=1, padding=margin)
+    return there
