@@ -171,7 +171,7 @@ class PLATEBRIDGE_MT_models(bpy.types.Menu):
             text = "%s  (%s)" % (card.get("name"), "not here" if asking.absent(card) else card.get("licence", "licence unknown"))
             self.layout.operator("platebridge.choose_model", text=text).model = str(card.get("name"))
         if not cards:
-            self.layout.operator("platebridge.ask_server", icon="FILE_REFRESH")
+            self.layout.operator("platebridge.ask_server", text="Ask the Server for Its Models", icon="FILE_REFRESH")
 
 
 class PLATEBRIDGE_OT_cancel(_Operator):

@@ -290,7 +290,8 @@ def differing_dials(a: GenerateRequest, b: GenerateRequest) -> Dict[str, Tuple[A
 def told_apart(request: GenerateRequest, before: Optional[GenerateRequest]) -> str:
     """What sets a take apart from the one before it, in the words of every program's list of takes: "amount 2, seed 7"."""
     if before is None:
-        return "seed %d" % request.model.seed
+        other = "" if request.model.name == ModelSettings().name else "model %s, " % request.model.name
+        return other + "seed %d" % request.model.seed
     said = ["%s %s" % (name.replace("_", " "), _short(pair[1])) for name, pair in differing_dials(before, request).items()]
     if request.model.name != before.model.name:
         said.insert(0, "model %s" % request.model.name)
