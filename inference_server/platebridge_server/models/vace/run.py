@@ -156,11 +156,13 @@ class Run:
 
         def stepped(step: int, forming: Callable[[], torch.Tensor]) -> None:
             nonlocal due
+            if time.monotonic() < due and step < self.recipe.steps - 1:
+                return
+            picture = forming().cpu()  # a card may still be at the step; waiting for it is not the look's time
             began = time.monotonic()
-            if began >= due or step == self.recipe.steps - 1:
-                self.ears.forming(self.frames[middle], look(forming(), middle))
-                ended = time.monotonic()
-                due = ended + LOOK_REST * (ended - began)
+            self.ears.forming(self.frames[middle], look(picture, middle))
+            ended = time.monotonic()
+            due = ended + LOOK_REST * (ended - began)
 
         self.model.turn("transformer" if self.pipe.transformer is not None else "transformer_2")
         negative = words[1] if len(words) > 1 else None
