@@ -35,7 +35,7 @@ def test_the_chosen_takes_cloud_through_another_camera(shot, scene, real, read_e
     names = [strip.name for strip in scene.sequence_editor.strips]
     assert "shot Aside take 0002 comp" in names and "shot Aside plate" in names
     rows = [(row.name, row.differs) for row in bpy.context.window_manager.platebridge_takes]
-    assert rows == [("take_0002", "through Aside"), ("take_0001", "seed 0")]
+    assert rows == [("take_0002", "through Aside"), ("take_0001", "model guide, seed 0")]
 
 
 def test_without_another_camera_or_a_finished_take_the_button_is_off(scene):
