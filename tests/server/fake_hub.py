@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"  # where no other is given
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class FakeHub:
-    """Serves a folder as `repository` at `commit`. `asked`: (path, first byte) of each file that was asked for.
+    """Serves a folder as `repository` at `commit`, COMMIT until it is set. `asked`: (path, first byte) of each file that was asked for.
 
     lies: {path: bytes that are sent in a file's place}. stall_at: (path, bytes): says no more after so many, until `let_go`.
     """
 
-    def __init__(self, folder: Path, repository: str, large: int = 256, commit: str = COMMIT) -> None:
-        self.folder, self.repository, self.large, self.commit = folder, repository, large, commit
+    def __init__(self, folder: Path, repository: str, large: int = 256) -> None:
+        self.folder, self.repository, self.large, self.commit = folder, repository, large, COMMIT
         self.asked: List[Tuple[str, int]] = []
         self.lies: Dict[str, bytes] = {}
         self.stall_at: Optional[Tuple[str, int]] = None

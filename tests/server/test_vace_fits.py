@@ -4,8 +4,8 @@
 The real classes with tiny random weights, on a processor: what is tested is that the run keeps to its plan, not what a card holds.
 """
 
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from platebridge.request import GuideSettings, ModelSettings, PaintSettings
 from platebridge_server import cache, checks, planner
 from platebridge_server.models import cards, loras, store
 from platebridge_server.models.base import Asked, Ears, Scene
-from platebridge_server.models.vace import denoise, latents, parts
+from platebridge_server.models.vace import denoise, latents, parts, run
 from platebridge_server.models.vace_model import VaceModel
 from platebridge_server.planner import Memory, Plan
 
@@ -146,8 +146,6 @@ def once(monkeypatch, room, name):
 
 @pytest.mark.parametrize("where", ["denoise", "encode", "decode"])
 def test_out_of_memory_goes_on_with_the_next_plan_and_paints_the_same(paint, ladder, plain, monkeypatch, where):
-    from platebridge_server.models.vace import run
-
     ladder(WHOLE, replace(WHOLE, offload="parts", device_bytes=500))
     once(monkeypatch, run if where == "denoise" else latents, where)
     made, told, warned = paint()
@@ -181,12 +179,13 @@ def _counted(step, steps):
     return count
 
 
-def test_watching_the_picture_form_does_not_slow_quick_steps(scene, tmp_path):
-    seen = []
+def test_watching_the_picture_form_does_not_slow_quick_steps(scene, tmp_path, monkeypatch):
+    seen, now = [], [0.0]
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def slow(frame, codes):
         seen.append(codes)
-        time.sleep(0.2)
+        now[0] += 0.2
 
     ears = Ears(lambda done, total: None, slow, lambda told: None, lambda said: None, lambda: False)
     model = VaceModel(NAME, cache.TensorCache(tmp_path / "one"))
