@@ -11,7 +11,7 @@ pytest.importorskip("diffusers")
 
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition  # noqa: E402
-from platebridge_server.training import data, distil, evaluate, simulate, train  # noqa: E402
+from platebridge_server.training import data, distil, evaluate, simulate, train, users  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 FINE, COARSE = (36, 24, 18), (12, 8, 6)
@@ -152,7 +152,7 @@ def test_a_clip_knows_how_large_a_cell_of_its_guide_is(clips):
 def test_a_crop_is_now_and_then_of_an_unknown_simulation(folder):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
-    known = [bool(source.crop(2, size=32)[2][:, 3].any()) for _ in range(60)]
+    known = [bool(source.crop(2, (32, 32))[2][:, 3].any()) for _ in range(60)]
     assert 0.5 < np.mean(known) < 1.0
 
 
@@ -169,7 +169,7 @@ def test_a_soft_guide_keeps_the_amount_and_the_depth():
 def test_a_crop_is_guide_plus_residual(folder, clips):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
-    residual, wide, light = source.crop(4, size=32)
+    residual, wide, light = source.crop(4, (32, 32))
     assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 6)
     whole = residual + wide[:, :3]
     assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
@@ -179,7 +179,7 @@ def test_a_crop_is_guide_plus_residual(folder, clips):
 def test_a_widened_crop_is_the_crop_of_the_widened(top, left):
     low = torch.rand(2, 4, 12, 18, generator=torch.Generator().manual_seed(1))
     whole = condition.widen(low, (48, 72))[..., top : top + 32, left : left + 32]
-    torch.testing.assert_close(train._widened(low, top, left, 32, 4), whole)
+    torch.testing.assert_close(train.widened(low, top, left, (32, 32), 4), whole)
 
 
 def test_the_loss_of_the_right_answer_is_nothing():
@@ -214,6 +214,7 @@ def test_training_goes_on_where_it_stopped_and_exports_what_loads(folder, tmp_pa
 def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_weights(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CROP", 32)
     monkeypatch.setattr(distil, "FRAMES", 4)
+    monkeypatch.setattr(distil, "VIEW", (32, 32))
     train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL, least_clips=1)
     weights = train.export(tmp_path / "run", "0", tmp_path / "weights")
     options = {"steps": 2, "sigma_min": 0.8, "compiled": False, "least_clips": 1}
@@ -329,6 +330,70 @@ def test_the_account_of_waves_asks_for_what_softness_lacks():
     sharpness = torch.tensor(0.0, requires_grad=True)
     distil.Waves().owed(soft + sharpness * (cloud - soft), cloud).backward()
     assert float(sharpness.grad) < 0
+
+
+def test_a_weave_is_taken_out_where_there_is_no_truth_to_compare_with():
+    """Of any clouds: what counts is how waves along the axes stand to slanted ones."""
+    random = torch.Generator().manual_seed(5)
+    cloud, other = (data.blurred(torch.randn(8, 3, 128, 192, generator=random), 2.0).unflatten(0, (2, 4)) for _ in range(2))
+    wave = torch.sin(torch.arange(192) * 2 * torch.pi / 8).expand(2, 4, 3, 128, 192)
+    quiet, woven = distil.Weave(), distil.Weave()
+    quiet.owed(3.0 * cloud, other)  # more of everything is no weave
+    strength = torch.tensor(0.05, requires_grad=True)
+    woven.owed(cloud + strength * wave, other).backward()
+    assert quiet.decibels() < 0.5 < woven.decibels()
+    octave, direction = divmod(int(woven.too_much.mean(-1).argmax()), 2)
+    assert (octave, direction) == (4, 1)  # an octave finer than the longest, along rows
+    assert float(strength.grad) > 0
+
+
+def test_where_there_is_less_along_the_axes_none_is_asked_for():
+    random = torch.Generator().manual_seed(6)
+    cloud = data.blurred(torch.randn(8, 3, 128, 192, generator=random), 2.0).unflatten(0, (2, 4))
+    wave = 0.05 * torch.sin(torch.arange(192) * 2 * torch.pi / 8).expand_as(cloud)
+    part = torch.tensor(0.0, requires_grad=True)
+    account = distil.Weave()
+    account.owed(cloud + part * wave, cloud + wave).backward()
+    assert account.decibels() < 0.1 and abs(float(part.grad)) < 1e-2
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory):
+    """One shot's guide, smaller than those of a lesson."""
+    out = tmp_path_factory.mktemp("guides")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(users, "SIZE", (48, 48))
+        patch.setattr(users, "PLATE", (120, 200))
+        patch.setattr(users.Falling, "size", (120, 200))
+        patch.setattr(users, "CLIP_FRAMES", 4)
+        users.make(out, 1, 7)
+        users.make(out, 1, 7)  # what is there stays
+    return out
+
+
+def test_a_users_guide_follows_from_its_seed_and_is_read_as_it_was_made(guides):
+    ((guide, depth, light, cell),) = users.read(guides)
+    assert guide.shape[:2] == (4, 3) and depth.shape == (4, *guide.shape[2:]) and light.shape == (4, 3) and cell.shape == (4, 2)
+    assert float(guide[-1, 2].max()) > 0.5 and bool(torch.isfinite(depth[guide[:, 2] > 0.1]).all())
+    torch.testing.assert_close(light.norm(dim=-1), torch.ones(4), atol=2e-3, rtol=0)
+    assert bool((cell > 0).all())
+    ours, again, other = users.Falling(7), users.Falling(7), users.Falling(8)
+    assert ours.request == again.request != other.request
+
+
+def test_the_last_lesson_answers_users_guides_too(folder, guides, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CROP", 32)
+    monkeypatch.setattr(distil, "FRAMES", 4)
+    monkeypatch.setattr(distil, "VIEW", (32, 32))
+    monkeypatch.setattr(distil, "ASKED", 1.0)
+    for path in (*guides.iterdir(), *folder.iterdir()):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL, least_clips=1)
+    weights = train.export(tmp_path / "run", "0", tmp_path / "weights")
+    lines, options = [], {"steps": 2, "sigma_min": 0.8, "compiled": False, "least_clips": 1}
+    monkeypatch.setattr(distil.Weave, "owed", lambda self, made, truth: lines.append(made.shape) or made.sum() * 0)
+    count = distil.distil(tmp_path, weights, tmp_path / "last", 0.03, **options)
+    assert len(lines) == count > 0 and lines[0] == (1, 4, 3, 32, 32)
 
 
 def test_patches_are_alike_wherever_they_lie_and_softness_makes_them_unlike():

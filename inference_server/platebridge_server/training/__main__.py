@@ -22,6 +22,11 @@ def _arguments() -> argparse.ArgumentParser:
     make.add_argument("--workers", type=int, default=2)
     make.add_argument("--chance", type=int, default=0, help="not 0: another truth under the same guide, to judge by")
 
+    users = commands.add_parser("make-guides", help="guides as users' are, for `distil`, beside the shards; goes on where it stopped")
+    users.add_argument("--out", type=Path, required=True)
+    users.add_argument("--shots", type=int, default=21)
+    users.add_argument("--first-seed", type=int, default=0)
+
     sheet = commands.add_parser("sheet", help="a contact sheet of shards, to look at")
     sheet.add_argument("--data", type=Path, required=True)
     sheet.add_argument("--png", type=Path, required=True)
@@ -91,6 +96,10 @@ def main(argv: list[str] | None = None) -> int:
                 data.make(options.out, 1, int(seed), chance=options.chance)
         else:
             data.make(options.out, options.simulations, options.first_seed, options.workers, options.chance)
+    elif options.command == "make-guides":
+        from platebridge_server.training import users
+
+        users.make(options.out, options.shots, options.first_seed)
     elif options.command == "sheet":
         from platebridge_server.training import data
 

@@ -30,9 +30,13 @@ from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import quick_bfloat16
 from platebridge_server.models.dust.scheduler import DustLevels
-from platebridge_server.training import train
+from platebridge_server.training import train, users
+from platebridge_server.training.simulate import GUIDE_SCALE
 
 FRAMES = 8
+#: Pixels of a crop, down and along, at most: whole pictures of our clips. In a smaller crop how crisp dust is is chance, and the median of
+#: chances, which is what least absolute differences ask for, lies half a decibel under their mean.
+VIEW = (128, 192)
 RATE, CRITIC_RATE = 2e-4, 1.2e-3
 KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss, such that the three gradients are of one size when it begins.
@@ -40,10 +44,14 @@ HELD = 4.0  # of what must stay as the guide has it
 FOOLING = 0.05  # of the critic's word
 EVEN = 0.3  # of what its waves have too much or too little of, each of its length and slant
 REMEMBERED = 0.99  # of that account, per iteration
-ALIKE = 2.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
+ALIKE = 4.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
 #: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
 AGREEING = 0.5
+#: The part of what it answers to guides that users' shots gave (`users.py`), where there are some: with no truth beside them it is held to
+#: the guide, is to fool the critic, and is to have no more waves along the axes, beside slanted ones, than truths have.
+ASKED = 0.35
+DENOISES = 2  # iterations of which one goes on denoising, so many times as loudly: that is much of the work
 LEAST_NOISE, MOST_NOISE = 2.0, 20.0  # of the levels that go on denoising, evenly in their logarithm
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
 
@@ -85,7 +93,7 @@ def sampled(model, scheduler: DustLevels, white: torch.Tensor, wide: torch.Tenso
 
 
 def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, sigma_min: float, threads: int = 1, seed: int = 0,
-           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 2, least_clips: int = 2) -> int:
+           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 1, least_clips: int = 2) -> int:
     """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
 
     steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
@@ -112,6 +120,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     clips = train.Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
     if clips.refresh() < least_clips:
         raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
+    size = clips.least(VIEW, network.multiple)
     scheduler = DustLevels(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
     scheduler.set_timesteps(steps)
     model = torch.compile(network, dynamic=False) if compiled else network
@@ -121,7 +130,8 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     before, iteration, saved, rows = state["seconds"], state["iterations"], state["seconds"], []
     asked = train.asked_to_stop()
     more = len(train.NOISE_TAPS) - 1
-    account = Waves()
+    account, weave = Waves(), Weave()
+    theirs = Users(folder, clips.random, size)
     with (out / "log.jsonl").open("a") as log:
         while True:
             seconds = before + time.monotonic() - begun
@@ -131,10 +141,13 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
             # What truths are like is shown by guides that agree with them; what is answered to a user's guide must look like that too.
             (residual, known, known_light), (lacking, wide, light) = (
-                [torch.stack(column).to(device) for column in zip(*(clips.crop(FRAMES, soft=soft) for _ in range(batch)))]
+                [torch.stack(column).to(device) for column in zip(*(clips.crop(FRAMES, size, soft) for _ in range(batch)))]
                 for soft in (1.0, AGREEING)
             )
             residual, truth = residual / scale, (wide[:, :, :3] + lacking) / scale
+            of_users = bool(theirs) and clips.random.random() < ASKED
+            if of_users:
+                wide, light = (torch.stack(column).to(device) for column in zip(*(theirs.crop(FRAMES) for _ in range(batch))))
             white, other = (torch.randn(batch, FRAMES + more, *residual.shape[2:]).to(device) for _ in range(2))
             support, known_support = (told.support(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in (wide, known))
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
@@ -148,10 +161,17 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 share = where.mean().clamp_min(0.02)
                 fooling = -(word * where).mean() / share
                 held = _coarse(wide[:, :, :3] + made * scale, wide)
-                uneven = account.owed(wide[:, :, :3] / scale + made, known[:, :, :3] / scale + residual * known_support)
-                unlike = patches_apart(wide[:, :, :3] / scale + made, truth, clips.random)
-                denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
-            (denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven + ALIKE * unlike).backward()
+                whole = wide[:, :, :3] / scale + made
+                if of_users:
+                    uneven, unlike = weave.owed(whole, known[:, :, :3] / scale + residual * known_support), whole.new_zeros(())
+                else:
+                    uneven = account.owed(whole, truth)  # of the same place: of another one, content would be on the account
+                    unlike = patches_apart(whole, truth, clips.random)
+                if iteration % DENOISES == 0:
+                    denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
+                else:
+                    denoising = whole.new_zeros(batch)
+            (DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven + ALIKE * unlike).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -169,11 +189,13 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             keep = min(KEPT, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
-            losses = [float(v.detach().mean()) for v in (denoising, fooling, held, told_apart, unlike)]
-            rows.append([*losses, account.decibels(made.shape[-2:])])
+            losses = [float(v.detach().mean()) for v in (DENOISES * denoising, fooling, held, told_apart, unlike)]
+            if of_users:
+                losses[-1] = math.nan
+            rows.append([*losses, account.decibels(size), weave.decibels()])
             if iteration % 25 == 0:
-                names = ("denoising", "fooling", "held", "told_apart", "unlike", "waves_db")
-                means = dict(zip(names, np.mean(rows[-100:], axis=0).round(5).tolist()))
+                names = ("denoising", "fooling", "held", "told_apart", "unlike", "waves_db", "weave_db")
+                means = dict(zip(names, np.nanmean(rows[-100:], axis=0).round(5).tolist()))
                 line = {"iteration": iteration, "seconds": round(seconds, 1), **means}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
@@ -202,7 +224,7 @@ class Waves:
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), whole passes, scaled."""
-        powers = [self._log_power(part) for part in (made, truth)]
+        powers = [self.log_power(part) for part in (made, truth)]
         now = (powers[0] - powers[1]).detach()
         self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, REMEMBERED)
         weight = self._weight(made.shape[-2:], now.device)
@@ -222,12 +244,76 @@ class Waves:
         return (1 + self.UPRIGHT * torch.exp(-slant)) * (torch.hypot(down, along) > 1 / self.LONGEST)
 
     @staticmethod
-    def _log_power(part: torch.Tensor) -> torch.Tensor:
+    def log_power(part: torch.Tensor) -> torch.Tensor:
         """(3, h, w // 2 + 1)"""
         h, w = part.shape[-2:]
         window = torch.outer(torch.hann_window(h, device=part.device), torch.hann_window(w, device=part.device))
         with torch.autocast(part.device.type, enabled=False):
             return (torch.fft.rfft2(part.float() * window).abs().square().mean((0, 1)) + 1e-4).log()
+
+
+class Weave:
+    """Keeps account of how much more there is of waves along the axes than of slanted ones of their length, beside what truths have.
+
+    For results with no truth of their own: how much of each wave there is is the cloud's affair, but a cloud knows no rows and columns.
+    """
+
+    #: Of the account, per entry; there are fewer of them than of `Waves`.
+    REMEMBERED = 0.97
+    #: Where its bands of a quarter of an octave begin, above the frequency of the longest waves.
+    OCTAVES = tuple(0.25 * band for band in range(9))
+
+    def __init__(self) -> None:
+        self.too_much: Optional[torch.Tensor] = None
+
+    def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """A scalar whose gradient takes from waves along the axes. Both (batch, frames, 3, h, w), whole passes, scaled, of any clouds."""
+        more = self._more(made)
+        now = more.detach() - self._more(truth)
+        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, self.REMEMBERED)
+        return (self.too_much.clamp_min(0) * more).mean()
+
+    def decibels(self) -> float:
+        """What there is too much of, in the mean of all lengths."""
+        return 0.0 if self.too_much is None else float(self.too_much.clamp_min(0).mean()) * 10 / math.log(10)
+
+    def _more(self, part: torch.Tensor) -> torch.Tensor:
+        """(lengths, 2, 3): logarithm of the power of waves down and along, over that of slanted ones, in each pass."""
+        power = Waves.log_power(part).exp()
+        h, w = part.shape[-2:]
+        down, along = torch.fft.fftfreq(h, device=power.device).abs()[:, None], torch.fft.rfftfreq(w, device=power.device)[None]
+        octave, near = torch.log2(torch.hypot(down, along).clamp_min(1e-6) * Waves.LONGEST), 1.5 / min(h, w)
+        out = []
+        for first in self.OCTAVES:
+            there = (octave >= first) & (octave < first + 0.25)
+            slanted = power[:, there & (down > near) & (along > near)].mean(1).log()
+            out.append(torch.stack([power[:, there & part].mean(1).log() - slanted for part in (along <= near, down <= near)]))
+        return torch.stack(out)
+
+
+class Users:
+    """Guides as users' are, ready to be cropped; none where the folder holds none."""
+
+    def __init__(self, folder: Path, random: np.random.Generator, size: tuple[int, int]):
+        self.random, self.size, self.shots = random, size, []
+        for guide, depth, light, cell in users.read(folder):
+            self.shots.append((told.tell(guide, depth).half(), F.avg_pool2d(guide[:, 2:3], 2)[:, 0].numpy(), light, cell))
+
+    def __len__(self) -> int:
+        return len(self.shots)
+
+    def crop(self, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Condition (frames, 4, h, w) and what else a frame is told of (frames, 6), around dust."""
+        low, alpha, light, cell = self.shots[self.random.integers(len(self.shots))]
+        first = self.random.integers(low.shape[0] - frames + 1)
+        part, scale = slice(first, first + frames), GUIDE_SCALE
+        top, left = train.corner(self.random, alpha[first + frames // 2], self.size, [scale * n for n in low.shape[-2:]], scale)
+        wide = train.widened(low[part].float(), top, left, self.size, scale)
+        light = told.of_frame(light[part], cell[part])
+        if self.random.random() < 0.5:
+            wide = wide.flip(-1)
+            light[:, 0] = -light[:, 0]
+        return wide, light
 
 
 def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Generator) -> torch.Tensor:

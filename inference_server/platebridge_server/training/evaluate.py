@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from platebridge_server.guide import solver, volume
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import sampling as dust
-from platebridge_server.training import data, simulate
+from platebridge_server.training import data, simulate, users
 
 SOFT_SIGMA = 2.6
 FRAMES = 12  # of each clip; the windowed run takes all twenty of one
@@ -50,6 +50,13 @@ def waves(clip: torch.Tensor) -> torch.Tensor:
     length, upright = 1 / torch.hypot(down, along).clamp_min(1e-6), torch.minimum(down, along) < UPRIGHT
     bands = [(length <= longest) & (length > shortest) for longest, shortest in zip(WAVES, WAVES[1:])]
     return torch.stack([torch.stack([power[band & upright].mean(), power[band & ~upright].mean()]) for band in bands])
+
+
+def weave(power: torch.Tensor, truth: torch.Tensor) -> float:
+    """dB: how much more of waves along the picture's axes there is than truths have, beyond what there is more of slanted ones, in the
+    band where that is most. On a photographed shot 5 was plain to see, and no other figure had told of it. Both as `waves` gives them."""
+    more = 10 * torch.log10(power / truth)
+    return round(float((more[:, 0] - more[:, 1]).max()), 2)
 
 
 def _patches(level: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -130,14 +137,11 @@ class Figures:
             self.background.append(float(clip[:, -1][empty].mean()))
 
     def result(self) -> dict:
-        """The figures by name. `weave_db`: how much more of waves along the picture's axes there is than the truth has, beyond what
-        there is more of slanted ones, in the band where that is most. On a photographed shot 5 was plain to see, and no other
-        figure had told of it."""
-        more = 10 * torch.log10(self.waves / self.truth_waves)
+        """The figures by name."""
         figures = {
             "power_spectrum_db": round(float((10 * torch.log10(self.power / self.truth_power)).abs().mean()), 3),
             "swd": [round(float(v), 5) for v in np.mean(self.distances, axis=0)],
-            "weave_db": round(float((more[:, 0] - more[:, 1]).max()), 2),
+            "weave_db": weave(self.waves, self.truth_waves),
             "flicker": round(self.restless / self.truth_restless, 3),
             "background_alpha": round(float(np.mean(self.background or [0.0])), 6),
         }
@@ -206,6 +210,8 @@ def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool 
     return judged
 
 
+#: How many shots whose guides are as users' are.
+USERS = 4
 #: Groups of held-out simulations that are reported apart: by the key in the figures, the first seed and how many.
 UNSEEN = {"unseen_emitter": (simulate.UNSEEN_EMITTER_SEED, 2), "unseen_light": (simulate.UNSEEN_LIGHT_SEED, 2)}
 
@@ -232,6 +238,7 @@ def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, de
         window_step=_window_step(pipe, held_out[0], held_out[0].truth.shape[-2:]),
         seconds=round((known.seconds + soft.seconds) / (known.frames + soft.frames), 3),
         seconds_draft=round(known.seconds_draft / known.frames, 3),
+        users=_asked(pipe, folder, known.model.truth_waves),
     )
     threads = torch.get_num_threads()
     out["conditions"] = {"simulations": simulations, "frames": known.frames, "size": list(simulate.SIZE), "threads": threads}
@@ -258,6 +265,23 @@ def _another_truth(folder: Path, held_out: list[simulate.Clip], simulations: int
         truth, its = (told.encode(c.truth[part]) for c in (clip, other))
         figures.add(its, truth, clip.guide[part], torch.zeros(len(truth), *truth.shape[-2:], dtype=torch.bool))
     return figures.result()
+
+
+def _asked(pipe, folder: Path, truth_waves: torch.Tensor) -> dict:
+    """Figures of what is made of guides as users' are, of shots that nothing was taught with; there is no truth to compare it with.
+
+    truth_waves: of all held-out truths, as `waves` gives them: what clouds have along the axes.
+    """
+    users.make(folder, USERS, simulate.HELD_OUT_SEED)
+    power, error, count = torch.zeros_like(truth_waves), 0.0, 0
+    for guide, depth, light, cell in users.read(folder, held_out=True)[:USERS]:
+        part = slice(4, 4 + FRAMES)
+        size = tuple(simulate.GUIDE_SCALE * n for n in guide.shape[-2:])
+        made = told.encode(_generate(pipe, guide[part], depth[part], told.of_frame(light[part], cell[part]), size, dust.FINAL_STEPS))
+        power = power + waves(made)
+        more = guide_error(made, guide[part])
+        error, count = error + more[0], count + more[1]
+    return {"weave_db": weave(power, truth_waves), "guide_psnr_db": round(float(-10 * np.log10(max(error / count, 1e-12))), 2)}
 
 
 def _cut(pipe, seed: int) -> float:

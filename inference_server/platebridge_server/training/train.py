@@ -71,21 +71,27 @@ class Clips:
                     self.clips.append((truth.half(), rows, clip.light_view, clip.cell))
         return len(self.clips)
 
-    def crop(self, frames: int, size: int = 0, soft: float = SOFT_GUIDES):
-        """One training crop: residual (frames, 3, size, size), condition (frames, 4, size, size), what else a frame is told of (frames, 6).
+    def least(self, most: tuple[int, int], multiple: int) -> tuple[int, int]:
+        """(h, w) that every clip has: at most `most`, and a multiple of so many pixels."""
+        sizes = [most, *(truth.shape[-2:] for truth, *_ in self.clips)]
+        return min(h for h, _ in sizes) // multiple * multiple, min(w for _, w in sizes) // multiple * multiple
 
-        size: pixels, `CROP` if not given. soft: how many of the guides agree with the truth, 0 to 1.
+    def crop(self, frames: int, size: tuple[int, int] | None = None, soft: float = SOFT_GUIDES):
+        """One training crop: residual (frames, 3, h, w), condition (frames, 4, h, w), what else a frame is told of (frames, 6).
+
+        size: (h, w) in pixels, of which the clip has no fewer; `CROP` square if not given. soft: how many of the guides agree with the
+        truth, 0 to 1.
         """
-        random, size = self.random, size or CROP
+        random, size = self.random, size or (CROP, CROP)
         truth, guides, light, cell = self.clips[random.integers(len(self.clips))]
         frames = min(frames, truth.shape[0])
         low, lack = guides[random.integers(1, len(guides))] if random.random() < soft else guides[0]
         first = random.integers(truth.shape[0] - frames + 1)
         part = slice(first, first + frames)
         scale = truth.shape[-1] // low.shape[-1]
-        top, left = self._corner(lack[first + frames // 2], size, truth.shape[-2], truth.shape[-1], scale)
-        wide = _widened(low[part].float(), top, left, size, scale)
-        residual = truth[part, :, top : top + size, left : left + size].float() - wide[:, :3]
+        top, left = corner(random, lack[first + frames // 2], size, truth.shape[-2:], scale)
+        wide = widened(low[part].float(), top, left, size, scale)
+        residual = truth[part, :, top : top + size[0], left : left + size[1]].float() - wide[:, :3]
         unknown = random.random() < CELL_UNKNOWN
         light = told.of_frame(light[part], torch.full_like(cell[part], torch.nan) if unknown else cell[part])
         if random.random() < 0.5:  # a mirrored cloud is lit from the mirrored side
@@ -93,25 +99,30 @@ class Clips:
             light[:, 0] = -light[:, 0]
         return residual, wide, light
 
-    def _corner(self, lack, size, height, width, step):
-        """A crop, on whole pixels of the guide, whose middle is likely where the guide lacks most; one in eight anywhere."""
-        if self.random.random() < 0.125:
-            row, column = self.random.integers(0, height - size + 1), self.random.integers(0, width - size + 1)
-        else:
-            share = lack.ravel().astype(np.float64) + 1e-9
-            row, column = divmod(int(self.random.choice(share.size, p=share / share.sum())), lack.shape[1])
-            row, column = 8 * np.array([row, column]) + 4 - size // 2 + self.random.integers(-size // 3, size // 3 + 1, 2)
-        return tuple(int(np.clip(at, 0, most - size)) // step * step for at, most in ((row, height), (column, width)))
+
+def corner(random: np.random.Generator, lack, size, whole, step) -> tuple[int, ...]:
+    """Where a crop begins, on whole pixels of the guide: its middle is likely where the guide lacks most; one in eight anywhere.
+
+    lack: (h / 8, w / 8) of a picture of `whole` (h, w) pixels. size: (h, w) of the crop. step: pixels of one of the guide's.
+    """
+    room = np.array(whole) - size
+    if random.random() < 0.125:
+        at = [random.integers(0, most + 1) for most in room]
+    else:
+        share = lack.ravel().astype(np.float64) + 1e-9
+        place = np.array(divmod(int(random.choice(share.size, p=share / share.sum())), lack.shape[1]))
+        at = 8 * place + 4 - np.array(size) // 2 + [random.integers(-side // 3, side // 3 + 1) for side in size]
+    return tuple(int(np.clip(one, 0, most)) // step * step for one, most in zip(at, room))
 
 
-def _widened(low: torch.Tensor, top: int, left: int, size: int, scale: int) -> torch.Tensor:
+def widened(low: torch.Tensor, top: int, left: int, size: tuple[int, int], scale: int) -> torch.Tensor:
     """`told.widen` of one crop alone: the guide's pixels under it and nine around, which is as far as a spline looks in float32."""
-    row, column, count = top // scale, left // scale, -(-size // scale)
+    row, column, rows, columns = top // scale, left // scale, -(-size[0] // scale), -(-size[1] // scale)
     above, before = max(row - 9, 0), max(column - 9, 0)
-    piece = low[..., above : row + count + 9, before : column + count + 9]
+    piece = low[..., above : row + rows + 9, before : column + columns + 9]
     wide = told.widen(piece, (piece.shape[-2] * scale, piece.shape[-1] * scale))
     down, along = top - above * scale, left - before * scale
-    return wide[..., down : down + size, along : along + size]
+    return wide[..., down : down + size[0], along : along + size[1]]
 
 
 def edm_loss(network, residual, sigma, wide, light, noise):
