@@ -28,7 +28,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustNetwork
-from platebridge_server.models.dust.sampling import quick_bfloat16
+from platebridge_server.models.dust.sampling import MARGIN, quick_bfloat16
 from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import train, users
 from platebridge_server.training.simulate import GUIDE_SCALE
@@ -46,11 +46,11 @@ EVEN = 0.3  # of what its waves have too much or too little of, each of its leng
 REMEMBERED = 0.99  # of that account, per iteration
 ALIKE = 4.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
-#: Guides that agree with the truth among those that it answers to the critic: half are as a user's are, another cloud than any truth.
-AGREEING = 0.5
+#: Guides that agree with the truth among those that it answers to the critic: the others are as a user's are, another cloud than any truth.
+AGREEING = 0.25
 #: The part of what it answers to guides that users' shots gave (`users.py`), where there are some: with no truth beside them it is held to
 #: the guide, is to fool the critic, and is to have no more waves along the axes, beside slanted ones, than truths have.
-ASKED = 0.35
+ASKED = 0.15
 DENOISES = 2  # iterations of which one goes on denoising, so many times as loudly: that is much of the work
 LEAST_NOISE, MOST_NOISE = 2.0, 20.0  # of the levels that go on denoising, evenly in their logarithm
 GAIN = 16.0  # of the critic's word: its layers' norms are held to one, and the truth differs from a good guess by less than that
@@ -148,24 +148,28 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             of_users = bool(theirs) and clips.random.random() < ASKED
             if of_users:
                 wide, light = (torch.stack(column).to(device) for column in zip(*(theirs.crop(FRAMES) for _ in range(batch))))
+            wide = _as_sampled(wide)
             white, other = (torch.randn(batch, FRAMES + more, *residual.shape[2:]).to(device) for _ in range(2))
             support, known_support = (told.support(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in (wide, known))
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
                 with torch.no_grad():
                     value, sigma = sampled(model, scheduler, white, wide, light)
                 made = model(value, sigma, wide, light) * support
+                known_residual = _inside(residual * known_support)
+                made, near, shown, truth = (_inside(part) for part in (made, wide, known, truth))
                 seen = _aside(made.shape[-2:], clips.random)
                 critic.requires_grad_(False)
-                word = critic(made[seen], wide[seen]).float()
-                where = dusty(wide[seen], word.shape[-2:])
+                word = critic(made[seen], near[seen]).float()
+                where = dusty(near[seen], word.shape[-2:])
                 share = where.mean().clamp_min(0.02)
                 fooling = -(word * where).mean() / share
-                held = _coarse(wide[:, :, :3] + made * scale, wide)
-                whole = wide[:, :, :3] / scale + made
+                held = _coarse(near[:, :, :3] + made * scale, near)
+                whole = near[:, :, :3] / scale + made
                 if of_users:
-                    uneven, unlike = weave.owed(whole, known[:, :, :3] / scale + residual * known_support), whole.new_zeros(())
-                else:
-                    uneven = account.owed(whole, truth)  # of the same place: of another one, content would be on the account
+                    other_truth = shown[:, :, :3] / scale + known_residual
+                    uneven, unlike = weave.owed(*folded(clips.random, whole, other_truth)), whole.new_zeros(())
+                else:  # of the same place: of another one, content would be on the account
+                    uneven = account.owed(*folded(clips.random, whole, truth))
                     unlike = patches_apart(whole, truth, clips.random)
                 if iteration % DENOISES == 0:
                     denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
@@ -177,9 +181,9 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             optimiser.zero_grad(set_to_none=True)
             critic.requires_grad_(True)
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
-                real = critic((residual * known_support)[seen], known[seen]).float()
-                false = critic(made.detach()[seen], wide[seen]).float()
-            known_where = dusty(known[seen], real.shape[-2:])
+                real = critic(known_residual[seen], shown[seen]).float()
+                false = critic(made.detach()[seen], near[seen]).float()
+            known_where = dusty(shown[seen], real.shape[-2:])
             told_apart = (F.relu(1 - real) * known_where).mean() / known_where.mean().clamp_min(0.02)
             told_apart = told_apart + (F.relu(1 + false) * where).mean() / share
             told_apart.backward()
@@ -192,7 +196,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             losses = [float(v.detach().mean()) for v in (DENOISES * denoising, fooling, held, told_apart, unlike)]
             if of_users:
                 losses[-1] = math.nan
-            rows.append([*losses, account.decibels(size), weave.decibels()])
+            rows.append([*losses, account.decibels(made.shape[-2:]), weave.decibels()])
             if iteration % 25 == 0:
                 names = ("denoising", "fooling", "held", "told_apart", "unlike", "waves_db", "weave_db")
                 means = dict(zip(names, np.nanmean(rows[-100:], axis=0).round(5).tolist()))
@@ -204,6 +208,31 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 saved = seconds
     _save(out, network, average, optimiser, critic, {**state, "iterations": iteration, "seconds": before + time.monotonic() - begun})
     return iteration
+
+
+def _inside(part: torch.Tensor) -> torch.Tensor:
+    """What the sampler keeps of (..., h, w): what is patched together at a border counts for nothing, or all that is lacking goes there."""
+    return part[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def _as_sampled(wide: torch.Tensor) -> torch.Tensor:
+    """The condition (batch, frames, c, h, w) of a picture that ends where `_inside` does: beyond it the sampler repeats its border."""
+    return F.pad(_inside(wide).flatten(0, 1), (MARGIN,) * 4, mode="replicate").unflatten(0, wide.shape[:2])
+
+
+def folded(random: np.random.Generator, *pictures: torch.Tensor) -> list[torch.Tensor]:
+    """Pictures (..., h, w) as they are, or a half beside its own mirror, so that a border is in the middle, alike for all of them.
+
+    What looks through a window that fades towards the borders is blind there, and a network finds out: rows of dots stood along them.
+    """
+    for axis in (-2, -1):
+        side = random.integers(3)
+        if side:
+            half = pictures[0].shape[axis] // 2
+            start = 0 if side == 1 else pictures[0].shape[axis] - half
+            halves = [part.narrow(axis, start, half) for part in pictures]
+            pictures = tuple(torch.cat([part.flip(axis), part] if side == 1 else [part, part.flip(axis)], axis) for part in halves)
+    return list(pictures)
 
 
 class Waves:

@@ -310,10 +310,12 @@ def table(figures: dict) -> str:
     lines = [" " * 32 + "".join(f"{head:>12}" for head in heads)]
     rows = [(name.replace("_", " "), figures[name]) for name in ("model", "upsampled_guide", "another_truth") if name in figures]
     for name, row in rows:
-        for kind, f in (("simulated", row), *((key.replace("_", " "), part) for key, part in row.items() if isinstance(part, dict))):
+        groups = {key.replace("_", " "): part for key, part in row.items() if isinstance(part, dict) and key != "users"}
+        for kind, f in {"simulated": row, **groups}.items():
             lines.append(f"{name + ', ' + kind:32}{f['power_spectrum_db']:>12.2f}" + "".join(f"{v:>12.4f}" for v in f["swd"])
                          + f"{f['guide_psnr_db']:>12.2f}{f['weave_db']:>12.2f}{f['flicker']:>12.2f}{f['background_alpha']:>12.5f}")
     model = figures["model"]
+    lines.append(f"users' guides: weave {model['users']['weave_db']} dB, PSNR to the guide {model['users']['guide_psnr_db']}")
     lines.append(f"depth leak {model['depth_leak']:.6f}, step at window joints {model['window_step']}, "
                  f"seconds per frame {model['seconds']} final, {model['seconds_draft']} draft")
     return "\n".join(lines)

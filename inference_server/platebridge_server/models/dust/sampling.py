@@ -29,6 +29,8 @@ WEIGHTS = FOLDER / "weights"
 FINAL_STEPS = 2
 DRAFT_STEPS = 1
 CRISP_STEPS = 4
+#: Pixels all around that are made and cut off again. At a border the network sees nothing beyond, and draws dots along it.
+MARGIN = 16
 
 
 class WeightsDiffer(Exception):
@@ -92,7 +94,8 @@ class Dust:
         device, dtype = (getattr(next(unet.parameters()), name) for name in ("device", "dtype"))
         multiple = unet.multiple
         height, width = size
-        padded = tuple(-(-n // multiple) * multiple for n in size)
+        padded = tuple(-(-(n + 2 * MARGIN) // multiple) * multiple for n in size)
+        inside = slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width)
         scale = unet.residual_scale(device)
         kept: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
@@ -109,7 +112,8 @@ class Dust:
             rows = [read(frame) for frame in numbers]
             low, depth, light = (torch.stack(column).to(device) for column in zip(*rows))
             wide = told.condition(low, depth, size)
-            return F.pad(wide, (0, padded[1] - width, 0, padded[0] - height), mode="replicate"), light
+            beyond = MARGIN, padded[1] - width - MARGIN, MARGIN, padded[0] - height - MARGIN
+            return F.pad(wide, beyond, mode="replicate"), light
 
         reach = len(scheduler.options["noise_taps"]) // 2
 
@@ -136,8 +140,8 @@ class Dust:
         plan = windows.plan(frames, window, overlap)
         total = len(windows.order(plan, steps, first_needed_frame))
         for frame, residual in windows.run(plan, steps, denoise, scheduler.advance, begin, first_needed_frame):
-            wide = conditions([frame])[0][:, :, :height, :width]
-            encoded = wide[:, :3] + residual[None, :, :height, :width] * scale
+            wide = conditions([frame])[0][(..., *inside)]
+            encoded = wide[:, :3] + residual[None][(..., *inside)] * scale
             passes = (told.decode(encoded) * told.support(wide))[0].float().cpu().numpy()
             for old in [k for k in kept if k <= frame]:
                 del kept[old]
