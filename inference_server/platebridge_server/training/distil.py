@@ -6,7 +6,7 @@ trained against a critic (adversarial diffusion distillation, Sauer et al. 2023;
 frames at once, so that boiling gives a picture away as well as softness does, and the guide, so that the right dust in the wrong
 place does too. The higher noise levels go on learning to denoise, what the result is at the guide's size is held to the guide, its
 patches as a whole are to be like the truth's (`patches_apart`), and an account is kept of its waves (`Waves`), or a weave would stay that
-a critic hardly sees.
+a critic hardly sees. Guides as users' are, which have no truth, are among those that it answers (`users.py`, `Weave`).
 
 It knows clips, the network, the sampler's levels and a critic. It must not know windows or shots. Checkpoints as in `train.py`.
 """
