@@ -31,12 +31,12 @@ from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import MARGIN, quick_bfloat16
 from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import train, users
-from platebridge_server.training.simulate import GUIDE_SCALE
+from platebridge_server.training.simulate import GUIDE_SCALE, SIZE
 
 FRAMES = 8
 #: Pixels of a crop, down and along, at most: whole pictures of our clips. In a smaller crop how crisp dust is is chance, and the median of
 #: chances, which is what least absolute differences ask for, lies half a decibel under their mean.
-VIEW = (128, 192)
+VIEW = SIZE
 RATE, CRITIC_RATE = 2e-4, 1.2e-3
 KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss, such that the three gradients are of one size when it begins.
@@ -316,7 +316,7 @@ class Weave:
         for first in self.OCTAVES:
             there = (octave >= first) & (octave < first + 0.25)
             slanted = power[:, there & (down > near) & (along > near)].mean(1).log()
-            out.append(torch.stack([power[:, there & part].mean(1).log() - slanted for part in (along <= near, down <= near)]))
+            out.append(torch.stack([power[:, there & upright].mean(1).log() - slanted for upright in (along <= near, down <= near)]))
         return torch.stack(out)
 
 
