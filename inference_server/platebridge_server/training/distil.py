@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
@@ -42,7 +43,7 @@ KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss, such that the three gradients are of one size when it begins.
 HELD = 4.0  # of what must stay as the guide has it
 FOOLING = 0.05  # of the critic's word
-EVEN = 0.3  # of what its waves have too much or too little of, each of its length and slant
+EVEN = 0.1  # of what its waves have too much or too little of, of each length and way
 REMEMBERED = 0.99  # of that account, per iteration
 ALIKE = 4.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
@@ -157,14 +158,15 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 made = model(value, sigma, wide, light) * support
                 known_residual = _inside(residual * known_support)
                 made, near, shown, truth = (_inside(part) for part in (made, wide, known, truth))
+                whole = Cut.apply(near[:, :, :3] / scale + made, 1 / scale)
+                made = whole - near[:, :, :3] / scale
                 seen = _aside(made.shape[-2:], clips.random)
                 critic.requires_grad_(False)
                 word = critic(made[seen], near[seen]).float()
                 where = dusty(near[seen], word.shape[-2:])
                 share = where.mean().clamp_min(0.02)
                 fooling = -(word * where).mean() / share
-                held = _coarse(near[:, :, :3] + made * scale, near)
-                whole = near[:, :, :3] / scale + made
+                held = _coarse(whole * scale, near)
                 if of_users:
                     other_truth = shown[:, :, :3] / scale + known_residual
                     uneven, unlike = weave.owed(*folded(clips.random, whole, other_truth)), whole.new_zeros(())
@@ -196,7 +198,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             losses = [float(v.detach().mean()) for v in (DENOISES * denoising, fooling, held, told_apart, unlike)]
             if of_users:
                 losses[-1] = math.nan
-            rows.append([*losses, account.decibels(made.shape[-2:]), weave.decibels()])
+            rows.append([*losses, account.decibels(), weave.decibels()])
             if iteration % 25 == 0:
                 names = ("denoising", "fooling", "held", "told_apart", "unlike", "waves_db", "weave_db")
                 means = dict(zip(names, np.nanmean(rows[-100:], axis=0).round(5).tolist()))
@@ -208,6 +210,27 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 saved = seconds
     _save(out, network, average, optimiser, critic, {**state, "iterations": iteration, "seconds": before + time.monotonic() - begun})
     return iteration
+
+
+class Cut(torch.autograd.Function):
+    """Whole passes as the sampler gives them: no light and no alpha below 0, no alpha above 1.
+
+    What is cut off hears of a loss only what would bring it back. A lesson that sees what is not cut asks emptiness to be 0 in the mean;
+    cut, its noise is haze about every rim, and solid dust has lost the upper half of its own.
+    """
+
+    @staticmethod
+    def forward(ctx, passes: torch.Tensor, one: torch.Tensor) -> torch.Tensor:
+        """passes: (..., 3, h, w), scaled. one: (3, 1, 1), what 1 is in each of them."""
+        most = torch.cat([torch.full_like(one[:2], torch.inf), one[2:]])
+        ctx.save_for_backward(passes < 0, passes > most)
+        return torch.minimum(passes.clamp_min(0), most)
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor):
+        below, above = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient.masked_fill((below & (gradient > 0)) | (above & (gradient < 0)), 0.0), None
 
 
 def _inside(part: torch.Tensor) -> torch.Tensor:
@@ -235,50 +258,62 @@ def folded(random: np.random.Generator, *pictures: torch.Tensor) -> list[torch.T
     return list(pictures)
 
 
-class Waves:
-    """Keeps account of how much of each wave results have and truths have; the differences are paid back.
+#: Waves longer than this many pixels are the composition's.
+LONGEST = 16
+#: Bands of a quarter of an octave, from the longest waves to those of two pixels.
+BANDS = 12
 
-    A critic is slow to see a faint weave that is everywhere, of the period of the network's own strides; an eye is not, and no figure
-    of evenly pooled rings shows it. In two dimensions a weave is a few peaks, along the axes. The account is kept over many crops:
-    one crop's is chance.
+
+def waves(part: torch.Tensor) -> torch.Tensor:
+    """(BANDS, 3, 3) mean power of the waves of each length: slanted ones, those down, those along the picture; in each pass.
+
+    part: (batch, frames, 3, h, w), whole passes, scaled. Through a window that fades towards the borders.
+    """
+    h, w = part.shape[-2:]
+    window = torch.outer(torch.hann_window(h, device=part.device), torch.hann_window(w, device=part.device))
+    with torch.autocast(part.device.type, enabled=False):
+        power = torch.fft.rfft2(part.float() * window).abs().square().mean((0, 1)).flatten(1)
+        return (_bands(h, w).to(power) @ power.T).unflatten(0, (BANDS, 3))
+
+
+@lru_cache(maxsize=4)
+def _bands(h: int, w: int) -> torch.Tensor:
+    """(BANDS * 3, h * (w // 2 + 1)): what each wave of a picture counts in each of the means that `waves` gives."""
+    down, along = torch.fft.fftfreq(h).abs()[:, None], torch.fft.rfftfreq(w)[None]
+    octave, near = torch.log2(torch.hypot(down, along).clamp_min(1e-6) * LONGEST), 1.5 / min(h, w)
+    ways = (down > near) & (along > near), along <= near, down <= near
+    there = torch.stack([(octave >= 0.25 * n) & (octave < 0.25 * (n + 1)) & way for n in range(BANDS) for way in ways])
+    return there.flatten(1) / there.sum((1, 2)).clamp_min(1)[:, None]
+
+
+class Waves:
+    """Keeps account of how much of the waves of each length and way results have and truths have; the differences are paid back.
+
+    A critic is slow to see a faint weave that is everywhere, of the period of the network's own strides; an eye is not. The account is
+    kept over many crops: one crop's is chance. Of each wave by itself it would be chance still, and its gradient many times that of all
+    else that is asked for.
     """
 
-    #: Waves longer than this many pixels are the composition's.
-    LONGEST = 16
-    #: How much more a wave counts that lies along an axis, as weaves do and billows don't.
-    UPRIGHT = 24.0
-
     def __init__(self) -> None:
-        self.too_much: Optional[torch.Tensor] = None
+        self.made = self.truth = torch.zeros(())
+        self.count = 0
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), whole passes, scaled."""
-        powers = [self.log_power(part) for part in (made, truth)]
-        now = (powers[0] - powers[1]).detach()
-        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, REMEMBERED)
-        weight = self._weight(made.shape[-2:], now.device)
-        return (weight * self.too_much * powers[0]).sum() / (3 * weight.sum())
+        power = waves(made)
+        self.count += 1
+        keep = min(REMEMBERED, 1 - 1 / self.count)
+        self.made = torch.lerp(power.detach(), self.made.to(power), keep)
+        self.truth = torch.lerp(waves(truth).detach(), self.truth.to(power), keep)
+        return (self._too_much() * power / self.made.clamp_min(1e-6)).mean()
 
-    def decibels(self, size) -> float:
-        """Mean absolute difference, over all waves as they are weighted. size: (h, w) of what was compared."""
-        if self.too_much is None:
-            return 0.0
-        weight = self._weight(size, self.too_much.device)
-        return float((weight * self.too_much.abs()).sum() / (3 * weight.sum())) * 10 / math.log(10)
+    def decibels(self) -> float:
+        """Mean absolute difference, over all lengths and ways."""
+        return float(self._too_much().abs().mean()) * 10 / math.log(10) if self.count else 0.0
 
-    def _weight(self, size, device) -> torch.Tensor:
-        """(h, w // 2 + 1)"""
-        down, along = torch.fft.fftfreq(size[0], device=device).abs()[:, None], torch.fft.rfftfreq(size[1], device=device)[None]
-        slant = torch.minimum(down, along) * min(size)  # waves across the picture
-        return (1 + self.UPRIGHT * torch.exp(-slant)) * (torch.hypot(down, along) > 1 / self.LONGEST)
-
-    @staticmethod
-    def log_power(part: torch.Tensor) -> torch.Tensor:
-        """(3, h, w // 2 + 1)"""
-        h, w = part.shape[-2:]
-        window = torch.outer(torch.hann_window(h, device=part.device), torch.hann_window(w, device=part.device))
-        with torch.autocast(part.device.type, enabled=False):
-            return (torch.fft.rfft2(part.float() * window).abs().square().mean((0, 1)) + 1e-4).log()
+    def _too_much(self) -> torch.Tensor:
+        """(BANDS, 3, 3) logarithm of what there is, over what there should be."""
+        return (self.made + 1e-6).log() - (self.truth + 1e-6).log()
 
 
 class Weave:
@@ -289,8 +324,8 @@ class Weave:
 
     #: Of the account, per entry; there are fewer of them than of `Waves`.
     REMEMBERED = 0.97
-    #: Where its bands of a quarter of an octave begin, above the frequency of the longest waves.
-    OCTAVES = tuple(0.25 * band for band in range(9))
+    #: Of the longest waves: of shorter ones there are too few along an axis.
+    BANDS = 9
 
     def __init__(self) -> None:
         self.too_much: Optional[torch.Tensor] = None
@@ -308,16 +343,8 @@ class Weave:
 
     def _more(self, part: torch.Tensor) -> torch.Tensor:
         """(lengths, 2, 3): logarithm of the power of waves down and along, over that of slanted ones, in each pass."""
-        power = Waves.log_power(part).exp()
-        h, w = part.shape[-2:]
-        down, along = torch.fft.fftfreq(h, device=power.device).abs()[:, None], torch.fft.rfftfreq(w, device=power.device)[None]
-        octave, near = torch.log2(torch.hypot(down, along).clamp_min(1e-6) * Waves.LONGEST), 1.5 / min(h, w)
-        out = []
-        for first in self.OCTAVES:
-            there = (octave >= first) & (octave < first + 0.25)
-            slanted = power[:, there & (down > near) & (along > near)].mean(1).log()
-            out.append(torch.stack([power[:, there & upright].mean(1).log() - slanted for upright in (along <= near, down <= near)]))
-        return torch.stack(out)
+        power = (waves(part)[: self.BANDS] + 1e-4).log()
+        return power[:, 1:] - power[:, :1]
 
 
 class Users:
