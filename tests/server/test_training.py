@@ -235,6 +235,11 @@ def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_
     torch.testing.assert_close(between, (old + new) / 2, atol=1e-3, rtol=0)
 
 
+def test_a_run_says_what_it_began_from(tmp_path):
+    assert train.begun_from(train.WEIGHTS)["begun_from"]["version"] == dust.sampling.card()["version"]
+    assert train.begun_from(tmp_path) == {}
+
+
 def test_the_last_evaluation_is_trained_on_what_the_sampler_gives_it():
     """Two levels of the trainer are two levels of the scheduler that ships."""
     scheduler = dust.DustLevels(noise_taps=(1.0, 2.0, 1.0), sigma_min=0.8)
@@ -318,8 +323,7 @@ def test_the_account_of_waves_finds_a_weave_and_its_gradient_takes_it_out():
     strength = torch.tensor(0.05, requires_grad=True)
     woven.owed(cloud + strength * wave, cloud).backward()
     assert quiet.decibels() == 0 < woven.decibels()
-    much = (woven.made / woven.truth).mean(-1)
-    assert divmod(int(much.argmax()), 3) == (4, 2)  # an octave finer than the longest, along rows
+    assert divmod(int(woven.too_much.mean(-1).argmax()), 3) == (4, 2)  # an octave finer than the longest, along rows
     assert float(strength.grad) > 0  # less of it is better
 
 

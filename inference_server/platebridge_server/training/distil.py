@@ -40,12 +40,13 @@ FRAMES = 8
 VIEW = SIZE
 RATE, CRITIC_RATE = 2e-4, 1.2e-3
 KEPT = 0.995  # of the averaged weights, per iteration
-# Weights against the denoising loss, such that the three gradients are of one size when it begins.
-HELD = 4.0  # of what must stay as the guide has it
-FOOLING = 0.05  # of the critic's word
+# Weights against the denoising loss.
+HELD = 10.0  # of what must stay as the guide has it
+FOOLING = 0.07  # of the critic's word
 EVEN = 0.1  # of what its waves have too much or too little of, of each length and way
+STRAIGHT = 0.4  # of what there is too much of along the axes, under guides that have no truth
 REMEMBERED = 0.99  # of that account, per iteration
-ALIKE = 4.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
+ALIKE = 6.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
 #: Guides that agree with the truth among those that it answers to the critic: the others are as a user's are, another cloud than any truth.
 AGREEING = 0.25
@@ -107,8 +108,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     network = network.to(device=device, memory_format=torch.channels_last).train()
     critic = Critic().to(device=device, memory_format=torch.channels_last)
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
-    if (start / "training.json").exists():
-        state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
+    state.update(train.begun_from(start))
     if resume and (out / "state.json").exists():
         state = json.loads((out / "state.json").read_text())
     average = {key: value.detach().clone() for key, value in network.named_parameters()}
@@ -169,15 +169,15 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 held = _coarse(whole * scale, near)
                 if of_users:
                     other_truth = shown[:, :, :3] / scale + known_residual
-                    uneven, unlike = weave.owed(*folded(clips.random, whole, other_truth)), whole.new_zeros(())
+                    uneven, unlike = STRAIGHT * weave.owed(*folded(clips.random, whole, other_truth)), whole.new_zeros(())
                 else:  # of the same place: of another one, content would be on the account
-                    uneven = account.owed(*folded(clips.random, whole, truth))
+                    uneven = EVEN * account.owed(*folded(clips.random, whole, truth))
                     unlike = patches_apart(whole, truth, clips.random)
                 if iteration % DENOISES == 0:
                     denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
                 else:
                     denoising = whole.new_zeros(batch)
-            (DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + EVEN * uneven + ALIKE * unlike).backward()
+            (DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + uneven + ALIKE * unlike).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -262,6 +262,8 @@ def folded(random: np.random.Generator, *pictures: torch.Tensor) -> list[torch.T
 LONGEST = 16
 #: Bands of a quarter of an octave, from the longest waves to those of two pixels.
 BANDS = 12
+#: Less than this is nothing.
+LEAST_POWER = 1e-4
 
 
 def waves(part: torch.Tensor) -> torch.Tensor:
@@ -290,30 +292,28 @@ class Waves:
     """Keeps account of how much of the waves of each length and way results have and truths have; the differences are paid back.
 
     A critic is slow to see a faint weave that is everywhere, of the period of the network's own strides; an eye is not. The account is
-    kept over many crops: one crop's is chance. Of each wave by itself it would be chance still, and its gradient many times that of all
-    else that is asked for.
+    kept over many crops: one crop's is chance. Of each wave by itself it would be chance still, and its gradient several times that of
+    all else that is asked for.
     """
 
     def __init__(self) -> None:
-        self.made = self.truth = torch.zeros(())
+        self.too_much: Optional[torch.Tensor] = None
         self.count = 0
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), whole passes, scaled."""
-        power = waves(made)
+        """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), whole passes, scaled.
+
+        Every clip counts alike, whatever its contrast: in an account of power, what a few crisp clips lack was put into all, as grain.
+        """
+        power = (waves(made) + LEAST_POWER).log()
+        now = power.detach() - (waves(truth) + LEAST_POWER).log()
         self.count += 1
-        keep = min(REMEMBERED, 1 - 1 / self.count)
-        self.made = torch.lerp(power.detach(), self.made.to(power), keep)
-        self.truth = torch.lerp(waves(truth).detach(), self.truth.to(power), keep)
-        return (self._too_much() * power / self.made.clamp_min(1e-6)).mean()
+        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, min(REMEMBERED, 1 - 1 / self.count))
+        return (self.too_much * power).mean()
 
     def decibels(self) -> float:
         """Mean absolute difference, over all lengths and ways."""
-        return float(self._too_much().abs().mean()) * 10 / math.log(10) if self.count else 0.0
-
-    def _too_much(self) -> torch.Tensor:
-        """(BANDS, 3, 3) logarithm of what there is, over what there should be."""
-        return (self.made + 1e-6).log() - (self.truth + 1e-6).log()
+        return 0.0 if self.too_much is None else float(self.too_much.abs().mean()) * 10 / math.log(10)
 
 
 class Weave:
@@ -343,7 +343,7 @@ class Weave:
 
     def _more(self, part: torch.Tensor) -> torch.Tensor:
         """(lengths, 2, 3): logarithm of the power of waves down and along, over that of slanted ones, in each pass."""
-        power = (waves(part)[: self.BANDS] + 1e-4).log()
+        power = (waves(part)[: self.BANDS] + LEAST_POWER).log()
         return power[:, 1:] - power[:, :1]
 
 

@@ -238,8 +238,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
         network = DustNetwork.read(start / "unet")
         network.hear(FRAME_NUMBERS)
         state["rate"] = AGAIN
-        if (start / "training.json").exists():
-            state["begun_from"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
+        state.update(begun_from(start))
     else:
         network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), "frame_numbers": FRAME_NUMBERS, **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
@@ -301,6 +300,15 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     return iteration
 
 
+def begun_from(start: Path) -> dict:
+    """What a run says of the weights in `start`, from which it begins: how they came to be, if the card or a file beside them tells."""
+    card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
+    if Path(start) == WEIGHTS:
+        return {"begun_from": {"version": card["version"], **card["training"]}}
+    beside = start / "training.json"
+    return {"begun_from": json.loads(beside.read_text(encoding="utf-8"))} if beside.exists() else {}
+
+
 def export(run: Path, version: str, to: Path | None = None, start: Path | None = None, share: float = 1.0) -> Path:
     """Write a run's averaged weights in diffusers' layout (halves), and how they came to be: in the package's card, or beside them.
 
@@ -325,9 +333,8 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
     if "sigma_min" in state:
         history["against_a_critic"] = {"steps": state["steps"], "sigma_min": state["sigma_min"], "share": share}
-    begun_from = state.get("begun_from") or ({"version": card["version"], **card["training"]} if "rate" in state else None)
-    if begun_from:
-        history["begun_from"] = begun_from
+    if "begun_from" in state:
+        history["begun_from"] = state["begun_from"]
     if to is None:
         card.update(version=version, weights_sha256=weights_sha256(folder), parameters=sum(p.numel() for p in network.parameters()))
         card["training"] = history
