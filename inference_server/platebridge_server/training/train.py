@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
+from platebridge_server.models.dust.sampling import card as shipped_card
 from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import data
 
@@ -302,8 +303,8 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
 
 def begun_from(start: Path) -> dict:
     """What a run says of the weights in `start`, from which it begins: how they came to be, if the card or a file beside them tells."""
-    card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
     if Path(start) == WEIGHTS:
+        card = shipped_card()
         return {"begun_from": {"version": card["version"], **card["training"]}}
     beside = start / "training.json"
     return {"begun_from": json.loads(beside.read_text(encoding="utf-8"))} if beside.exists() else {}
@@ -328,8 +329,7 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     network.half().write(folder / "unet")
     sampler = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
     DustLevels(noise_taps=NOISE_TAPS, **sampler).write(folder / "scheduler")
-    path = FOLDER / "card.json"
-    card = json.loads(path.read_text(encoding="utf-8"))
+    card = shipped_card()
     history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
     if "sigma_min" in state:
         history["against_a_critic"] = {"steps": state["steps"], "sigma_min": state["sigma_min"], "share": share}
@@ -338,7 +338,7 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     if to is None:
         card.update(version=version, weights_sha256=weights_sha256(folder), parameters=sum(p.numel() for p in network.parameters()))
         card["training"] = history
-        path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (FOLDER / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     else:
         (folder / "training.json").write_text(json.dumps({"version": version, **history}, indent=1) + "\n", encoding="utf-8")
     return folder
