@@ -17,6 +17,7 @@ from platebridge.errors import Cancelled  # noqa: E402
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition, sampling, windows  # noqa: E402
 from platebridge_server.models.dust.pipeline import DustPipeline, DustScheduler, DustUNet  # noqa: E402
+from platebridge_server.training import data as training_data  # noqa: E402
 
 SIZE = (48, 64)
 
@@ -230,12 +231,24 @@ def test_what_is_told_of_a_frame_stays_within_what_training_has():
     assert dust.of_frame(light, (100.0, 0.01)) == dust.of_frame(light, (16.0, 0.7)) != dust.of_frame(light, (15.0, 0.8))
 
 
+def test_how_fine_a_guide_is_is_told_by_its_detail_where_there_is_dust():
+    random = torch.Generator().manual_seed(3)
+    passes, grain = torch.full((2, 4, 24, 32), 0.4), training_data.blurred(0.3 * torch.randn(2, 4, 24, 32, generator=random), 1.0)
+    fine, finer, soft = (condition.fineness(passes + part) for part in (grain, 1.5 * grain, training_data.blurred(grain, 1.0)))
+    assert fine.shape == (2, 2) and bool((soft < fine).all() and (fine < finer).all())
+    assert torch.equal(condition.fineness(passes), condition.fineness(0.5 * passes))  # no less than training has
+    beside = torch.zeros(2, 4, 24, 64)
+    beside[..., 16:48] = grain + 0.4  # its rims are detail too
+    assert bool((condition.fineness(beside) > fine).all())
+    assert torch.equal(condition.fineness(torch.zeros(2, 4, 8, 8)), torch.zeros(2, 2))
+
+
 def test_a_network_that_hears_more_says_the_same_at_first(small):
     told = lambda frame: dust.of_frame((0.0, 0.6, 0.8), (6.0, 2.0))  # noqa: E731
     before = list(small.sample(guide, range(3), SIZE, light_view=told))
     alone = list(small.sample(guide, range(3), SIZE, light_view=lambda frame: (0.0, 0.6, 0.8)))
     more = dust.Dust(copy.deepcopy(small.unet), dust.DustLevels())
-    more.unet.hear(6)
+    more.unet.hear(8)
     after = list(more.sample(guide, range(3), SIZE, light_view=told))
     for (_, a), (_, b), (_, c) in zip(before, alone, after):
         assert all(np.array_equal(a[name], b[name]) and np.allclose(a[name], c[name], atol=1e-6) for name in a)

@@ -170,7 +170,7 @@ def test_a_crop_is_guide_plus_residual(folder, clips):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
     residual, wide, light = source.crop(4, (32, 32))
-    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 6)
+    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 8)
     whole = residual + wide[:, :3]
     assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
 
@@ -377,6 +377,18 @@ def test_where_there_is_less_along_the_axes_none_is_asked_for():
     assert account.decibels() < 0.1 and abs(float(part.grad)) < 1e-2
 
 
+def test_an_account_is_not_what_its_first_entry_happened_to_be():
+    random = torch.Generator().manual_seed(7)
+    cloud = data.blurred(torch.randn(8, 3, 64, 96, generator=random), 2.0).unflatten(0, (2, 4))
+    wave = 0.2 * torch.sin(torch.arange(96) * 2 * torch.pi / 8).expand_as(cloud)
+    for account in (distil.Waves(), distil.Weave()):
+        account.owed(cloud + wave, cloud)
+        first = account.decibels()
+        for _ in range(9):
+            account.owed(cloud, cloud)
+        assert abs(account.decibels() - first / 10) < 0.01 * first
+
+
 @pytest.fixture(scope="module")
 def guides(tmp_path_factory):
     """One shot's guide, smaller than those of a lesson."""
@@ -443,6 +455,22 @@ def test_patches_are_alike_wherever_they_lie_and_softness_makes_them_unlike():
     sharpness = torch.tensor(0.5, requires_grad=True)
     apart(soft + sharpness * (cloud - soft)).backward()
     assert float(sharpness.grad) < 0
+
+
+def test_billows_cost_nothing_beside_their_guide_but_dust_elsewhere_does():
+    random = torch.Generator().manual_seed(5)
+    wide = torch.full((1, 2, 4, 48, 64), 0.5)
+    grain = 0.1 * torch.randn(1, 2, 3, 48, 64, generator=random)
+    waves = 0.1 * torch.sin(torch.arange(64) * 2 * torch.pi / 32).expand(1, 2, 3, 48, 64)  # of a shape that the guide shows
+
+    def apart(more):
+        return float(distil._coarse(wide[:, :, :3] + more, wide))
+
+    assert apart(0) < 1e-9 < 5 * apart(grain) < apart(waves)
+    dark = torch.zeros(1, 2, 4, 48, 64)
+    haze = torch.full((1, 2, 3, 48, 64), 0.05, requires_grad=True)
+    distil._coarse(haze, dark).backward()  # the faintest light over none
+    assert bool((haze.grad[:, :, :2] > 0).all() and haze.grad.isfinite().all())
 
 
 def test_where_the_truth_has_no_dust_no_patch_is_asked_for():

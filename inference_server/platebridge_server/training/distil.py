@@ -31,7 +31,7 @@ from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import MARGIN, quick_bfloat16
 from platebridge_server.models.dust.scheduler import DustLevels
-from platebridge_server.training import train, users
+from platebridge_server.training import data, train, users
 from platebridge_server.training.simulate import GUIDE_SCALE, SIZE
 
 FRAMES = 8
@@ -41,7 +41,9 @@ VIEW = SIZE
 RATE, CRITIC_RATE = 2e-4, 1.2e-3
 KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss.
-HELD = 10.0  # of what must stay as the guide has it
+HELD = 300.0  # of what must stay as the guide has it
+BLUR = 2.6  # pixels, of the result, before it is laid beside its guide: as a guide that agrees with its truth is made
+FAINT = 1e-3  # light, linear: the root of light, which is what is compared, has no slope at none
 FOOLING = 0.07  # of the critic's word
 EVEN = 0.1  # of what its waves have too much or too little of, of each length and way
 STRAIGHT = 0.4  # of what there is too much of along the axes, under guides that have no truth
@@ -307,13 +309,17 @@ class Waves:
         """
         power = (waves(made) + LEAST_POWER).log()
         now = power.detach() - (waves(truth) + LEAST_POWER).log()
-        self.count += 1
-        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, min(REMEMBERED, 1 - 1 / self.count))
+        self.too_much, self.count = _remembered(self.too_much, now, self.count, REMEMBERED)
         return (self.too_much * power).mean()
 
     def decibels(self) -> float:
         """Mean absolute difference, over all lengths and ways."""
         return 0.0 if self.too_much is None else float(self.too_much.abs().mean()) * 10 / math.log(10)
+
+
+def _remembered(account: Optional[torch.Tensor], now: torch.Tensor, count: int, most: float) -> tuple[torch.Tensor, int]:
+    """The account with one more entry, and how many it has. The mean of all while they are few: the first alone is chance."""
+    return now if account is None else torch.lerp(now, account, min(most, 1 - 1 / (count + 1))), count + 1
 
 
 class Weave:
@@ -329,12 +335,13 @@ class Weave:
 
     def __init__(self) -> None:
         self.too_much: Optional[torch.Tensor] = None
+        self.count = 0
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """A scalar whose gradient takes from waves along the axes. Both (batch, frames, 3, h, w), whole passes, scaled, of any clouds."""
         more = self._more(made)
         now = more.detach() - self._more(truth)
-        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, self.REMEMBERED)
+        self.too_much, self.count = _remembered(self.too_much, now, self.count, self.REMEMBERED)
         return (self.too_much.clamp_min(0) * more).mean()
 
     def decibels(self) -> float:
@@ -359,13 +366,13 @@ class Users:
         return len(self.shots)
 
     def crop(self, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Condition (frames, 4, h, w) and what else a frame is told of (frames, 6), around dust."""
+        """Condition (frames, 4, h, w) and what else a frame is told of (frames, 8), around dust."""
         low, alpha, light, cell = self.shots[self.random.integers(len(self.shots))]
         first = self.random.integers(low.shape[0] - frames + 1)
         part, scale = slice(first, first + frames), GUIDE_SCALE
         top, left = train.corner(self.random, alpha[first + frames // 2], self.size, [scale * n for n in low.shape[-2:]], scale)
         wide = train.widened(low[part].float(), top, left, self.size, scale)
-        light = told.of_frame(light[part], cell[part])
+        light = torch.cat([told.of_frame(light[part], cell[part]), told.fineness(low[part])], dim=-1)
         if self.random.random() < 0.5:
             wide = wide.flip(-1)
             light[:, 0] = -light[:, 0]
@@ -405,9 +412,13 @@ def _aside(size, random: np.random.Generator) -> tuple:
 
 
 def _coarse(made: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
-    """How far the result is from its guide at 1/8 of its size, in linear light: the composition, which is not the critic's."""
-    low, base = (F.avg_pool2d(told.decode(part.float()).flatten(0, 1), 8) for part in (made, wide[:, :, :3]))
-    return (low - base).abs().mean()
+    """Squared error of the result, blurred as a soft guide is, beside its guide, at the guide's size: the composition, not the critic's."""
+    with torch.autocast(made.device.type, enabled=False):
+        fine, base = (told.decode(part.float()).flatten(0, 1) for part in (made, wide[:, :, :3]))
+        fine = data.blurred(fine, BLUR)
+        low, guide = (F.avg_pool2d(part, GUIDE_SCALE) for part in (fine, base))
+        low, guide = (torch.cat([(part[:, :2] + FAINT).sqrt(), part[:, 2:]], dim=1) for part in (low, guide))
+        return (low - guide).square().mean()
 
 
 def _sigmas(batch: int) -> torch.Tensor:

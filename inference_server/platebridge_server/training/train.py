@@ -37,7 +37,7 @@ LEAST_RATE = 0.04
 SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
 SOFT_SIGMA = (2.0, 3.5)
 CELL_UNKNOWN = 0.15  # the part of crops of which it isn't told how fine their simulation is: an artist's own guide says nothing of it
-FRAME_NUMBERS = 6  # all that is told of a frame
+FRAME_NUMBERS = 8  # all that is told of a frame
 NOISE = (0.3, 1.2)  # mean and spread of log sigma: about the levels that the sampler asks for, 14 to 0.8
 NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustLevels: against boiling
 AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
@@ -78,7 +78,7 @@ class Clips:
         return min(h for h, _ in sizes) // multiple * multiple, min(w for _, w in sizes) // multiple * multiple
 
     def crop(self, frames: int, size: tuple[int, int] | None = None, soft: float = SOFT_GUIDES):
-        """One training crop: residual (frames, 3, h, w), condition (frames, 4, h, w), what else a frame is told of (frames, 6).
+        """One training crop: residual (frames, 3, h, w), condition (frames, 4, h, w), what else a frame is told of (frames, 8).
 
         size: (h, w) in pixels, of which the clip has no fewer; `CROP` square if not given. soft: how many of the guides agree with the
         truth, 0 to 1.
@@ -95,6 +95,7 @@ class Clips:
         residual = truth[part, :, top : top + size[0], left : left + size[1]].float() - wide[:, :3]
         unknown = random.random() < CELL_UNKNOWN
         light = told.of_frame(light[part], torch.full_like(cell[part], torch.nan) if unknown else cell[part])
+        light = torch.cat([light, told.fineness(low[part])], dim=-1)
         if random.random() < 0.5:  # a mirrored cloud is lit from the mirrored side
             residual, wide = residual.flip(-1), wide.flip(-1)
             light[:, 0] = -light[:, 0]

@@ -14,11 +14,17 @@ import torch.nn.functional as F
 #: The dust may grow this many pixels beyond the guide, where the guide's alpha exceeds the threshold.
 SUPPORT_PIXELS = 6
 SUPPORT_ALPHA = 0.01
+#: Alpha of a guide, from which on its detail is looked at.
+DUSTY = 0.02
 #: The cells of the guide's simulation that training has: pixels of the result across, and optical depth at density 1. Others are told as
 #: the nearest of them; a usual one is zero.
 LEAST_CELL, USUAL_CELL, MOST_CELL = (5.0, 0.7), (8.0, 1.6), (16.0, 4.3)
 #: Times the logarithm: small numbers would be learned late.
 LOUDER = 8.0
+#: Logarithms of the power of a guide's finest detail and of the next coarser, where there is dust: what training has, and its middle.
+LEAST_FINE, USUAL_FINE, MOST_FINE = (-9.5, -7.0), (-6.75, -5.25), (-4.5, -3.5)
+#: Times those: they spread by about one.
+FINE_LOUDER = 4.0
 
 
 def encode(passes: torch.Tensor) -> torch.Tensor:
@@ -62,6 +68,21 @@ def of_frame(light: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
     least, usual, most = (torch.tensor(pair).to(light) for pair in (LEAST_CELL, USUAL_CELL, MOST_CELL))
     size = LOUDER * torch.log(torch.minimum(torch.maximum(cell.to(light), least), most) / usual)
     return torch.cat([light, known.to(light), torch.where(known, size, 0.0)], dim=-1)
+
+
+def fineness(low: torch.Tensor) -> torch.Tensor:
+    """(frames, 2) what the network is told of how fine its guide is: power of detail of a pixel or two, and of up to five, in dust.
+
+    low: (frames, 4, h, w), what `tell` gave, of whole frames; 0 where there is no dust. Where a guide is soft by itself, truths are smooth.
+    The network's norms, of each pixel alone, keep how strong a detail is from all that follows, so it is said here.
+    """
+    passes, there = low[:, :3].float(), (low[:, 2:3] > DUSTY).float()
+    fine, coarse = (F.avg_pool2d(F.pad(passes, (k,) * 4, mode="replicate"), 2 * k + 1, 1) for k in (1, 3))
+    count = there.sum((1, 2, 3))
+    power = [((part.square().mean(1, keepdim=True) * there).sum((1, 2, 3)) / count.clamp_min(1)) for part in (passes - fine, fine - coarse)]
+    least, usual, most = (torch.tensor(pair).to(passes) for pair in (LEAST_FINE, USUAL_FINE, MOST_FINE))
+    said = torch.stack(power, dim=-1).clamp_min(1e-9).log()
+    return torch.where(count[:, None] > 0, FINE_LOUDER * (torch.minimum(torch.maximum(said, least), most) - usual), 0.0)
 
 
 def widen(low: torch.Tensor, size) -> torch.Tensor:

@@ -83,7 +83,8 @@ class DustNetwork(nn.Module):
 
     in_channels: the residual's three. condition_channels: guide's three encoded passes and its depth. `residual_scale` is the
     spread of each residual channel as measured in training data, so that residual / it * sigma_data is what is noised.
-    frame_numbers: how many it is told of each frame: 3, the way to the sun, or 6, all that `condition.of_frame` tells.
+    frame_numbers: how many it is told of each frame: 3, the way to the sun, 6, with what
+    `condition.of_frame` tells, or 8, with `condition.fineness`.
     `options`: all these, as config.json has them.
     """
 

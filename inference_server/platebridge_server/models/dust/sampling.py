@@ -111,7 +111,8 @@ class Dust:
         def conditions(numbers):
             rows = [read(frame) for frame in numbers]
             low, depth, light = (torch.stack(column).to(device) for column in zip(*rows))
-            wide = told.condition(low, depth, size)
+            low = told.tell(low, depth)
+            wide, light = told.widen(low, size), torch.cat([light, told.fineness(low)], dim=-1)
             beyond = MARGIN, padded[1] - width - MARGIN, MARGIN, padded[0] - height - MARGIN
             return F.pad(wide, beyond, mode="replicate"), light
 
