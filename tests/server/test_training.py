@@ -267,7 +267,7 @@ def test_a_critic_learns_to_tell_softness_from_the_truth():
 
 def test_the_truth_is_as_good_as_can_be(clips):
     truth = condition.encode(clips[1].truth)
-    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, evaluate.SOFT_SIGMA)
+    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, data.SOFT_SIGMA)
     figures = evaluate.Figures()
     figures.add(truth, truth, guide, truth[:, 2] == 0)
     result = figures.result()
@@ -279,7 +279,7 @@ def test_blur_noise_and_flicker_each_show_in_their_figure(clips):
     truth = condition.encode(clips[1].truth)
     soft = data.blurred(truth, 2.0)
     noisy = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * (truth[:, 2:] > 0)
-    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, evaluate.SOFT_SIGMA)
+    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, data.SOFT_SIGMA)
     rows = []
     for clip in (truth, soft, noisy):
         figures = evaluate.Figures()

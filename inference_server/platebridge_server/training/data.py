@@ -37,6 +37,10 @@ def blurred(passes: torch.Tensor, sigma: float) -> torch.Tensor:
     return out.view(n, c, h, w)
 
 
+#: Pixels, of a truth or a result, by which it is blurred before it is laid beside a guide.
+SOFT_SIGMA = 2.6
+
+
 def soft_guide(truth: torch.Tensor, depth: torch.Tensor, sigma: float, scale: int = simulate.GUIDE_SCALE):
     """The guide that agrees with the truth: blurred by sigma pixels, then decimated. Linear premultiplied throughout.
 

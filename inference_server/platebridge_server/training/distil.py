@@ -42,7 +42,6 @@ RATE, CRITIC_RATE = 2e-4, 1.2e-3
 KEPT = 0.995  # of the averaged weights, per iteration
 # Weights against the denoising loss.
 HELD = 300.0  # of what must stay as the guide has it
-BLUR = 2.6  # pixels, of the result, before it is laid beside its guide: as a guide that agrees with its truth is made
 FAINT = 1e-3  # light, linear: the root of light, which is what is compared, has no slope at none
 FOOLING = 0.07  # of the critic's word
 EVEN = 0.1  # of what its waves have too much or too little of, of each length and way
@@ -290,7 +289,21 @@ def _bands(h: int, w: int) -> torch.Tensor:
     return there.flatten(1) / there.sum((1, 2)).clamp_min(1)[:, None]
 
 
-class Waves:
+class Account:
+    """What results have too much of and truths have not, over many crops: one crop's is chance. In logarithms of power."""
+
+    def __init__(self, remembered: float):
+        self.remembered, self.count = remembered, 0  # of the account, per entry
+        self.too_much: Optional[torch.Tensor] = None
+
+    def enter(self, now: torch.Tensor) -> None:
+        """One crop's. While they are few the account is the mean of all, or it would live on its first."""
+        self.count += 1
+        part = min(self.remembered, 1 - 1 / self.count)
+        self.too_much = now if self.too_much is None else torch.lerp(now, self.too_much, part)
+
+
+class Waves(Account):
     """Keeps account of how much of the waves of each length and way results have and truths have; the differences are paid back.
 
     A critic is slow to see a faint weave that is everywhere, of the period of the network's own strides; an eye is not. The account is
@@ -299,8 +312,7 @@ class Waves:
     """
 
     def __init__(self) -> None:
-        self.too_much: Optional[torch.Tensor] = None
-        self.count = 0
+        super().__init__(REMEMBERED)
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """A scalar whose gradient takes from waves that there are too many of. Both (batch, frames, 3, h, w), whole passes, scaled.
@@ -308,8 +320,7 @@ class Waves:
         Every clip counts alike, whatever its contrast: in an account of power, what a few crisp clips lack was put into all, as grain.
         """
         power = (waves(made) + LEAST_POWER).log()
-        now = power.detach() - (waves(truth) + LEAST_POWER).log()
-        self.too_much, self.count = _remembered(self.too_much, now, self.count, REMEMBERED)
+        self.enter(power.detach() - (waves(truth) + LEAST_POWER).log())
         return (self.too_much * power).mean()
 
     def decibels(self) -> float:
@@ -317,31 +328,22 @@ class Waves:
         return 0.0 if self.too_much is None else float(self.too_much.abs().mean()) * 10 / math.log(10)
 
 
-def _remembered(account: Optional[torch.Tensor], now: torch.Tensor, count: int, most: float) -> tuple[torch.Tensor, int]:
-    """The account with one more entry, and how many it has. The mean of all while they are few: the first alone is chance."""
-    return now if account is None else torch.lerp(now, account, min(most, 1 - 1 / (count + 1))), count + 1
-
-
-class Weave:
+class Weave(Account):
     """Keeps account of how much more there is of waves along the axes than of slanted ones of their length, beside what truths have.
 
     For results with no truth of their own: how much of each wave there is is the cloud's affair, but a cloud knows no rows and columns.
     """
 
-    #: Of the account, per entry; there are fewer of them than of `Waves`.
-    REMEMBERED = 0.97
     #: Of the longest waves: of shorter ones there are too few along an axis.
     BANDS = 9
 
     def __init__(self) -> None:
-        self.too_much: Optional[torch.Tensor] = None
-        self.count = 0
+        super().__init__(0.97)  # there are fewer entries than in `Waves`
 
     def owed(self, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """A scalar whose gradient takes from waves along the axes. Both (batch, frames, 3, h, w), whole passes, scaled, of any clouds."""
         more = self._more(made)
-        now = more.detach() - self._more(truth)
-        self.too_much, self.count = _remembered(self.too_much, now, self.count, self.REMEMBERED)
+        self.enter(more.detach() - self._more(truth))
         return (self.too_much.clamp_min(0) * more).mean()
 
     def decibels(self) -> float:
@@ -415,7 +417,7 @@ def _coarse(made: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
     """Squared error of the result, blurred as a soft guide is, beside its guide, at the guide's size: the composition, not the critic's."""
     with torch.autocast(made.device.type, enabled=False):
         fine, base = (told.decode(part.float()).flatten(0, 1) for part in (made, wide[:, :, :3]))
-        fine = data.blurred(fine, BLUR)
+        fine = data.blurred(fine, data.SOFT_SIGMA)
         low, guide = (F.avg_pool2d(part, GUIDE_SCALE) for part in (fine, base))
         low, guide = (torch.cat([(part[:, :2] + FAINT).sqrt(), part[:, 2:]], dim=1) for part in (low, guide))
         return (low - guide).square().mean()

@@ -23,7 +23,6 @@ from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import sampling as dust
 from platebridge_server.training import data, simulate, users
 
-SOFT_SIGMA = 2.6
 FRAMES = 12  # of each clip; the windowed run takes all twenty of one
 SEED = 1
 WAVES = (16.0, 10.0, 7.0, 5.0, 4.0)  # pixels, of the bands in which a weave is looked for
@@ -85,7 +84,7 @@ def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
 
 def guide_error(clip: torch.Tensor, guide: torch.Tensor) -> tuple[float, int]:
     """(squared error, number of values) of the blurred and decimated result against its guide, encoded, at the guide's size."""
-    low = F.avg_pool2d(data.blurred(told.decode(clip), SOFT_SIGMA), clip.shape[-1] // guide.shape[-1])
+    low = F.avg_pool2d(data.blurred(told.decode(clip), data.SOFT_SIGMA), clip.shape[-1] // guide.shape[-1])
     error = told.encode(low) - told.encode(guide)
     return float(error.square().sum()), error.numel()
 
@@ -190,7 +189,7 @@ def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool 
         truth, size, light = clip.truth[part], clip.truth.shape[-2:], clip.told[part]
         guide, depth = clip.guide[part], clip.guide_depth[part]
         if soft:
-            guide, depth = data.soft_guide(truth, clip.truth_depth[part], SOFT_SIGMA)
+            guide, depth = data.soft_guide(truth, clip.truth_depth[part], data.SOFT_SIGMA)
         wide = told.condition(guide, depth, size)
         begun = time.perf_counter()
         result = _generate(pipe, guide, depth, light, size, dust.FINAL_STEPS)

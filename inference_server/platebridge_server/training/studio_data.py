@@ -25,8 +25,6 @@ from platebridge_server.training import data, studio
 from platebridge_server.training.simulate import CLIP_FRAMES, GUIDE_SCALE, Clip
 
 NAME = "whole"
-#: A truth's blur in pixels before it is decimated to the guide that stands for the simulated one.
-SOFT_SIGMA = 2.6
 #: Heights and widths are cut to a multiple of this: the network's strides and the guide's scale.
 _MULTIPLE = 32
 
@@ -65,7 +63,7 @@ def clips(shot: studio.Shot) -> list[Clip]:
         part = slice(start, start + CLIP_FRAMES)
         truth, far = torch.stack(passes[part]), torch.stack(depth[part])
         unknown = torch.full((len(truth), 2), torch.nan)
-        out.append(Clip(truth, far, *data.soft_guide(truth, far, SOFT_SIGMA, GUIDE_SCALE), light[part], unknown))
+        out.append(Clip(truth, far, *data.soft_guide(truth, far, data.SOFT_SIGMA, GUIDE_SCALE), light[part], unknown))
     return out
 
 

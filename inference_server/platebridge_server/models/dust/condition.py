@@ -71,15 +71,15 @@ def of_frame(light: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
 
 
 def fineness(low: torch.Tensor) -> torch.Tensor:
-    """(frames, 2) what the network is told of how fine its guide is: power of detail of a pixel or two, and of up to five, in dust.
+    """(frames, 2) what the network is told of how fine its guide is: power of its detail in 3x3 pixels and in 7x7, in dust.
 
-    low: (frames, 4, h, w), what `tell` gave, of whole frames; 0 where there is no dust. Where a guide is soft by itself, truths are smooth.
+    low: (frames, 4, h, w), what `tell` gave, of whole frames; 0 where there is no dust. Where a guide itself is smooth, truths are.
     The network's norms, of each pixel alone, keep how strong a detail is from all that follows, so it is said here.
     """
     passes, there = low[:, :3].float(), (low[:, 2:3] > DUSTY).float()
     fine, coarse = (F.avg_pool2d(F.pad(passes, (k,) * 4, mode="replicate"), 2 * k + 1, 1) for k in (1, 3))
     count = there.sum((1, 2, 3))
-    power = [((part.square().mean(1, keepdim=True) * there).sum((1, 2, 3)) / count.clamp_min(1)) for part in (passes - fine, fine - coarse)]
+    power = [(part.square().mean(1, keepdim=True) * there).sum((1, 2, 3)) / count.clamp_min(1) for part in (passes - fine, fine - coarse)]
     least, usual, most = (torch.tensor(pair).to(passes) for pair in (LEAST_FINE, USUAL_FINE, MOST_FINE))
     said = torch.stack(power, dim=-1).clamp_min(1e-9).log()
     return torch.where(count[:, None] > 0, FINE_LOUDER * (torch.minimum(torch.maximum(said, least), most) - usual), 0.0)
