@@ -243,18 +243,35 @@ def test_how_fine_a_guide_is_is_told_by_its_detail_where_there_is_dust():
     assert torch.equal(condition.fineness(torch.zeros(2, 4, 8, 8)), torch.zeros(2, 2))
 
 
+def test_how_fine_and_how_thick_each_place_is_is_told():
+    alpha = torch.full((1, 1, 24, 32), 0.9)
+    alpha[..., 16:] = 0.999
+    guide = torch.cat([torch.full((1, 2, 24, 32), 0.25), alpha], dim=1)
+    guide[:, 0, :12] += 0.01 * torch.randn(12, 32, generator=torch.Generator().manual_seed(5))
+    told = condition.tell(guide, torch.full((1, 24, 32), 9.0))
+    assert told.shape == (1, condition.CHANNELS, 24, 32)
+    fine, thick = told[0, 4:7], told[0, 7]
+    assert float(fine[0, :10].min()) > float(fine[0, 14:].max()) + 1 and float(fine[1].std()) == 0
+    assert float(fine[2, 4, 16]) > float(fine[2, 4, 4])  # where the alpha has an edge
+    torch.testing.assert_close(thick[0, 20] / thick[0, 4], torch.tensor(3.0))  # an alpha of 0.999 is three times as thick as one of 0.9
+    assert bool(torch.isfinite(condition.tell(torch.ones(1, 3, 8, 8), torch.full((1, 8, 8), torch.inf))).all())
+
+
 def test_a_network_that_hears_more_says_the_same_at_first(small):
     told = lambda frame: dust.of_frame((0.0, 0.6, 0.8), (6.0, 2.0))  # noqa: E731
     before = list(small.sample(guide, range(3), SIZE, light_view=told))
     alone = list(small.sample(guide, range(3), SIZE, light_view=lambda frame: (0.0, 0.6, 0.8)))
     more = dust.Dust(copy.deepcopy(small.unet), dust.DustLevels())
-    more.unet.hear(8)
+    more.unet.hear(8, 8)
     after = list(more.sample(guide, range(3), SIZE, light_view=told))
     for (_, a), (_, b), (_, c) in zip(before, alone, after):
         assert all(np.array_equal(a[name], b[name]) and np.allclose(a[name], c[name], atol=1e-6) for name in a)
-    with torch.no_grad():
-        more.unet.embed[0].weight[:, -2:] += 1.0
-    assert not np.allclose(next(iter(more.sample(guide, range(3), SIZE, light_view=told)))[1]["sun"], before[0][1]["sun"], atol=1e-4)
+    for weight in (more.unet.embed[0].weight[:, -2:], more.unet.enter.weight[:, -16:]):
+        with torch.no_grad():
+            weight += 1.0
+        assert not np.allclose(next(iter(more.sample(guide, range(3), SIZE, light_view=told)))[1]["sun"], before[0][1]["sun"], atol=1e-4)
+        with torch.no_grad():
+            weight -= 1.0
 
 
 def test_diffusers_step_and_ours_agree():

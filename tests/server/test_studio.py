@@ -110,7 +110,7 @@ def test_a_studios_own_passes_become_a_shard_to_train_on(whole_set, tmp_path):
     clips = train.Clips(tmp_path / "data", np.random.default_rng(0))
     assert clips.refresh() == 2
     residual, wide, light = clips.crop(8, (32, 32))
-    assert residual.shape == (8, 3, 32, 32) and wide.shape == (8, 4, 32, 32) and light.shape == (8, 8)
+    assert residual.shape == (8, 3, 32, 32) and wide.shape == (8, 8, 32, 32) and light.shape == (8, 8)
     assert not light[:, 3:6].any() and light[:, 6:].all()  # of a studio's simulation nothing is known but what its guide shows
 
 

@@ -170,7 +170,7 @@ def test_a_crop_is_guide_plus_residual(folder, clips):
     source = train.Clips(folder, np.random.default_rng(0))
     source.refresh()
     residual, wide, light = source.crop(4, (32, 32))
-    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, 4, 32, 32) and light.shape == (4, 8)
+    assert residual.shape == (4, 3, 32, 32) and wide.shape == (4, condition.CHANNELS, 32, 32) and light.shape == (4, 8)
     whole = residual + wide[:, :3]
     assert float(whole.min()) > -1e-3 and float(whole.max()) < 1 + 1e-3
 

@@ -47,7 +47,7 @@ FOOLING = 0.07  # of the critic's word
 EVEN = 0.1  # of what its waves have too much or too little of, of each length and way
 STRAIGHT = 0.4  # of what there is too much of along the axes, under guides that have no truth
 REMEMBERED = 0.99  # of that account, per iteration
-ALIKE = 6.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
+ALIKE = 8.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
 #: Guides that agree with the truth among those that it answers to the critic: the others are as a user's are, another cloud than any truth.
 AGREEING = 0.25
@@ -71,11 +71,11 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, residual: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
-        """residual (batch, frames, 3, h, w) over the guide, scaled; wide (batch, frames, 4, h, w) the condition. Every three frames on end.
+        """residual (batch, frames, 3, h, w) over the guide, scaled; wide (batch, frames, 4 or more, h, w) the condition.
 
-        The residual and not the passes: all that differs is in it, and beside the guide it is faint.
+        Every three frames on end. The residual and not the passes: all that differs is in it, and beside the guide it is faint.
         """
-        three = torch.cat([2 * residual[:, :-2], 2 * residual[:, 1:-1], 2 * residual[:, 2:], wide[:, 1:-1]], dim=2).flatten(0, 1)
+        three = torch.cat([2 * residual[:, :-2], 2 * residual[:, 1:-1], 2 * residual[:, 2:], wide[:, 1:-1, :4]], dim=2).flatten(0, 1)
         return GAIN * self.layers(three.contiguous(memory_format=torch.channels_last))
 
 
@@ -105,7 +105,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     network = DustNetwork.read(start / "unet")
-    network.hear(train.FRAME_NUMBERS)
+    network.hear(train.FRAME_NUMBERS, told.CHANNELS)
     network = network.to(device=device, memory_format=torch.channels_last).train()
     critic = Critic().to(device=device, memory_format=torch.channels_last)
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
@@ -368,7 +368,7 @@ class Users:
         return len(self.shots)
 
     def crop(self, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Condition (frames, 4, h, w) and what else a frame is told of (frames, 8), around dust."""
+        """Condition (frames, 8, h, w) and what else a frame is told of (frames, 8), around dust."""
         low, alpha, light, cell = self.shots[self.random.integers(len(self.shots))]
         first = self.random.integers(low.shape[0] - frames + 1)
         part, scale = slice(first, first + frames), GUIDE_SCALE
@@ -386,6 +386,7 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
 
     Both (batch, frames, 3, h, w), whole passes, scaled. Patches of 7x7 pixels where the truth has dust, of the finest two octaves, along
     random directions (Heitz et al. 2021, "A sliced Wasserstein loss for neural texture synthesis"); in parts of the truth's own spread.
+    Half of the directions look at one pass alone: among all three, the faint detail of alpha hides behind light's.
     """
     total = made.new_zeros((), dtype=torch.float32)
     with torch.autocast(made.device.type, enabled=False):
@@ -393,6 +394,7 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
             for stride in (3, 2):
                 low, low_other = F.avg_pool2d(one, 2), F.avg_pool2d(other, 2)
                 along = torch.randn(DIRECTIONS, 3, 7, 7, device=one.device)
+                along[::2] *= torch.eye(3, device=one.device).repeat(DIRECTIONS // 6, 1)[:, :, None, None]
                 along = along / along.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
                 row, column = random.integers(0, stride, 2)
                 there = other[:, 2, row + 3 : -3 : stride, column + 3 : -3 : stride] > 0.1  # scaled; an alpha of 0.02
@@ -402,7 +404,7 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
                 ]
                 mine, its = (length.transpose(0, 1)[:, there].sort(dim=1).values for length in lengths)
                 if mine.shape[1] > 100:
-                    total = total + (mine - its).abs().mean() / its.std(dim=1).mean().clamp_min(0.02)
+                    total = total + ((mine - its).abs().mean(dim=1) / its.std(dim=1).clamp_min(0.02)).mean()
                 one, other = low, low_other
     return total / (2 * len(made))
 

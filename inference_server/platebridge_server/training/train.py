@@ -78,7 +78,7 @@ class Clips:
         return min(h for h, _ in sizes) // multiple * multiple, min(w for _, w in sizes) // multiple * multiple
 
     def crop(self, frames: int, size: tuple[int, int] | None = None, soft: float = SOFT_GUIDES):
-        """One training crop: residual (frames, 3, h, w), condition (frames, 4, h, w), what else a frame is told of (frames, 8).
+        """One training crop: residual (frames, 3, h, w), condition (frames, 8, h, w), what else a frame is told of (frames, 8).
 
         size: (h, w) in pixels, of which the clip has no fewer; `CROP` square if not given. soft: how many of the guides agree with the
         truth, 0 to 1.
@@ -238,11 +238,12 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
         network = DustNetwork(**state["config"])
     elif start is not None:
         network = DustNetwork.read(start / "unet")
-        network.hear(FRAME_NUMBERS)
+        network.hear(FRAME_NUMBERS, told.CHANNELS)
         state["rate"] = AGAIN
         state.update(begun_from(start))
     else:
-        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), "frame_numbers": FRAME_NUMBERS, **(config or {})})
+        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), "frame_numbers": FRAME_NUMBERS,
+                                 "condition_channels": told.CHANNELS, **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
     average = {k: v.detach().clone() for k, v in network.named_parameters()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
@@ -323,7 +324,7 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     learned = {k[8:]: v for k, v in tensors.items() if k.startswith("average.")}
     if start is not None:
         begun = DustNetwork.read(start / "unet")
-        begun.hear(network.frame_numbers)
+        begun.hear(network.frame_numbers, network.condition_channels)
         learned = {k: torch.lerp(begun.state_dict()[k], v.float(), share) for k, v in learned.items()}
     network.load_state_dict(learned)
     folder = to or WEIGHTS

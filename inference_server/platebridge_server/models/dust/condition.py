@@ -25,6 +25,12 @@ LOUDER = 8.0
 LEAST_FINE, USUAL_FINE, MOST_FINE = (-9.5, -7.0), (-6.75, -5.25), (-4.5, -3.5)
 #: Times those: they spread by about one.
 FINE_LOUDER = 4.0
+#: Of what the network is told of each place: three passes, depth, how fine each pass is there, and how thick the dust.
+CHANNELS = 8
+#: Power of a detail that is none; and what a usual one's logarithm is, and how far they spread.
+NO_FINE, PLACE_FINE, PLACE_SPREAD = 1e-6, -9.0, 1.0
+#: Alpha above this is this: a logarithm needs an end. And optical depth of which one counts as one.
+MOST_ALPHA, THICK = 0.9999, 1.5
 
 
 def encode(passes: torch.Tensor) -> torch.Tensor:
@@ -53,8 +59,25 @@ def normal_depth(alpha: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
 
 
 def tell(guide: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-    """(frames, 4, h, w): a guide (frames, 3, h, w), linear premultiplied, and its depth (frames, h, w), as the network sees them."""
-    return torch.cat([encode(guide), normal_depth(guide[:, 2].clamp(0, 1), depth)[:, None]], dim=1)
+    """(frames, CHANNELS, h, w): a guide (frames, 3, h, w), linear premultiplied, and its depth (frames, h, w), as the network sees them."""
+    passes = encode(guide)
+    return torch.cat([passes, normal_depth(passes[:, 2], depth)[:, None], *_of_places(passes)], dim=1)
+
+
+def _of_places(passes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(frames, 3, h, w) how fine the guide is at each place, pass by pass, and (frames, 1, h, w) how thick the dust is there.
+
+    passes: (frames, 3, h, w), encoded. Both are in the passes already, and too faint there beside the noise: where a face is smooth and
+    where a dense cloud thins, logarithms tell.
+    """
+    power = _near((passes - _near(passes)).square())
+    thick = -torch.log1p(-passes[:, 2:].clamp_max(MOST_ALPHA))
+    return ((power + NO_FINE).log() - PLACE_FINE) / PLACE_SPREAD, thick / THICK
+
+
+def _near(passes: torch.Tensor, reach: int = 1) -> torch.Tensor:
+    """Mean of so many pixels all around each, and of itself."""
+    return F.avg_pool2d(F.pad(passes, (reach,) * 4, mode="replicate"), 2 * reach + 1, 1)
 
 
 def of_frame(light: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
@@ -73,11 +96,11 @@ def of_frame(light: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
 def fineness(low: torch.Tensor) -> torch.Tensor:
     """(frames, 2) what the network is told of how fine its guide is: power of its detail in 3x3 pixels and in 7x7, in dust.
 
-    low: (frames, 4, h, w), what `tell` gave, of whole frames; 0 where there is no dust. Where a guide itself is smooth, truths are.
+    low: (frames, 3 or more, h, w), what `tell` gave, of whole frames; 0 where there is no dust. Where a guide itself is smooth, truths are.
     The network's norms, of each pixel alone, keep how strong a detail is from all that follows, so it is said here.
     """
     passes, there = low[:, :3].float(), (low[:, 2:3] > DUSTY).float()
-    fine, coarse = (F.avg_pool2d(F.pad(passes, (k,) * 4, mode="replicate"), 2 * k + 1, 1) for k in (1, 3))
+    fine, coarse = (_near(passes, reach) for reach in (1, 3))
     count = there.sum((1, 2, 3))
     power = [(part.square().mean(1, keepdim=True) * there).sum((1, 2, 3)) / count.clamp_min(1) for part in (passes - fine, fine - coarse)]
     least, usual, most = (torch.tensor(pair).to(passes) for pair in (LEAST_FINE, USUAL_FINE, MOST_FINE))
@@ -117,7 +140,7 @@ def _bells(at: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def condition(guide: torch.Tensor, depth: torch.Tensor, size) -> torch.Tensor:
-    """What the network is told: (frames, 4, H, W) encoded guide (3, the base the residual is added to) and depth (1).
+    """What the network is told: (frames, CHANNELS, H, W): `tell`, widened. Its first three are the base that the residual is added to.
 
     guide: (frames, 3, h, w) linear premultiplied sun, ambient, alpha. depth: (frames, h, w) along the camera axis,
     inf where clear. size: (H, W) to make, usually four times the guide's.

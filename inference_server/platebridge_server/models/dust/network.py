@@ -81,8 +81,9 @@ class Block(nn.Module):
 class DustNetwork(nn.Module):
     """Denoises the residual over the guide (EDM, Karras et al. 2022), all passes at once.
 
-    in_channels: the residual's three. condition_channels: guide's three encoded passes and its depth. `residual_scale` is the
-    spread of each residual channel as measured in training data, so that residual / it * sigma_data is what is noised.
+    in_channels: the residual's three. condition_channels: 4, the guide's three encoded passes and its depth, or 8, with what else
+    `condition.tell` says of each place. `residual_scale` is the spread of each residual channel as measured in training data, so that
+    residual / it * sigma_data is what is noised.
     frame_numbers: how many it is told of each frame: 3, the way to the sun, 6, with what
     `condition.of_frame` tells, or 8, with `condition.fineness`.
     `options`: all these, as config.json has them.
@@ -97,7 +98,7 @@ class DustNetwork(nn.Module):
             "embedding": embedding, "sigma_data": sigma_data, "residual_scale": tuple(residual_scale),
             "frame_numbers": frame_numbers,
         }
-        self.sigma_data, self.frame_numbers = sigma_data, frame_numbers
+        self.sigma_data, self.frame_numbers, self.condition_channels = sigma_data, frame_numbers, condition_channels
         seen = 4 * (in_channels + condition_channels)
         self.frequencies = 16
         first = nn.Linear(2 * self.frequencies + frame_numbers, embedding)
@@ -129,13 +130,18 @@ class DustNetwork(nn.Module):
         write_options(folder / "config.json", "DustUNet", self.options)
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE, {"format": "pt"})
 
-    def hear(self, frame_numbers: int) -> None:
-        """From now on it is told so many numbers of each frame. At first those that are new to it count for nothing."""
+    def hear(self, frame_numbers: int, condition_channels: int) -> None:
+        """From now on it is told so much of each frame and of each place. At first what is new to it counts for nothing."""
         first = self.embed[0]
         more = frame_numbers - self.frame_numbers
         first.weight = nn.Parameter(F.pad(first.weight.detach(), (0, more)))
         first.in_features += more
-        self.frame_numbers = self.options["frame_numbers"] = frame_numbers
+        more = 4 * (condition_channels - self.condition_channels)
+        for layer in (self.enter, self.skip):
+            layer.weight = nn.Parameter(F.pad(layer.weight.detach(), (0, 0, 0, 0, 0, more)))
+            layer.in_channels += more
+        self.frame_numbers, self.condition_channels = frame_numbers, condition_channels
+        self.options.update(frame_numbers=frame_numbers, condition_channels=condition_channels)
 
     @property
     def multiple(self) -> int:
@@ -149,14 +155,15 @@ class DustNetwork(nn.Module):
     def forward(self, sample, sigma, condition, light):
         """The denoised residual.
 
-        sample: (batch, frames, 3, h, w) noised residual. sigma: (batch,) its noise. condition: (batch, frames, 4, h, w).
-        light: (batch, frames, frame_numbers), or more that it does not look at. h, w: multiples of `multiple`. Returns float32.
+        sample: (batch, frames, 3, h, w) noised residual. sigma: (batch,) its noise. condition: (batch, frames, condition_channels, h, w).
+        light: (batch, frames, frame_numbers). There may be more of both, which it does not look at. h, w: multiples of `multiple`.
+        Returns float32.
         """
         data = self.sigma_data
         sigma = sigma.float().view(-1, 1, 1, 1, 1)
         total = sigma.square() + data**2
         sample = sample.float()
-        seen = torch.cat([sample * total.rsqrt(), condition.float()], dim=2)
+        seen = torch.cat([sample * total.rsqrt(), condition[:, :, : self.condition_channels].float()], dim=2)
         out = self._trunk(seen, sigma.view(-1).log() / 4, light[..., : self.frame_numbers].float()).float()
         return sample * (data**2 / total) + out * (sigma * data * total.rsqrt())
 
