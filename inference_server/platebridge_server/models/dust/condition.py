@@ -27,10 +27,10 @@ LEAST_FINE, USUAL_FINE, MOST_FINE = (-9.5, -7.0), (-6.75, -5.25), (-4.5, -3.5)
 FINE_LOUDER = 4.0
 #: Of what the network is told of each place: three passes, depth, how fine each pass is there, and how thick the dust.
 CHANNELS = 8
-#: Power of a detail that is none; and what a usual one's logarithm is, and how far they spread.
-NO_FINE, PLACE_FINE, PLACE_SPREAD = 1e-6, -9.0, 1.0
-#: Alpha above this is this: a logarithm needs an end. And optical depth of which one counts as one.
-MOST_ALPHA, THICK = 0.9999, 1.5
+#: Power of a detail that is none; what a usual one's logarithm is, and what is one of it: a fifth of their spread, or it is learned late.
+NO_FINE, PLACE_FINE, PLACE_SPREAD = 1e-6, -9.0, 0.2
+#: Alpha above this is this: a logarithm needs an end. And the optical depth that is one.
+MOST_ALPHA, THICK = 0.9999, 0.3
 
 
 def encode(passes: torch.Tensor) -> torch.Tensor:
