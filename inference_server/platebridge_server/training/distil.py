@@ -49,8 +49,6 @@ STRAIGHT = 0.4  # of what there is too much of along the axes, under guides that
 REMEMBERED = 0.99  # of that account, per iteration
 ALIKE = 8.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
-PLACED = 20.0  # of how far the strength of detail, place by place, is from what the truth has there
-FAINT_DETAIL = 1e-4  # of power, scaled: what is less no eye sees
 #: Guides that agree with the truth among those that it answers to the critic: the others are as a user's are, another cloud than any truth.
 AGREEING = 0.25
 #: The part of what it answers to guides that users' shots gave (`users.py`), where there are some: with no truth beside them it is held to
@@ -173,16 +171,14 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 if of_users:
                     other_truth = shown[:, :, :3] / scale + known_residual
                     uneven, unlike = STRAIGHT * weave.owed(*folded(clips.random, whole, other_truth)), whole.new_zeros(())
-                    misplaced = whole.new_zeros(())
                 else:  # of the same place: of another one, content would be on the account
                     uneven = EVEN * account.owed(*folded(clips.random, whole, truth))
                     unlike = patches_apart(whole, truth, clips.random)
-                    misplaced = strength_apart(whole, truth)
                 if iteration % DENOISES == 0:
                     denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
                 else:
                     denoising = whole.new_zeros(batch)
-            (DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + uneven + ALIKE * unlike + PLACED * misplaced).backward()
+            (DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + uneven + ALIKE * unlike).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -200,12 +196,12 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             keep = min(KEPT, (1 + iteration) / (10 + iteration))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in network.parameters()], 1 - keep)
-            losses = [float(v.detach().mean()) for v in (DENOISES * denoising, fooling, held, told_apart, unlike, misplaced)]
+            losses = [float(v.detach().mean()) for v in (DENOISES * denoising, fooling, held, told_apart, unlike)]
             if of_users:
-                losses[-2:] = math.nan, math.nan
+                losses[-1] = math.nan
             rows.append([*losses, account.decibels(), weave.decibels()])
             if iteration % 25 == 0:
-                names = ("denoising", "fooling", "held", "told_apart", "unlike", "misplaced", "waves_db", "weave_db")
+                names = ("denoising", "fooling", "held", "told_apart", "unlike", "waves_db", "weave_db")
                 means = dict(zip(names, np.nanmean(rows[-100:], axis=0).round(5).tolist()))
                 line = {"iteration": iteration, "seconds": round(seconds, 1), **means}
                 log.write(json.dumps(line) + "\n")
@@ -411,29 +407,6 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
                     total = total + ((mine - its).abs().mean(dim=1) / its.std(dim=1).clamp_min(0.02)).mean()
                 one, other = low, low_other
     return total / (2 * len(made))
-
-
-def strength_apart(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """How far the strength of detail, place by place and pass by pass, is from what the truth has there, in parts of the truth's own.
-
-    Both (batch, frames, 3, h, w), whole passes, scaled. Of the finest two octaves, over 7x7 pixels where the truth has dust: patches as a
-    whole say how much is quiet and how much is crisp, this says where. As roots of amplitudes, whose mean is neither the loudest's nor
-    the faintest's.
-    """
-    total = made.new_zeros((), dtype=torch.float32)
-    with torch.autocast(made.device.type, enabled=False):
-        one, other = (part.float().flatten(0, 1) for part in (made, truth))
-        for _ in range(2):
-            low, low_other = F.avg_pool2d(one, 2), F.avg_pool2d(other, 2)
-            there = F.max_pool2d(other[:, 2:3], 7, 3) > 0.1  # scaled; an alpha of 0.02
-            mine, its = (
-                (F.avg_pool2d((fine - F.interpolate(coarse, fine.shape[-2:], mode="bilinear")).square(), 7, 3) + FAINT_DETAIL) ** 0.25
-                for fine, coarse in ((one, low), (other, low_other))
-            )
-            apart, own = (((part.square() * there).sum((0, 2, 3))) for part in (mine - its, its))
-            total = total + (apart / own.clamp_min(1e-3)).mean()
-            one, other = low, low_other
-    return total / 2
 
 
 def _aside(size, random: np.random.Generator) -> tuple:

@@ -111,7 +111,7 @@ class Dust:
         def conditions(numbers):
             rows = [read(frame) for frame in numbers]
             low, depth, light = (torch.stack(column).to(device) for column in zip(*rows))
-            low = told.tell(low, depth)
+            low = told.tell(low, depth)[:, : unet.condition_channels]
             wide, light = told.widen(low, size), torch.cat([light, told.fineness(low)], dim=-1)
             beyond = MARGIN, padded[1] - width - MARGIN, MARGIN, padded[0] - height - MARGIN
             return F.pad(wide, beyond, mode="replicate"), light
