@@ -105,7 +105,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     network = DustNetwork.read(start / "unet")
-    network.hear(train.FRAME_NUMBERS, told.CHANNELS)
+    network.hear(told.FRAME_NUMBERS, told.CHANNELS)
     network = network.to(device=device, memory_format=torch.channels_last).train()
     critic = Critic().to(device=device, memory_format=torch.channels_last)
     state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}

@@ -37,7 +37,6 @@ LEAST_RATE = 0.04
 SOFT_GUIDES = 0.85  # the part of guides that agree with the truth; with fewer, the network learns grain
 SOFT_SIGMA = (2.0, 3.5)
 CELL_UNKNOWN = 0.15  # the part of crops of which it isn't told how fine their simulation is: an artist's own guide says nothing of it
-FRAME_NUMBERS = 8  # all that is told of a frame
 NOISE = (0.3, 1.2)  # mean and spread of log sigma: about the levels that the sampler asks for, 14 to 0.8
 NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustLevels: against boiling
 AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
@@ -238,12 +237,12 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
         network = DustNetwork(**state["config"])
     elif start is not None:
         network = DustNetwork.read(start / "unet")
-        network.hear(FRAME_NUMBERS, told.CHANNELS)
+        network.hear(told.FRAME_NUMBERS, told.CHANNELS)
         state["rate"] = AGAIN
         state.update(begun_from(start))
     else:
-        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), "frame_numbers": FRAME_NUMBERS,
-                                 "condition_channels": told.CHANNELS, **(config or {})})
+        all_told = {"frame_numbers": told.FRAME_NUMBERS, "condition_channels": told.CHANNELS}
+        network = DustNetwork(**{"residual_scale": tuple(_measured_scale(clips)), **all_told, **(config or {})})
     network = network.to(device=device, memory_format=torch.channels_last).train()
     average = {k: v.detach().clone() for k, v in network.named_parameters()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)

@@ -25,7 +25,9 @@ LOUDER = 8.0
 LEAST_FINE, USUAL_FINE, MOST_FINE = (-9.5, -7.0), (-6.75, -5.25), (-4.5, -3.5)
 #: Times those: they spread by about one.
 FINE_LOUDER = 4.0
-#: Of what the network is told of each place: three passes, depth, how fine each pass is there, and how thick the dust.
+#: How many numbers a network can be told of a frame: six of `of_frame`, two of `fineness`.
+FRAME_NUMBERS = 8
+#: And how many of each place, by `tell`: three passes, depth, how fine each pass is there, and how thick the dust.
 CHANNELS = 8
 #: Power of a detail that is none; what a usual one's logarithm is, and what is one of it: a fifth of their spread, or it is learned late.
 NO_FINE, PLACE_FINE, PLACE_SPREAD = 1e-6, -9.0, 0.2

@@ -83,10 +83,8 @@ class DustNetwork(nn.Module):
 
     in_channels: the residual's three. condition_channels: 4, the guide's three encoded passes and its depth, or 8, with what else
     `condition.tell` says of each place. `residual_scale` is the spread of each residual channel as measured in training data, so that
-    residual / it * sigma_data is what is noised.
-    frame_numbers: how many it is told of each frame: 3, the way to the sun, 6, with what
-    `condition.of_frame` tells, or 8, with `condition.fineness`.
-    `options`: all these, as config.json has them.
+    residual / it * sigma_data is what is noised. frame_numbers: how many it is told of each frame: 3, the way to the sun, 6, all that
+    `condition.of_frame` tells, or 8, with `condition.fineness`. `options`: all these, as config.json has them.
     """
 
     def __init__(self, in_channels: int = 3, condition_channels: int = 4, widths: tuple[int, ...] = (48, 96, 160),
