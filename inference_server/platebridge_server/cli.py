@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`platebridge`, the command: serve, generate, models, takes, cache, doctor, eval-dust, eval-model.
+"""`platebridge`, the command: serve, stop, generate, models, takes, cache, doctor, eval-dust, eval-model.
 
 It reads options, shows events and turns errors into one sentence and an exit code: 0 done, 1 it could not be done, 2 the
 request or an input is at fault, 130 cancelled. What it does stands in the modules it calls.
@@ -243,6 +243,15 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with told(False):
         run(data, bind, port, ipc, device, connection, client_keys=client_keys)
+
+
+@app.command()
+def stop(connection: Optional[Path] = typer.Option(None, help="Connection file, when it is not the usual one.")) -> None:
+    """Stop the server that runs here, whoever started it. What it was making goes on when it is started again."""
+    from .server import stop as end
+
+    with told(False):
+        out.print("The server (process %d) has ended." % end(connection), highlight=False)
 
 
 @app.command(name="takes")

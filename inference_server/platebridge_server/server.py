@@ -82,7 +82,7 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
     try:
         server_public, server_secret = _key_pair(folder / "server.key")
         client_public, client_secret = _key_pair(folder / "client.key")
-        allowed = [client_public, *_client_keys(bind, client_keys)]
+        allowed = [client_public, *_client_keys(bind, client_keys, server_public.decode())]
         socket_path = str(socket_folder / "socket") if socket_folder else ""
         door = Door(bind or "127.0.0.1", port, socket_path, server_public, server_secret, allowed)
         store = JobStore(folder / "jobs.sqlite")
@@ -109,6 +109,31 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         if socket_folder is not None:
             shutil.rmtree(socket_folder, ignore_errors=True)
         lock.close()
+
+
+def stop(connection_file: Optional[Path] = None, patience: float = 30.0) -> int:
+    """Has the server of this connection file end, waits for that, and gives the number that its process had. Its jobs go on when it is
+    started again. patience: seconds. Raises ConnectionFailed: none runs here, it is another machine's or user's, it does not end.
+    """
+    path = Path(connection_file) if connection_file is not None else default_path()
+    found = read_connection(path)
+    if not found.pid:
+        raise ConnectionFailed("%s leads to another machine's server." % path, "Stop it there.")
+    try:
+        process = psutil.Process(found.pid)
+        if process.create_time() > path.stat().st_mtime + 60:
+            raise psutil.NoSuchProcess(found.pid)  # its number is another program's by now
+        process.terminate()
+        process.wait(patience)
+    except psutil.NoSuchProcess:
+        remove_connection(path, found.pid)
+        raise ConnectionFailed("The server that left %s is gone already." % path, "There is nothing to stop.") from None
+    except psutil.AccessDenied:
+        raise ConnectionFailed("The server (process %d) is another user's." % found.pid, "Whoever started it can stop it.") from None
+    except psutil.TimeoutExpired:
+        raise ConnectionFailed("The server (process %d) still runs after %g s." % (found.pid, patience), "Wait, and try again.") from None
+    remove_connection(path, found.pid)  # where a process is ended without a word it could not do so itself
+    return found.pid
 
 
 def _cards_now(models: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -205,8 +230,8 @@ def _key_pair(path: Path) -> Tuple[bytes, bytes]:
     return lines[0], lines[1]
 
 
-def _client_keys(bind: Optional[str], path: Optional[Path]) -> List[bytes]:
-    """Keys from the file, checked. An address that others can reach must have some."""
+def _client_keys(bind: Optional[str], path: Optional[Path], server_key: str) -> List[bytes]:
+    """Keys from the file, checked. An address that others can reach must have some; who lacks them is told what to ask for them with."""
     keys = []
     if path is not None:
         try:
@@ -226,7 +251,8 @@ def _client_keys(bind: Optional[str], path: Optional[Path]) -> List[bytes]:
                     raise RequestError("%s has a line that is no key: %.60r." % (path, line), mend)
                 keys.append(key)
     if bind is not None and not _loopback(bind) and not keys:
-        mend = "Name a file of keys with --client-keys."
+        mend = ("Name a file with one at least: --client-keys FILE. An artist gets one in Blender's preferences, with Use This Server, for "
+                "this server's address and its key, %s" % server_key)
         raise ConnectionFailed("%s can be reached by others: it needs a list of clients' keys." % bind, mend)
     return keys
 

@@ -361,9 +361,13 @@ def test_a_list_of_keys_with_a_line_that_is_none_is_refused(houses, tmp_path):
         houses(bind="0.0.0.0", client_keys=str(tmp_path / "keys.txt")).start()
 
 
-def test_an_address_others_can_reach_needs_a_list_of_keys(houses):
-    with pytest.raises(AssertionError, match="--client-keys"):
-        houses(bind="0.0.0.0").start()
+def test_an_address_others_can_reach_needs_a_list_of_keys(houses, tmp_path):
+    """Whoever is to fill it needs this server's own key first: the refusal gives it."""
+    (tmp_path / "keys.txt").write_text("# nobody yet\n")
+    house = houses(bind="0.0.0.0", client_keys=str(tmp_path / "keys.txt"))
+    with pytest.raises(AssertionError, match="--client-keys") as refusal:
+        house.start()
+    assert (house.root / "data" / "server.key").read_text().split()[0] in str(refusal.value)
 
 
 def test_a_port_that_is_taken_is_passed_over(house, houses):
