@@ -86,7 +86,8 @@ def _look_through(plan: Plan, scene: Any) -> List[versions.Change]:
     camera = scene.objects.get(plan.through)
     if camera is None:
         raise InputError("The camera %s is gone." % plan.through, "Choose another.", input="camera")
-    return [(scene, "camera", camera)]
+    bound = [(marker, "camera", None) for marker in scene.timeline_markers if marker.camera is not None]  # they choose at each frame
+    return [*bound, (scene, "camera", camera)]
 
 
 def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> List[float]:

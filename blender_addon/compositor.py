@@ -12,6 +12,7 @@ from typing import Any, List, Optional, Tuple
 
 import bpy
 from platebridge.errors import InputError
+from platebridge.frames import split_name
 from platebridge.request import GenerateRequest, from_dict
 from platebridge.takes import read_take
 
@@ -64,8 +65,8 @@ def _sequence(tree: Any, files: List[Path], first: int, label: str) -> Any:
     image.colorspace_settings.name = versions.linear_space(bpy.data)
     node = tree.nodes.new("CompositorNodeImage")
     node.image, node.label = image, label
-    # Blender counts a sequence's files by the number in their names.
-    node.frame_start, node.frame_duration, node.frame_offset = first, len(files), first - 1
+    # Blender counts a sequence's files by the number in their names, which need not be the scene's frame.
+    node.frame_start, node.frame_duration, node.frame_offset = first, len(files), split_name(files[0].name)[1] - 1
     return node
 
 

@@ -255,7 +255,9 @@ class Job:
             scene = sources.find_scene(self._scene)
             plate = timeline.plate_strip(scene, self.request, self._plate, self._plate_strip)
             take = timeline.TakeStrip(self.take_id, self.take_path, self._kind, self.request, self._request_hash)
-            timeline.insert(scene, take, there, plate)
+            strip = timeline.insert(scene, take, there, plate)
+            if self._kind == "effect":  # it lets through what is below, and that must be the plate alone
+                timeline.show_alone(scene, strip)
         except PlatebridgeError as error:  # the take goes on all the same, on the disk
             self.notes.append("%s The take lies in %s: load it onto the timeline when you want it." % (error.message, self.take_path))
             return

@@ -91,14 +91,16 @@ class PLATEBRIDGE_OT_preview_guide(_Operator):
     def execute(self, context):
         import dataclasses
 
-        from platebridge.request import ModelSettings
+        from platebridge.request import ModelSettings, PaintSettings
 
         from . import sources
         from .job import Job
 
         scene = versions.editing_scene(context)
         plan = sources.plan(scene, versions.editing_view_layer(context))
-        plan = dataclasses.replace(plan, request=dataclasses.replace(plan.request, model=ModelSettings("guide")))
+        request = dataclasses.replace(plan.request, model=ModelSettings("guide"), paint=PaintSettings())  # what is a painter's stays behind
+        inputs = {which: source for which, source in plan.sources.items() if which != "reference"}
+        plan = dataclasses.replace(plan, request=request, sources=inputs)
         return self.keep_going(Job.generate(plan, server.client_of(scene), scene.platebridge.output))
 
 

@@ -20,14 +20,25 @@ _CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "scale")
 
 
 def set_down(scene: Any) -> str:
-    """A hash of every object that renders and is moved by nothing but its own keys: place, keys, and mesh or lens."""
+    """A hash of every object that renders at any frame and is moved by nothing but its own keys: place, keys, and mesh or lens."""
     told = hashlib.sha256()
     for thing in sorted(scene.objects, key=lambda thing: thing.name):
-        if not thing.hide_render:
+        if renders_at_all(thing):
             place = _place(thing)
             if place is not None:
                 told.update(repr((thing.name, place, _make(thing))).encode())
     return told.hexdigest()
+
+
+def renders_at_all(thing: Any) -> bool:
+    """Whether it renders at any frame: pieces often take the place of a whole building by keys on their visibility."""
+    animation = thing.animation_data
+    if not thing.hide_render:
+        return True
+    if animation is None:
+        return False
+    hides = [curve.data_path for curve in (*versions.curves(animation), *animation.drivers)]
+    return "hide_render" in hides or any(len(track.strips) for track in animation.nla_tracks)
 
 
 def _place(thing: Any) -> Optional[List[Any]]:

@@ -25,6 +25,12 @@ from .settings import as_typed
 
 CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
 """The channels of the passes we write; the plate's are RGB, or RGBA where the film is transparent."""
+_TREATMENT = (
+    "color_multiply", "color_saturation", "use_flip_x", "use_flip_y", "strobe", "use_reverse_frames", "use_deinterlace", "alpha_mode",
+    "stream_index", "scene_input",
+)
+"""What a strip may have of its own that its picture shows."""
+_SHOWN_ONLY = ("show_expanded", "show_preview", "is_active", "mute")
 
 
 @dataclass(frozen=True)
@@ -195,6 +201,8 @@ def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], object
     told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how not in ("files", "render"))
     if sources["plate"].how == "clip":
         told["plate"].append(footage.identity(scene.platebridge.plate_clip))
+    if sources["plate"].how == "strip":
+        told["plate"] += _of_strip(find_strip(scene, "plate", scene.platebridge.plate_strip))
     if "mask" in told:
         told["mask"].append(objects)
         if scene.platebridge.mask_source == "STRIP":
@@ -307,13 +315,34 @@ def _mask_of_strip(scene: Any, frames: FrameRange, rendered: Callable[..., Sourc
 
 
 def _of_strip(strip: Any) -> List[Any]:
-    """What of a strip a rendered mask depends on, beside its name and files."""
+    """What of a strip a rendered plate or mask depends on, beside its name: its files, where it stands, what is done to it."""
     told: List[Any] = [strip.type, versions.content_start(strip), versions.first_frame(strip)]
     if hasattr(strip, "transform"):
         move, crop = strip.transform, strip.crop
         told += [move.offset_x, move.offset_y, move.rotation, move.scale_x, move.scale_y, crop.min_x, crop.max_x, crop.min_y, crop.max_y]
-    path = Path(bpy.path.abspath(strip.filepath)) if strip.type == "MOVIE" else None
-    return told + (mattes.identity({0: path}) if path is not None and path.is_file() else [])
+    told += [getattr(strip, name, None) for name in _TREATMENT]
+    told += [[m.type, *_plain_settings(m)] for m in strip.modifiers if not m.mute and not is_our_modifier(m)]
+    if hasattr(strip, "colorspace_settings"):
+        told.append(strip.colorspace_settings.name)
+    if strip.type == "SCENE":
+        told += [part.name if part is not None else "" for part in (strip.scene, strip.scene_camera)]
+    if strip.type == "MOVIECLIP" and strip.clip is not None:
+        told.append(footage.identity(strip.clip))
+    return told + mattes.identity({at: path for at, path in enumerate(_its_files(strip)) if path.is_file()})
+
+
+def _its_files(strip: Any) -> List[Path]:
+    if strip.type == "MOVIE":
+        return [Path(bpy.path.abspath(strip.filepath))]
+    folder = Path(bpy.path.abspath(strip.directory)) if strip.type == "IMAGE" else None
+    return [folder / element.filename for element in strip.elements] if folder is not None else []
+
+
+def _plain_settings(thing: Any) -> List[Any]:
+    """Its numbers, choices and switches."""
+    plain = [p.identifier for p in thing.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM")]
+    values = [getattr(thing, name) for name in plain if name not in _SHOWN_ONLY]
+    return [value if isinstance(value, (bool, int, float, str)) else list(value) for value in values]
 
 
 def _strip_over(scene: Any, which: str, frames: FrameRange) -> Any:
@@ -391,7 +420,7 @@ def _mask_objects(scene: Any) -> Tuple[str, ...]:
     collection = scene.platebridge.mask_collection
     if collection is None:
         raise InputError("No mask is chosen.", "Choose the collection that holds the pieces that fall, or mask files.", input="mask")
-    names = tuple(sorted(thing.name for thing in collection.all_objects if not thing.hide_render and thing.name in scene.objects))
+    names = tuple(sorted(thing.name for thing in collection.all_objects if proxies.renders_at_all(thing) and thing.name in scene.objects))
     if not names:
         raise InputError(
             "The collection %s has no object that renders in %s." % (collection.name, scene.name),

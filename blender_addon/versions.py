@@ -8,6 +8,7 @@ Knows nothing of plates, takes or jobs.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any, Iterator, List, Optional, Tuple
 
 import bpy
@@ -51,9 +52,26 @@ def forget_cached_frames(strip: Any) -> None:
 
 
 def linear_space(data: Any) -> str:
-    """The scene-linear space's name: what a float file's numbers mean when nothing converts them."""
+    """The scene-linear space's name: what a float file's numbers mean when nothing converts them.
+
+    5.x says it. Before, it is what a new float picture is in: a studio's own OCIO configuration may have another than ours.
+    """
     working = getattr(getattr(data, "colorspace", None), "working_space", "")
-    return working if isinstance(working, str) and working.startswith("Linear") else "Linear Rec.709"
+    if isinstance(working, str) and working:
+        return working
+    try:
+        return _of_a_new_float_picture()
+    except (AttributeError, RuntimeError):  # a panel is being drawn: nothing can be made
+        return "Linear Rec.709"
+
+
+@functools.lru_cache(maxsize=1)
+def _of_a_new_float_picture() -> str:
+    probe = bpy.data.images.new("Platebridge looks", 1, 1, float_buffer=True)
+    try:
+        return str(probe.colorspace_settings.name)
+    finally:
+        bpy.data.images.remove(probe)
 
 
 def editing_scene(context: Any) -> Optional[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import nuke
 from platebridge.courier import Began, Courier, Ended, Landed, News, Waiting
@@ -19,8 +19,8 @@ from platebridge.events import PHASES, Progress, Warned
 from . import showing
 from .main_thread import post, unrecorded
 
-jobs: Dict[str, Job] = {}
-"""The job under way by the node's full name; kept here, not in the script: undo must not bring one back."""
+jobs: List[Job] = []
+"""The jobs under way; kept here, not in the script: undo must not bring one back."""
 
 Errand = Tuple[str, Path, Callable[[], Courier]]
 """A view, the shot's folder for it, and what makes its courier."""
@@ -30,7 +30,7 @@ class Job:
     """`takes`: the folders so far, one a view. `error` is set at the end, None where every take is whole. `warnings`: sentences."""
 
     def __init__(self, node: Any, errands: Sequence[Errand]) -> None:
-        self.name, self.folders = node.fullName(), [folder for _, folder, _ in errands]
+        self._node, self._name, self.folders = node, node.fullName(), [folder for _, folder, _ in errands]
         self.takes: List[Path] = []
         self.warnings: List[str] = []
         self.error: Optional[PlatebridgeError] = None
@@ -47,7 +47,7 @@ class Job:
 
     def start(self) -> None:
         """With a window a thread follows and Nuke is free; under -t this waits for the end."""
-        jobs[self.name] = self
+        jobs.append(self)
         if nuke.GUI:
             self._thread.start()
         else:
@@ -107,10 +107,26 @@ class Job:
 
     # --- on the main thread ----------------------------------------------------------------------------------------------------
 
-    def _node(self) -> Optional[Any]:
-        """Looked up by name each time: it may have been deleted, and then the job goes on without it."""
-        node = nuke.toNode(self.name)
-        return node if node is not None and node.knob("result_file") is not None else None
+    def node(self) -> Optional[Any]:
+        """The node, whatever it is called by now; None where it was deleted or its script closed: the job goes on without it.
+
+        The next script has a node of the same name as like as not. One that came back by undo is known by the take that it names.
+        """
+        try:
+            self._node.fullName()
+            return self._node
+        except ValueError:  # "A PythonObject is not attached to a node"
+            node = nuke.toNode(self._name)
+        if node is None or node.knob("result_file") is None or self.take is None or node["take"].value() != self.take.as_posix():
+            return None
+        self._node = node
+        return node
+
+    @property
+    def name(self) -> str:
+        """What the node is called."""
+        node = self.node()
+        return str(node.fullName()) if node is not None else self._name
 
     def _hear(self, news: News, before: str) -> None:
         if isinstance(news, Began):
@@ -119,7 +135,7 @@ class Job:
             self.warnings.append(before + news.message)
         if not nuke.GUI:
             _tell_the_farm(news, before)
-        node = self._node()
+        node = self.node()
         if node is None or self._left:
             return
         with unrecorded():
@@ -142,9 +158,9 @@ class Job:
         return self.take is not None and bool(node["take"].value() == self.take.as_posix())
 
     def _end(self) -> None:
-        if jobs.get(self.name) is self:
-            del jobs[self.name]
-        node = self._node()
+        if self in jobs:
+            jobs.remove(self)
+        node = self.node()
         if node is None or self._left:
             return
         with unrecorded():
@@ -153,6 +169,12 @@ class Job:
             else:
                 whole = " and ".join(str(take) for take in self.takes)
                 say(node, " ".join(["%s %s whole." % (whole, "is" if len(self.takes) == 1 else "are"), *self.warnings]))
+
+
+def of(node: Any) -> Optional[Job]:
+    """The job that is under way for this node."""
+    name = node.fullName()
+    return next((job for job in jobs if job.node() is not None and job.name == name), None)
 
 
 def _tell_the_farm(news: News, before: str) -> None:

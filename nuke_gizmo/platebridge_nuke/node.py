@@ -23,7 +23,7 @@ from platebridge.takes import next_number, read_take
 
 from . import asking, colour, inputs, rendering, showing, takes_tab, timeline
 from .camera import camera
-from .job import Errand, Job, jobs, say
+from .job import Errand, Job, jobs, of, say
 from .main_thread import one_undo_step, unrecorded
 from .showing import frames_there
 
@@ -51,7 +51,7 @@ def generate(node: Any) -> Optional[Job]:
     """Renders the inputs, hands them to a thread and returns: a take for each view."""
     _check_free(node)
     plan, pictures = inputs.plan(node), inputs.reference(node)
-    for other in jobs.values():
+    for other in jobs:
         if set(other.folders) & set(plan.folders.values()):
             raise InputError("A take of this shot is under way at %s." % other.name, "Wait for it, or name another shot.")
     cameras = {view: camera(node, plan.frames, view) for view in plan.requests}
@@ -89,7 +89,7 @@ def attach(node: Any) -> Optional[Job]:
 @says
 def cancel(node: Any) -> None:
     """Asks for the end; what came is kept."""
-    job = jobs.get(node.fullName())
+    job = of(node)
     if job is None:
         raise InputError("Nothing is under way.", "Press Generate.")
     job.cancel()
@@ -189,12 +189,12 @@ def _client(node: Any) -> Any:
 
 
 def _check_free(node: Any) -> None:
-    if node.fullName() in jobs:
+    if of(node) is not None:
         raise InputError("This node's take is still under way.", "Wait for it, or press Cancel.")
 
 
 def _leave_all() -> None:
-    for job in list(jobs.values()):
+    for job in list(jobs):
         job.leave()
 
 

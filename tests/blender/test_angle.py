@@ -23,8 +23,9 @@ def test_the_chosen_takes_cloud_through_another_camera(shot, scene, real, read_e
     scene.platebridge.connection = str(real.connection)
     assert bpy.ops.platebridge.generate() == {"FINISHED"}
     first = scene.camera
+    scene.timeline_markers.new("Cut", frame=1001).camera = first  # a marker chooses the camera at each frame, and must not here
     assert bpy.ops.platebridge.another_angle(camera="Aside") == {"FINISHED"}
-    assert scene.camera == first
+    assert scene.camera == first == scene.timeline_markers["Cut"].camera
     was, now = (take.document for take in list_takes(shot))
     assert now["simulation"] == now["request"]["simulation"] == was["simulation"] and now["request"]["guide"] == was["request"]["guide"]
     assert now["shot"] == "shot Aside" and not now["request"]["inputs"]["mask"]["files"]

@@ -82,6 +82,19 @@ def test_a_look_at_the_guide_asks_for_no_model_and_leaves_the_shots_own_chosen(s
     assert bpy.ops.platebridge.copy_dials() == {"FINISHED"} and scene.platebridge.model == "dust"
 
 
+def test_a_look_at_the_guide_needs_nothing_of_what_a_painting_model_was_told(shot, scene, tmp_path):
+    """Prompt and reference stand for the next final; the guide paints nothing and would refuse them."""
+    look = bpy.data.images.new("look", 16, 16)
+    look.filepath_raw, look.file_format = str(tmp_path / "look.png"), "PNG"
+    look.save()
+    scene.platebridge.model, scene.platebridge.reference_file = "wan-vace-14b", str(tmp_path / "look.png")
+    scene.platebridge.dials.prompt = "Late evening sun"
+    assert bpy.ops.platebridge.preview_guide() == {"FINISHED"}
+    (asked,) = requests(shot)
+    assert asked["model"]["name"] == "guide" and "paint" not in asked and "reference" not in asked["inputs"]
+    assert (scene.platebridge.model, scene.platebridge.dials.prompt) == ("wan-vace-14b", "Late evening sun")
+
+
 def test_another_model_is_chosen_by_name(shot, scene):
     assert bpy.ops.platebridge.choose_model(model="guide") == {"FINISHED"}
     assert bpy.ops.platebridge.generate() == {"FINISHED"}

@@ -54,6 +54,18 @@ def rendered(scene, frame, path):
     return path
 
 
+def test_plate_files_with_numbers_of_their_own_are_the_frames_that_the_timeline_shows(take, scene, tmp_path, read_exr, write_exr):
+    """A clip's sequence that is taken as it is: its file 87 may be the scene's frame 1001."""
+    plate = next(strip for strip in scene.sequence_editor.strips if "plate" in strip["platebridge"])
+    for at, frame in enumerate(FRAMES):
+        name = write_exr(tmp_path / "in" / ("a7.%04d.exr" % (87 + at)), pictures(frame)[0], "RGB", True).name
+        plate.elements[at].filename = name
+    assert bpy.ops.platebridge.take_to_compositor() == {"FINISHED"}
+    got, (below, effect) = read_exr(rendered(scene, 1002, tmp_path / "out.exr")), pictures(1002)
+    wanted = effect[..., :3] + (1 - effect[..., 3:4]) * below * (1 - effect[..., 4:5])
+    assert got["G"] == pytest.approx(wanted[..., 1], rel=2e-6, abs=2e-6)
+
+
 @pytest.mark.parametrize("frame", [1001, 1003])
 def test_compositor_renders_the_comp(take, scene, tmp_path, read_exr, frame):
     assert bpy.ops.platebridge.take_to_compositor() == {"FINISHED"}

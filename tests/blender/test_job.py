@@ -115,6 +115,22 @@ def test_effect_stands_over_the_untouched_plate(begin, client, scene, step_until
     assert scene.sequence_editor.strips["shot plate"].channel < strip.channel
 
 
+def test_an_effect_hides_the_shot_s_earlier_takes_or_its_dust_would_lie_on_theirs(begin, client, scene, step_until, frame_file, take_json):
+    from blender_addon import timeline
+
+    for output in ("COMP", "EFFECT", "EFFECT"):
+        client.asked.clear()
+        job = begin(output)
+        step_until(job, client.asked.is_set)
+        client.say(*(frame_file("comp", f, picture(f)) for f in (1001, 1002, 1003)))
+        client.say(*(frame_file("effect", f, np.zeros((36, 64, 4)), "RGBA") for f in (1001, 1002, 1003)))
+        client.say(take_json(client.request, client.take_id), Done({}))
+        step_until(job, lambda job=job: job.finished)
+    seen = {strip.name: not strip.mute for strip in scene.sequence_editor.strips}
+    assert seen == {"shot plate": True, "shot take 0001 comp": False, "shot take 0002 effect": False, "shot take 0003 effect": True}
+    assert timeline.shown_before(scene).name == "shot take 0002 effect"
+
+
 def test_main_thread_never_waits(begin, client, scene, monkeypatch):
     """The scripted client refuses to be called there at all; and a courier that never gets a turn holds no step up."""
     from platebridge import courier

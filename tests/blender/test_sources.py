@@ -328,6 +328,65 @@ def test_a_key_that_was_moved_is_captured_anew_and_a_parented_thing_is_not_looke
     assert proxies.set_down(scene) == parented != keyed
 
 
+def test_pieces_that_appear_by_their_keys_are_in_the_mask_wherever_the_playhead_stands(scene, plan_of, read_exr):
+    """The usual swap: the whole building renders until the fall begins, its pieces from then on."""
+    whole = bpy.data.collections["Pieces"].objects[0]
+    piece = whole.copy()
+    piece.name = "Piece"
+    bpy.data.collections["Pieces"].objects.link(piece)
+    piece.animation_data_clear()
+    piece.location = (2, 0, 1)
+    for frame, hidden in ((1001, True), (1003, False)):
+        piece.hide_render = hidden
+        piece.keyframe_insert("hide_render", frame=frame)
+        whole.hide_render = not hidden
+        whole.keyframe_insert("hide_render", frame=frame)
+    always_off = bpy.data.objects.new("Never", None)
+    always_off.hide_render = True
+    bpy.data.collections["Pieces"].objects.link(always_off)
+    plans = []
+    for frame in (1001, 1003):
+        scene.frame_set(frame)
+        plans.append(plan_of())
+    assert plans[0].mask_objects == plans[1].mask_objects == ("Cube", "Piece")
+    assert plans[0].fingerprints == plans[1].fingerprints
+    capture(plans[0])
+    first, last = (read_exr(plans[0].sources["mask"].files[frame])["Y"] for frame in (1001, 1003))
+    assert first.sum() > 20 and last.sum() > 20 and not ((first > 0.5) & (last > 0.5)).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda strip, other: setattr(strip.elements[1], "filename", other),
+        lambda strip, other: setattr(strip, "frame_start", 999),
+        lambda strip, other: setattr(strip, "color_multiply", 2.0),
+        lambda strip, other: setattr(strip, "use_flip_x", True),
+        lambda strip, other: setattr(strip.transform, "offset_x", 4),
+        lambda strip, other: setattr(strip.colorspace_settings, "name", "Non-Color"),
+        lambda strip, other: setattr(strip.modifiers[0], "bright", 5.0),
+        lambda strip, other: bpy.data.images.load(strip.directory + strip.elements[0].filename).save(),
+    ],
+    ids=["other files", "slipped", "graded", "flipped", "moved", "colour space", "modifier", "written anew"],
+)
+def test_a_plate_strip_that_was_changed_is_captured_anew(scene, plan_of, tmp_path, change):
+    names = ["v1.%d.png" % frame for frame in (1000, *FRAMES, 1004)] + ["v2.1002.png"]
+    for at, name in enumerate(names):
+        drawn = bpy.data.images.new(name, 64, 36)
+        drawn.pixels[:] = [0.1 + 0.1 * at] * (4 * 64 * 36)
+        drawn.filepath_raw, drawn.file_format = str(tmp_path / name), "PNG"
+        drawn.save()
+    strip = scene.sequence_editor_create().strips.new_image("Plate", str(tmp_path / names[0]), 1, 1000)
+    for name in names[1:5]:
+        strip.elements.append(name)
+    strip.modifiers.new("Light", "BRIGHT_CONTRAST")
+    scene.platebridge.plate_source, scene.platebridge.plate_strip, scene.platebridge.vectors_source = "STRIP", "Plate", "NONE"
+    capture(plan_of())
+    assert capture(plan_of()) == []
+    change(strip, names[5])
+    assert capture(plan_of())[-1] == (3, 3)
+
+
 def test_blender_without_openimageio_says_so(scene, plan_of, monkeypatch):
     from blender_addon import live_action, passes
 

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -218,9 +222,27 @@ def test_view_layer_is_the_sequencer_scene_s_own():
 def test_working_space_of_5_is_believed():
     from blender_addon import versions
 
-    acescg = types.SimpleNamespace(colorspace=types.SimpleNamespace(working_space="Linear Rec.2020"))
-    assert versions.linear_space(acescg) == "Linear Rec.2020"
+    for space in ("Linear Rec.2020", "ACEScg"):
+        assert versions.linear_space(types.SimpleNamespace(colorspace=types.SimpleNamespace(working_space=space))) == space
     assert versions.linear_space(bpy.data) == "Linear Rec.709"
+
+
+def test_a_studio_s_own_ocio_configuration_says_which_space_is_linear():
+    """Blender 4.5 names its working space nowhere. A configuration is read at the start, so this Blender is another one."""
+    looks = """
+import sys
+sys.path.insert(0, %r)
+import bpy
+from blender_addon import versions
+space = versions.linear_space(bpy.data)
+bpy.context.scene.sequencer_colorspace_settings.name = space
+print("linear is", space)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", looks % str(Path(__file__).parents[2])], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "OCIO": "ocio://cg-config-v1.0.0_aces-v1.3_ocio-v2.1"},
+    )
+    assert "linear is ACEScg" in said.stdout, said.stderr
 
 
 def test_passes_in_many_parts_look_like_passes_in_one(tmp_path):

@@ -83,7 +83,7 @@ def nuke(tmp_path):
     yield nuke
     from platebridge_nuke import node
 
-    for job in list(node.jobs.values()):
+    for job in list(node.jobs):
         job.leave()
     node.jobs.clear()
 

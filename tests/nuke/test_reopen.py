@@ -82,6 +82,59 @@ def test_closing_the_script_leaves_the_job_and_its_thread_to_end_by_themselves(n
     assert job.error is None and verify_take(job.take) == [] and not job._thread.is_alive()
 
 
+def test_a_node_of_the_same_name_in_the_next_script_is_another_node(nuke, wired, serve, tmp_path):
+    """Fresh nodes are all called Platebridge: the next shot's must neither show this take nor be held up or cancelled by it."""
+    from platebridge.takes import verify_take
+    from platebridge_nuke import node as buttons
+
+    server = serve()
+    server.hold(1002)
+    job = press(wired[0], server.connection)
+    until(nuke, lambda: job.take is not None)
+    nuke.scriptSaveAs(str(tmp_path / "shot_010.nk"))
+    nuke.scriptClear()
+    other = nuke.createNode("Platebridge")
+    assert other.fullName() == job.name and job.node() is None
+    buttons.cancel(other)
+    assert "Nothing is under way" in other["status"].value()
+    server.let_go(1002)
+    finish(nuke, job)
+    assert job.error is None and verify_take(job.take) == [] and job not in buttons.jobs
+    assert other["take"].value() == other["result_file"].value() == "" and "Nothing is under way" in other["status"].value()
+
+
+def test_a_node_may_be_renamed_meanwhile(nuke, wired, serve):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    server = serve()
+    server.hold(1002)
+    job = press(node, server.connection)
+    until(nuke, lambda: job.take is not None)
+    node.setName("Dust_of_the_tower")
+    assert job.name == "Dust_of_the_tower"
+    assert buttons.generate(node) is None and "still under way" in node["status"].value()
+    server.let_go(1002)
+    finish(nuke, job)
+    assert job.error is None and node["result_last"].value() == 1004 and "whole" in node["status"].value()
+
+
+def test_a_node_that_was_deleted_and_brought_back_by_undo_goes_on_with_its_take(nuke, wired, serve):
+    node, _ = wired
+    server = serve()
+    server.hold(1002)
+    job = press(node, server.connection)
+    until(nuke, lambda: job.take is not None)
+    nuke.delete(node)
+    assert job.node() is None
+    nuke.Undo.undo()
+    again = nuke.toNode("Platebridge")
+    assert job.node() is again is not node
+    server.let_go(1002)
+    finish(nuke, job)
+    assert again["result_last"].value() == 1004
+
+
 def test_a_full_disk_is_said_and_with_room_made_the_take_goes_on(nuke, wired, serve, monkeypatch):
     from platebridge import takes
     from platebridge_nuke import node as buttons

@@ -6,6 +6,7 @@ Pixels are real: a Read's files are read and a Write's are written. A script is 
 `reset()` opens an empty script. What a test may set: GUI, env, executing, cancel_at, disk_full, blind_hashes, current_view.
 """
 
+import copy
 import hashlib
 import queue
 import re
@@ -122,7 +123,7 @@ class Node:
         _main()
         _touch(self)
         self.cls, self._name, self._inputs, self.source = cls, name, list(inputs), source
-        self._knobs, self._seen = {}, {}
+        self._knobs, self._seen, self._attached = {}, {}, True
         for knob, value in tables.KNOBS[cls].items():
             self._add(knob, value)
 
@@ -134,16 +135,27 @@ class Node:
     def Class(self):
         return self.cls
 
-    def name(self):
+    def _live(self):
         _main()
+        if not self._attached:  # deleted, or its script was closed
+            raise ValueError("A PythonObject is not attached to a node")
+
+    def name(self):
+        self._live()
         return self._name
 
     def fullName(self):
-        _main()
+        self._live()
         return self._name
 
+    def setName(self, name, uncollide=True, updateExpressions=False):
+        self._live()
+        del _script[self._name]
+        self._name = _free_name(name) if name in _script else name
+        _script[self._name] = self
+
     def knob(self, name):
-        _main()
+        self._live()
         _touch(self)
         if self.cls == "Write" and name in tables.EXR_ONLY and self._knobs["file_type"]._value == "exr" and name not in self._knobs:
             self._add(name, tables.EXR_ONLY[name])
@@ -478,6 +490,8 @@ def scriptSaveAs(path, overwrite=-1):
 
 def scriptClear():
     _main()
+    for node in _script.values():
+        node._attached = False
     _script.clear()
 
 
@@ -488,7 +502,7 @@ def scriptOpen(path):
     if not Path(path).is_file():
         raise RuntimeError("Can't open %s" % path)
     told, found = read_script(Path(path).read_text(encoding="utf-8"))
-    _script.clear()
+    scriptClear()
     _touched.clear()
     _root = _RootNode("Root", "Root")
     Undo._off += 1
@@ -535,7 +549,16 @@ def delete(node):
     _main()
     del _script[node._name]
     _touched.discard(id(node))
-    _recorded("delete %s" % node._name, lambda: _script.__setitem__(node._name, node))
+    node._attached = False
+    _recorded("delete %s" % node._name, lambda: _back(node))
+
+
+def _back(node):
+    """Undo makes the node again: another object, with the same knobs."""
+    _script[node._name] = again = copy.copy(node)
+    again._attached = True
+    for knob in again._knobs.values():
+        knob.node = again
 
 
 def allNodes():
