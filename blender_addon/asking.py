@@ -49,6 +49,12 @@ def poll() -> bool:
     return True
 
 
+def forget() -> None:
+    """What was heard is no longer so."""
+    global answer
+    answer = None
+
+
 def card(model: str) -> Optional[Dict[str, Any]]:
     """The card of a model of that name, where the server has been asked and has it."""
     return next((c for c in answer.cards if c.get("name") == model), None) if answer is not None else None

@@ -58,6 +58,8 @@ def draw_server(column, wide=42):
         for text in facts():
             sentence(column, text, "DOT", wide)
         if asking.answer is not None:
+            if server.found_command():
+                row.operator("platebridge.stop_server", icon="SNAP_FACE")
             return
     else:
         sentence(column, asking.answer.trouble, "ERROR", wide)
@@ -121,6 +123,42 @@ class PLATEBRIDGE_OT_start_server(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class PLATEBRIDGE_OT_stop_server(bpy.types.Operator):
+    """Stop the server on this machine. What it is making goes on when it is started again"""
+
+    bl_idname = "platebridge.stop_server"
+    bl_label = "Stop Server"
+    bl_options = {"REGISTER"}
+
+    def invoke(self, context, event):
+        return context.window_manager.invoke_confirm(self, event)
+
+    @says
+    def execute(self, context):
+        from platebridge.errors import ConnectionFailed
+
+        command = server.found_command()
+        if not command:
+            raise ConnectionFailed("No platebridge command was found on this machine.", "Choose it in the preferences.")
+        process = server.stop(command, server.connection_file(context.scene))
+        if not bpy.app.background:
+            runner.keep_trying(lambda: process.poll() is not None and _has_stopped(process), 60.0)
+            return {"FINISHED"}
+        process.wait()
+        _has_stopped(process)
+        return {"CANCELLED"} if process.returncode else {"FINISHED"}
+
+
+def _has_stopped(process):
+    """What the command that stopped the server, or could not, leaves to be seen."""
+    _, trouble = process.communicate()
+    if process.returncode:
+        runner.trouble = trouble.strip()
+    else:
+        asking.forget()
+    return True
+
+
 def _ask_if_up():
     """Whether a server has left its connection file; then it is asked."""
     from platebridge.errors import ConnectionFailed
@@ -174,6 +212,7 @@ CLASSES = (
     PlatebridgePreferences,
     PLATEBRIDGE_OT_ask_server,
     PLATEBRIDGE_OT_start_server,
+    PLATEBRIDGE_OT_stop_server,
     PLATEBRIDGE_OT_copy_line,
     PLATEBRIDGE_OT_use_other_server,
 )

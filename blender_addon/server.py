@@ -66,6 +66,22 @@ def start(command: str) -> Path:
     return log
 
 
+def stop(command: str, connection: Optional[str]) -> subprocess.Popen[str]:
+    """Has the command stop the server of this connection file; gives its process, which says in a sentence what went wrong. Raises
+    ConnectionFailed."""
+    from platebridge.errors import ConnectionFailed
+
+    named = ["--connection", connection] if connection else []
+    unseen: Any = {"creationflags": 0x08000000} if os.name == "nt" else {}  # no console window
+    try:
+        return subprocess.Popen([command, "stop", *named], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, **unseen)
+    except OSError as error:
+        raise ConnectionFailed(
+            "%s can't be started (%s)." % (command, error.strerror or error), "Choose the platebridge command in the preferences."
+        ) from error
+
+
 def own_folder() -> Path:
     """Where the extension may write for itself: never beside its code."""
     try:

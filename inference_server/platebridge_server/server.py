@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Optional, Tuple
@@ -121,19 +122,29 @@ def stop(connection_file: Optional[Path] = None, patience: float = 30.0) -> int:
         raise ConnectionFailed("%s leads to another machine's server." % path, "Stop it there.")
     try:
         process = psutil.Process(found.pid)
-        if process.create_time() > path.stat().st_mtime + 60:
+        if process.create_time() > path.stat().st_mtime + 60 or _has_ended(process):
             raise psutil.NoSuchProcess(found.pid)  # its number is another program's by now
         process.terminate()
-        process.wait(patience)
+        until = time.monotonic() + patience
+        while not _has_ended(process):
+            if time.monotonic() > until:
+                raise ConnectionFailed("The server (process %d) still runs after %g s." % (found.pid, patience), "Wait, and try again.")
+            time.sleep(0.05)
     except psutil.NoSuchProcess:
         remove_connection(path, found.pid)
         raise ConnectionFailed("The server that left %s is gone already." % path, "There is nothing to stop.") from None
     except psutil.AccessDenied:
         raise ConnectionFailed("The server (process %d) is another user's." % found.pid, "Whoever started it can stop it.") from None
-    except psutil.TimeoutExpired:
-        raise ConnectionFailed("The server (process %d) still runs after %g s." % (found.pid, patience), "Wait, and try again.") from None
     remove_connection(path, found.pid)  # where a process is ended without a word it could not do so itself
     return found.pid
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Also where whoever started it, Blender for instance, has not taken notice yet."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _cards_now(models: List[Dict[str, Any]]) -> List[Dict[str, Any]]:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 import time
+from pathlib import Path
 
 import bpy
 import pytest
@@ -84,8 +86,23 @@ def test_the_button_starts_the_command_that_is_found(scene, tmp_path, monkeypatc
     assert said.read_text() == "serve\n"
 
 
+def test_the_button_stops_the_server_and_says_why_where_it_can_t(scene, server, monkeypatch):
+    from blender_addon import asking, runner
+
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    scene.platebridge.connection = str(server.connection)
+    bpy.ops.platebridge.ask_server()
+    assert heard(asking).trouble == ""
+    assert bpy.ops.platebridge.stop_server() == {"FINISHED"}, runner.trouble
+    assert server.process.wait(20) == 0 and asking.answer is None
+    assert bpy.ops.platebridge.stop_server() == {"CANCELLED"}
+    assert "No server runs here" in runner.trouble
+
+
 def test_without_the_command_the_line_to_type_can_be_copied(scene, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="No platebridge command was found"):
         bpy.ops.platebridge.start_server()
+    with pytest.raises(RuntimeError, match="No platebridge command was found"):
+        bpy.ops.platebridge.stop_server()
     assert bpy.ops.platebridge.copy_line() == {"FINISHED"}
