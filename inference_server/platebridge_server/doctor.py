@@ -60,7 +60,7 @@ def _versions() -> List[Finding]:
             not absent,
             "packages",
             ", ".join(present) + (("; absent: " + ", ".join(absent)) if absent else ""),
-            'Run: pip install "platebridge[server]"' if absent else "",
+            'Run in the folder that Platebridge is installed from: pip install ".[server]"' if absent else "",
         )
     )
     import zmq

@@ -60,6 +60,23 @@ def test_what_a_set_lacks_is_named(make_set, tiny_shot, tmp_path):
         studio.shots(folder)
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ('{"sun_azimuth": 90}', 'says sun_azimuth.*within "dials"'),
+        ('{"dephts": "z"}', "says dephts"),
+        ("[1]", r"says \[1\]"),
+        ('{"fps": 25', "is no JSON"),
+    ],
+)
+def test_an_option_that_would_be_lost_is_refused(make_set, tiny_shot, text, said):
+    """The sun's place beside "dials" and not within it would light every guide from elsewhere, without a word."""
+    folder = make_set({1001: tiny_shot.paths["plate"][1001]})
+    (folder / "tiny" / "options.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        studio.shots(folder)
+
+
 def test_a_model_is_judged_on_a_set_by_table_sheet_and_json(make_set, tiny_shot, tmp_path, capsys):
     """The truth is the take itself, so the comp is the truth's: same seed, same take."""
     frames = range(tiny_shot.first, tiny_shot.last + 1)

@@ -12,6 +12,7 @@ pytest.importorskip("diffusers")
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition  # noqa: E402
 from platebridge_server.training import data, distil, evaluate, simulate, train, users  # noqa: E402
+from platebridge_server.training.__main__ import main as command  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 FINE, COARSE = (36, 24, 18), (12, 8, 6)
@@ -233,6 +234,15 @@ def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_
     halfway = train.export(tmp_path / "last", "2", tmp_path / "half", weights, 0.5) / "unet" / "diffusion_pytorch_model.safetensors"
     old, new, between = (rows["enter.weight"].float() for rows in (before, after, load_file(halfway)))
     torch.testing.assert_close(between, (old + new) / 2, atol=1e-3, rtol=0)
+
+
+def test_weights_that_ship_are_written_over_on_purpose_alone(capsys):
+    run = ["export", "--run", "run", "--version", "9"]
+    half, whole = [*run, "--to", "there", "--share", "0.5"], [*run, "--ship", "--start", "x"]
+    for told, said in ((run, "--to --ship"), (half, "--start"), (whole, "--share")):
+        with pytest.raises(SystemExit) as end:
+            command(told)
+        assert end.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_a_run_says_what_it_began_from(tmp_path):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # a list of models must not wait for diffusers
     from .vace.denoise import Recipe
     from .vace.run import Loaded
 
-_INSTALL = "Type: pip install 'platebridge[server]'"
+_INSTALL = "Type in the folder that Platebridge is installed from: pip install '.[server]'"
 #: Frames at once, where a card says nothing: what the family was trained on.
 WINDOW = 81
 #: Latent frames that neighbouring windows share: 16 frames and a little.

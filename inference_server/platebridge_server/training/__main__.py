@@ -58,10 +58,12 @@ def _arguments() -> argparse.ArgumentParser:
     distil.add_argument("--device", default="cpu")
     distil.add_argument("--no-compile", action="store_true")
 
-    export = commands.add_parser("export", help="write a checkpoint's averaged weights and the card into the package")
+    export = commands.add_parser("export", help="write a checkpoint's averaged weights, and how they came to be")
     export.add_argument("--run", type=Path, required=True)
     export.add_argument("--version", required=True)
-    export.add_argument("--to", type=Path, help="folder of weights; the package's own if not given")
+    place = export.add_mutually_exclusive_group(required=True)
+    place.add_argument("--to", type=Path, help="a folder of weights")
+    place.add_argument("--ship", action="store_true", help="in the place of the package's own weights and card")
     export.add_argument("--share", type=float, default=1.0, help="so much of what the run learned, the rest being the weights in --start")
     export.add_argument("--start", type=Path, help="the weights that the run began from")
 
@@ -87,7 +89,8 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _arguments().parse_args(argv)
+    parser = _arguments()
+    options = parser.parse_args(argv)
     if options.command == "make-data":
         from platebridge_server.training import data
 
@@ -126,6 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     elif options.command == "export":
         from platebridge_server.training import train
 
+        if (options.share < 1) != (options.start is not None):
+            parser.error("--share below 1 and --start go together: the rest is the weights in --start")
         train.export(options.run, options.version, options.to, options.start, options.share)
     elif options.command == "train-matte":
         from platebridge_server.training import matting

@@ -18,6 +18,7 @@ from typing import Callable, Sequence
 import fileseq
 import numpy as np
 import torch
+from platebridge.dials import DIALS
 from platebridge.errors import InputError
 from platebridge.frames import FrameRange
 from platebridge.request import OutputSettings, ShotSettings, shot_name
@@ -28,6 +29,7 @@ from platebridge_server.models import registry
 from platebridge_server.training.evaluate import Figures
 
 REQUIRED, OPTIONAL = ("plate", "depth", "mask"), ("vectors",)
+OPTIONS = ("depth_kind", "depth_scale", "fps", "dials", "light")
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,22 @@ def _shot(folder: Path) -> Shot:
         elif name in REQUIRED:
             raise InputError(f"{folder} has a truth and no {name}.", f"Put {name}.####.exr beside it.", input=name)
     truth = sequence(folder, "truth")
-    options = folder / "options.json"
-    return Shot(
-        folder,
-        patterns,
-        {frame: Path(truth.frame(frame)) for frame in truth.frameSet()},
-        json.loads(options.read_text(encoding="utf-8")) if options.exists() else {},
-    )
+    return Shot(folder, patterns, {frame: Path(truth.frame(frame)) for frame in truth.frameSet()}, _options(folder / "options.json"))
+
+
+def _options(path: Path) -> dict:
+    """What a shot's options.json says; nothing where there is none. Raises InputError: a word that means nothing here would be lost."""
+    if not path.exists():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}).", "docs/dust.md shows one.") from None
+    strange = [name for name in told if name not in OPTIONS] if isinstance(told, dict) else [repr(told)]
+    if strange:
+        mend = "A dial stands within \"dials\"." if strange[0] in DIALS else "docs/dust.md shows one."
+        raise InputError(f"{path} says {strange[0]}, which is none of {', '.join(OPTIONS)}.", mend)
+    return told
 
 
 def read_rgba(path: Path) -> torch.Tensor:
