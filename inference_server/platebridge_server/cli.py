@@ -30,6 +30,7 @@ from typer.core import TyperCommand
 
 from . import command_cache, command_models, sheet
 from . import command_generate as command
+from .sequences import typed
 from .stopping import Stop
 from .told import told
 
@@ -167,9 +168,9 @@ def generate(
             _make(request, by_hash, writer, shown, stop, use_server, connection, device, again=True)
             done.append(writer.path)
         else:
-            typed = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
+            patterns = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
             for name in ("plate", "depth", "mask"):
-                if not typed[name] and not (name == "mask" and simulation_of):
+                if not patterns[name] and not (name == "mask" and simulation_of):
                     raise RequestError("The %s is missing." % name, "Give --%s 'path/%s.####.exr'." % (name, name), input=name)
             if not frames:
                 raise RequestError("The frame range is missing.", "Give --frames 1001-1048.")
@@ -183,7 +184,7 @@ def generate(
             dials = {**(command.read_dials(dials_file) if dials_file else {}), **_dials(set_)}
             dials.update({"seed": seed} if seed is not None else {}, **({"quality": "draft"} if draft else {}))
             sources = command.Sources(
-                {name: pattern for name, pattern in typed.items() if pattern},
+                {name: pattern for name, pattern in patterns.items() if pattern},
                 {name: tuple(c.strip() for c in text.split(",")) for name, text in named.items() if text},
                 tuple(map(str, reference)),
             )
@@ -217,10 +218,13 @@ def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connect
         else:
             command.run_here(request, by_hash, writer, shown.show, stop, device)
     except BaseException:
-        if not command.forget_if_empty(writer):
+        if not (use_server or again):
+            command.forget_if_empty(writer)
+        if (writer.path / takes.MARKER).exists():
             err.print(
                 "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, " --server" if use_server else ""),
                 highlight=False,
+                soft_wrap=True,
             )
         raise
 
@@ -242,7 +246,7 @@ def serve(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with told(False):
-        run(data, bind, port, ipc, device, connection, client_keys=client_keys)
+        run(_typed(data), bind, port, ipc, device, _typed(connection), client_keys=_typed(client_keys))
 
 
 @app.command()
@@ -251,7 +255,7 @@ def stop(connection: Optional[Path] = typer.Option(None, help="Connection file, 
     from .server import stop as end
 
     with told(False):
-        out.print("The server (process %d) has ended." % end(connection), highlight=False)
+        out.print("The server (process %d) has ended." % end(_typed(connection)), highlight=False)
 
 
 @app.command(name="takes")
@@ -260,6 +264,7 @@ def takes_(
 ) -> None:
     """The takes in a folder and the dials in which they differ."""
     with told(as_json):
+        folder = typed(folder)
         found = takes.list_takes(folder)
         if not found:
             raise InputError("There are no takes in %s." % folder, "Give the folder that holds take_0001.")
@@ -298,7 +303,7 @@ def doctor(
     from .doctor import examine
 
     with told(as_json):
-        findings = examine(connection)
+        findings = examine(_typed(connection))
         if as_json:
             print(json.dumps([vars(f) for f in findings], indent=1))
         else:
@@ -330,12 +335,17 @@ def eval_model(
     from .training import eval_model as training
 
     with told(False):
-        training.run(model, folder, json_path, sheets)
+        training.run(model, typed(folder), _typed(json_path), _typed(sheets))
 
 
-def _dials(typed: List[str]) -> Dict[str, Any]:
+def _typed(path: Optional[Path]) -> Optional[Path]:
+    """Of an option that may be left out."""
+    return None if path is None else typed(path)
+
+
+def _dials(items: List[str]) -> Dict[str, Any]:
     values: Dict[str, Any] = {}
-    for item in typed:
+    for item in items:
         name, equals, value = item.partition("=")
         if not equals:
             raise RequestError("%r turns no dial." % item, "Write name=value, like amount=1.4.")

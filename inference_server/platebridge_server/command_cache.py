@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .sequences import typed
 from .told import size, told
 
 app = typer.Typer(no_args_is_help=True, help="What is kept of earlier work with the large models.")
@@ -25,7 +26,7 @@ def show(folder: Optional[Path] = _FOLDER, as_json: bool = typer.Option(False, "
     from . import cache
 
     with told(as_json):
-        at = folder or cache.place()
+        at = typed(folder) if folder else cache.place()
         found = rows(at)
         if as_json:
             print(json.dumps({"folder": str(at), "kinds": found}, indent=1))
@@ -47,7 +48,7 @@ def clear(
     from . import cache
 
     with told(as_json):
-        at = folder or cache.place()
+        at = typed(folder) if folder else cache.place()
         freed = cache.cleared(at, kind)
         if as_json:
             print(json.dumps({"folder": str(at), "freed": freed}))

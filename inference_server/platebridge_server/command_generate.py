@@ -25,7 +25,7 @@ import platebridge
 import platformdirs
 from platebridge.client import Client, JobHandle
 from platebridge.dials import find
-from platebridge.errors import InputError, RequestError, StorageError
+from platebridge.errors import Cancelled, InputError, ModelError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
 from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
@@ -33,12 +33,15 @@ from platebridge.request import from_dict as request_from_dict
 from platebridge.takes import MARKER, TakeWriter, read_take, storage_error
 
 from . import checks, sequences
+from .sequences import typed
 from .starting import importing
 
 #: What an interrupted run left in the scratch folder is kept so long, seconds.
 KEPT_SECONDS = 7 * 86400
 #: What stays in the scratch folder for the takes to come; each sees to its own size.
 SHELVES = ("guides", "passes", "wedges")
+#: What ends a server's job for good: nobody needs its folder where nothing came.
+REFUSED = (Cancelled, InputError, ModelError, RequestError)
 #: How long a server may be silent before it is given up, seconds.
 PATIENCE = 20.0
 Show = Callable[[Event], None]
@@ -55,9 +58,9 @@ class Sources:
     def plain(self) -> Dict[str, Any]:
         """For unfinished.json: absolute, so that it can be gone on with from anywhere."""
         return {
-            "patterns": {k: str(Path(p).expanduser().absolute()) for k, p in self.patterns.items()},
+            "patterns": {k: str(typed(p).absolute()) for k, p in self.patterns.items()},
             "channels": {k: list(c) for k, c in self.channels.items()},
-            "references": [str(Path(p).expanduser().absolute()) for p in self.references],
+            "references": [str(typed(p).absolute()) for p in self.references],
         }
 
     @classmethod
@@ -101,7 +104,7 @@ def build_request(
 
 def kept_simulation(take: Path) -> Tuple[str, Dict[str, Any]]:
     """The simulation that a take was made from, by its name, and the guide's dials of the take. Raises RequestError where it has none."""
-    document = read_take(take).document
+    document = read_take(typed(take)).document
     if not document.get("simulation"):
         raise RequestError("%s names no simulation." % take, "Choose a finished take that was made without a guide of your own.")
     dials = request_from_dict(document["request"]).dial_values()
@@ -111,7 +114,7 @@ def kept_simulation(take: Path) -> Tuple[str, Dict[str, Any]]:
 def read_dials(path: Path) -> Dict[str, Any]:
     """A file of dials: {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}. Raises InputError, or RequestError for an unknown name."""
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        tree = json.loads(typed(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("%s can't be read as JSON (%s)." % (path, error), "docs/generate.md shows the form.") from error
     if not isinstance(tree, dict):
@@ -122,7 +125,7 @@ def read_dials(path: Path) -> Dict[str, Any]:
 def read_camera(path: Path) -> Camera:
     """camera.json. Raises InputError when it is not there or no JSON, RequestError for what stands in it."""
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        tree = json.loads(typed(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             "%s can't be read (%s)." % (path, error.strerror or error), "Give the path of a camera.json.", input="camera"
@@ -136,6 +139,7 @@ def read_camera(path: Path) -> Camera:
 
 def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Optional[str] = None) -> TakeWriter:
     """A new take folder for the request in `out`. Raises StorageError before anything is written: no access, no room."""
+    out = typed(out).absolute()
     checks.check_request(request)
     _check_writable(out)
     checks.check_room(_nearest(out), checks.take_bytes(request), "the take")
@@ -146,7 +150,7 @@ def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Option
 def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateRequest, Dict[str, Path], TakeWriter]:
     """What an interrupted take still needs. Raises StorageError when there is nothing to go on with, InputError when an
     input is no longer what it was."""
-    writer = TakeWriter.resume(take)
+    writer = TakeWriter.resume(typed(take))
     if "request" not in writer.note or "sources" not in writer.note:
         raise StorageError("%s was not made by this command." % take, "Go on with it where it was begun.")
     request = request_from_dict(writer.note["request"])
@@ -209,12 +213,21 @@ def run_there(
     connection: Optional[Path] = None,
     again: bool = False,
 ) -> None:
-    """Has a running server make the take. Raises as `run_here`, and ConnectionFailed."""
-    with Client(connection, "platebridge generate") as client:
-        job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(writer), writer.have, again)
-        asker = threading.Thread(target=_pass_on, args=(cancelled, job), daemon=True)
-        asker.start()
-        client.finish(job, writer, show, patience=PATIENCE)
+    """Has a running server make the take. Raises as `run_here`, and ConnectionFailed.
+
+    A new take that was refused or cancelled before anything came leaves no folder; one that the server may have keeps it.
+    """
+    job = None
+    try:
+        with Client(typed(connection) if connection else None, "platebridge generate") as client:
+            job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(writer), writer.have, again)
+            asker = threading.Thread(target=_pass_on, args=(cancelled, job), daemon=True)
+            asker.start()
+            client.finish(job, writer, show, patience=PATIENCE)
+    except BaseException as error:
+        if not again and (isinstance(error, REFUSED) or job is None or not job.known):
+            forget_if_empty(writer)
+        raise
 
 
 def _pass_on(cancelled: Callable[[], bool], job: JobHandle) -> None:
@@ -226,14 +239,12 @@ def _pass_on(cancelled: Callable[[], bool], job: JobHandle) -> None:
         time.sleep(0.1)
 
 
-def forget_if_empty(writer: TakeWriter) -> bool:
-    """Takes a take folder away again that nothing came into. True if it is gone."""
-    if writer.have:
-        return False
-    with contextlib.suppress(OSError):
-        (writer.path / MARKER).unlink()
-        writer.path.rmdir()
-    return not writer.path.exists()
+def forget_if_empty(writer: TakeWriter) -> None:
+    """Takes a take folder away again that nothing came into."""
+    if not writer.have:
+        with contextlib.suppress(OSError):
+            (writer.path / MARKER).unlink()
+            writer.path.rmdir()
 
 
 def origin(writer: TakeWriter) -> Dict[str, str]:
@@ -284,7 +295,6 @@ def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str,
 
 def _nearest(folder: Path) -> Path:
     """The folder, or the first above it that is there."""
-    folder = Path(folder).expanduser().absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder

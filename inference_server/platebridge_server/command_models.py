@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from .sequences import typed
 from .stopping import Stop
 from .told import size, told
 
@@ -49,7 +50,8 @@ def add(
     from .models import cards, store
 
     with told(as_json), Stop().listening(err) as stop, shown(as_json, "Hashing") as tell:
-        model = store.add(folder, cards.from_file(card) if card else None, copy=copy, progress=tell, cancelled=stop)
+        known = cards.from_file(typed(card)) if card else None
+        model = store.add(typed(folder), known, copy=copy, progress=tell, cancelled=stop)
     _say(model, as_json)
 
 

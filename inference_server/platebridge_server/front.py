@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import IO, Any, Callable, Collection, Deque, Dict, List, Optional, Tuple
 
@@ -18,7 +18,19 @@ import zmq
 from platebridge import __version__
 from platebridge.errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, StorageError, VersionError
 from platebridge.mailbox import Mailbox
-from platebridge.protocol import CHUNK, LAST, MAX_FRAME, Message, join_hashes, receive, send, split_hashes, split_held, unpack
+from platebridge.protocol import (
+    CHUNK,
+    LAST,
+    MAX_FRAME,
+    MAX_HEADER,
+    Message,
+    join_hashes,
+    receive,
+    send,
+    split_hashes,
+    split_held,
+    unpack,
+)
 from zmq.utils import z85
 
 from .engines.base import Died, Happened, Ready
@@ -29,10 +41,12 @@ from .spool import Spool, SpoolWriter
 log = logging.getLogger(__name__)
 
 WINDOW = 8 * CHUNK        # bytes of uploads a client may have under way
+UPLOADS = 8 * WINDOW      # and that are kept for the disk, of all clients together
 MOST_CREDIT = 64 * CHUNK  # whatever a client grants, no more than this is on its way to it for one take
 EVENT_COST = 4096         # what an event without bytes takes of the credit
 SESSIONS, SUBSCRIPTIONS = 64, 64
 UNSAID = 256              # answers that may wait for a client that does not read
+MOST_SAID = 500           # characters of an error's sentence, and of its mend
 FAULTS = 20               # so many messages that break the rules, and a client is not listened to any more
 SILENCE = 60.0            # seconds; a living client says something every 5
 TIDY = 300.0
@@ -41,13 +55,15 @@ STOP = object()
 
 @dataclass(frozen=True)
 class Uploaded:
-    """The spool's writer has dealt with a piece: `taken` bytes up to `end`; `there` bytes of `size` are on the disk."""
+    """The spool's writer has dealt with a piece: `sent` bytes up to `end`, of which `kept` (all or none) had waited for the disk;
+    `there` bytes of `size` are on it."""
 
     client: bytes
     sha256: str
     size: int
     end: int
-    taken: int
+    sent: int
+    kept: int
     there: int
     error: Optional[PlatebridgeError]
 
@@ -83,10 +99,9 @@ class Subscription:
 
 @dataclass
 class Session:
-    """One client that said hello. `owed`: bytes of its uploads not on the disk yet. `unsaid`: answers its queue had no room for."""
+    """One client that said hello. `unsaid`: answers its queue had no room for."""
 
     seen: float
-    owed: int = 0
     faults: int = 0
     unsaid: Deque[Message] = field(default_factory=deque)
     subscriptions: Dict[str, Subscription] = field(default_factory=dict)
@@ -110,9 +125,19 @@ def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket,
     The keys' socket must listen before the router does: libzmq lets everyone in when nobody answers for keys.
     """
     keys = context.socket(zmq.REP)
-    keys.linger = 0
-    keys.bind("inproc://zeromq.zap.01")
     router = context.socket(zmq.ROUTER)
+    try:
+        keys.linger = 0
+        keys.bind("inproc://zeromq.zap.01")
+        return router, keys, _listen_at(router, door)
+    except BaseException:
+        router.close(0)
+        keys.close(0)  # one left open would be waited for when the context ends
+        raise
+
+
+def _listen_at(router: zmq.Socket, door: Door) -> List[str]:
+    """Has the router listen; gives its endpoints. Raises ConnectionFailed."""
     router.linger = 0
     router.maxmsgsize = MAX_FRAME
     router.sndhwm = 64           # messages on their way to one client; at 2 MB each this bounds our memory
@@ -123,7 +148,10 @@ def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket,
     router.heartbeat_timeout = 20000
     endpoints = []
     if door.ipc:
-        router.bind("ipc://" + door.ipc)  # no keys: the folder is its owner's alone
+        try:
+            router.bind("ipc://" + door.ipc)  # no keys: the folder is its owner's alone
+        except zmq.ZMQError as error:
+            raise ConnectionFailed("The server can't listen on %s: %s." % (door.ipc, error), "Start it with --no-ipc.") from error
         endpoints.append("ipc://" + door.ipc)
     router.zap_domain = b"platebridge"
     router.curve_publickey, router.curve_secretkey, router.curve_server = door.public_key, door.secret_key, True
@@ -138,8 +166,17 @@ def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket,
                 raise ConnectionFailed("The server can't listen on %s:%d: %s." % (host, port, error), mend) from error
             continue
         endpoints.append(router.last_endpoint.decode().rstrip("\0"))
-        return router, keys, endpoints
+        return endpoints
     raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, door.tcp_port + 99), "Choose another --port.")
+
+
+def _plain(error: PlatebridgeError) -> Dict[str, Any]:
+    """An error as it is answered: what a client sent is repeated in it, and may be of any length and no text at all."""
+    tree = error.to_dict()
+    for name in ("message", "mend"):
+        said = tree[name].encode(errors="backslashreplace").decode()
+        tree[name] = said if len(said) <= MOST_SAID else said[:MOST_SAID] + "…"
+    return tree
 
 
 class Front:
@@ -157,6 +194,8 @@ class Front:
         self.writer = SpoolWriter(spool, self._written)
         self.scheduler: Optional[Scheduler] = None
         self._sessions: Dict[bytes, Session] = {}
+        self._owed: Counter[bytes] = Counter()  # bytes of uploads not dealt with yet, by client; a new hello pays for none
+        self._kept = 0                          # of them, bytes in our memory
         self._device = ""
         self._models: Optional[List[Dict[str, Any]]] = None  # until a worker is up
         self._curious: List[Tuple[bytes, int]] = []          # who asked for them meanwhile, and the number of the question
@@ -232,10 +271,9 @@ class Front:
         session = self._sessions.get(client)
         if session is not None and session.faults > FAULTS:
             return
-        number = 0
+        message: Optional[Message] = None
         try:
             message = unpack(frames)
-            number = message.id
             if message.type == "hello":
                 self._on_hello(client, message)
                 return
@@ -249,9 +287,17 @@ class Front:
         except PlatebridgeError as error:
             if isinstance(error, (ProtocolError, VersionError)) and session is not None:
                 session.faults += 1
-                log.warning("A client broke the rules: %s", error)
-            about = {name: message.body[name] for name in ("take", "follow") if name in message.body} if number else {}
-            self._say(client, Message("error", {"error": error.to_dict(), **about}, id=number))
+                log.warning("A client broke the rules: %s", _plain(error)["message"])
+            self._refuse(client, message, error)
+        except Exception:  # the last stop: one client's message must not end everybody's server
+            log.exception("A message broke the server's way of dealing with it")
+            mend = "This is a fault in Platebridge: please report it, with what stands in the server's log."
+            self._refuse(client, message, JobError("The server could not deal with this.", mend))
+
+    def _refuse(self, client: bytes, message: Optional[Message], error: PlatebridgeError) -> None:
+        asked = message is not None and message.id > 0
+        about = {name: message.body[name] for name in ("take", "follow") if name in message.body} if asked else {}
+        self._say(client, Message("error", {"error": _plain(error), **about}, id=message.id if asked else 0))
 
     def _on_hello(self, client: bytes, message: Message) -> None:
         if client not in self._sessions and len(self._sessions) >= SESSIONS:
@@ -260,7 +306,8 @@ class Front:
                 raise ConnectionFailed("%d clients are connected already." % SESSIONS, "Close some of them.")
         self._forget(client)
         self._sessions[client] = Session(time.monotonic())
-        self._say(client, Message("welcome", {"server": __version__, "window": WINDOW, "device": self._device}, id=message.id))
+        window = max(0, WINDOW - self._owed[client])
+        self._say(client, Message("welcome", {"server": __version__, "window": window, "device": self._device}, id=message.id))
 
     def _on_ping(self, client: bytes, session: Session, message: Message) -> None:
         self._say(client, Message("pong", id=message.id))
@@ -288,8 +335,12 @@ class Front:
         self.writer.call(lambda: self._mailbox.put(Listed(client, number, self._cards(models))))
 
     def _on_jobs(self, client: bytes, session: Session, message: Message) -> None:
-        jobs = [{"take": j.take, "shot": j.shot, "state": j.state, "created": j.created, "events": self._store.last(j.take)}
-                for j in self._store.all()]
+        jobs, room = [], MAX_HEADER
+        for j in self._store.all():
+            room -= 128 + len(j.shot.encode())  # a name of 120 characters may be four times as many bytes
+            if room < 0:
+                break
+            jobs.append({"take": j.take, "shot": j.shot, "state": j.state, "created": j.created, "events": self._store.last(j.take)})
         self._say(client, Message("takes", {"jobs": jobs}, id=message.id))
 
     def _on_have(self, client: bytes, session: Session, message: Message) -> None:
@@ -298,10 +349,14 @@ class Front:
 
     def _on_put(self, client: bytes, session: Session, message: Message) -> None:
         body, data = message.body, message.parts[0]
-        if session.owed + len(data) > WINDOW + CHUNK:
+        sent = len(data)
+        if self._owed[client] + sent > WINDOW + CHUNK:
             raise ProtocolError("A client sends more than it was given credit for.")
-        session.owed += len(data)
-        self.writer.write((client, body["offset"] + len(data)), body["sha256"], body["size"], body["offset"], data)
+        if self._kept + sent > UPLOADS:
+            data = b""  # its place in the line stays, and when its turn comes the client is told to go on from there
+        self._owed[client] += sent
+        self._kept += len(data)
+        self.writer.write((client, body["offset"] + sent, sent), body["sha256"], body["size"], body["offset"], data)
 
     def _on_submit(self, client: bytes, session: Session, message: Message) -> None:
         body = message.body
@@ -356,8 +411,8 @@ class Front:
 
     def _written(self, sender: Any, sha256: str, size: int, taken: int, there: int, error: Any) -> None:
         """On the writer's thread."""
-        client, end = sender
-        self._mailbox.put(Uploaded(client, sha256, size, end, taken, there, error))
+        client, end, sent = sender
+        self._mailbox.put(Uploaded(client, sha256, size, end, sent, taken, there, error))
 
     def _take_reports(self, reports: Deque[Any]) -> bool:
         """In order. False when the disk is full: then they wait here until it is not, and nothing of them is lost."""
@@ -386,16 +441,18 @@ class Front:
             self._uploaded(report)
 
     def _uploaded(self, done: Uploaded) -> None:
-        session = self._sessions.get(done.client)
-        if session is not None:
-            session.owed -= done.taken
+        self._kept -= done.kept
+        self._owed[done.client] -= done.sent
+        if not self._owed[done.client]:
+            del self._owed[done.client]
+        if done.client in self._sessions:
             if done.error is not None:
-                self._say(done.client, Message("error", {"error": done.error.to_dict(), "sha256": done.sha256}))
+                self._say(done.client, Message("error", {"error": _plain(done.error), "sha256": done.sha256}))
             elif done.there == done.size:
                 self._say(done.client, Message("stored", {"sha256": done.sha256}))
             elif done.there < done.end:
                 self._say(done.client, Message("resume", {"sha256": done.sha256, "offset": done.there}))
-            self._say(done.client, Message("credit", {"bytes": done.taken}))
+            self._say(done.client, Message("credit", {"bytes": done.sent}))
         if done.error is None and done.there == done.size:
             self.scheduler.stored(done.sha256)
 
@@ -417,17 +474,22 @@ class Front:
 
     def _say_waiting(self, client: bytes, session: Session) -> bool:
         """Sends what waits; True when some still does."""
-        try:
-            while session.unsaid:
+        while session.unsaid:
+            try:
                 send(self.router, session.unsaid[0], client)
-                session.unsaid.popleft()
-        except zmq.ZMQError as error:
-            if error.errno == zmq.EHOSTUNREACH:
-                self._forget(client)
-                return False
-            if error.errno != zmq.EAGAIN:
-                raise
-        return bool(session.unsaid)
+            except ProtocolError as error:  # too large: whoever asked hears that instead
+                log.error("%s", error)
+                session.unsaid[0] = Message("error", {"error": _plain(error)}, id=session.unsaid[0].id)
+                continue
+            except zmq.ZMQError as error:
+                if error.errno == zmq.EHOSTUNREACH:
+                    self._forget(client)
+                    return False
+                if error.errno != zmq.EAGAIN:
+                    raise
+                return True
+            session.unsaid.popleft()
+        return False
 
     def _say_lacking(self, client: bytes, hashes: List[str], take: Optional[str], number: int) -> None:
         partial = {}
@@ -460,7 +522,7 @@ class Front:
                         subscription.close()
                         session.subscriptions.pop(subscription.take)
                         about = {"take": subscription.take, "follow": subscription.follow}
-                        self._say(client, Message("error", {"error": error.to_dict(), **about}))
+                        self._say(client, Message("error", {"error": _plain(error), **about}))
             if not busy:
                 return 20 if stuck else 1000
         return 0

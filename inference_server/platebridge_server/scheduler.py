@@ -11,7 +11,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Collection, Dict, List, Tuple
 
 from platebridge.errors import Cancelled, JobError, PlatebridgeError, RequestError, StorageError
 from platebridge.protocol import LAST, Buffer, event_from_plain
@@ -44,6 +44,7 @@ class Scheduler:
         self._store, self._spool, self._engine, self._scratch = store, spool, engine, scratch
         self._changed, self._tidy, self._limits = changed, tidy, limits
         self._cancelling: set = set()
+        self._making_room = False
 
     def begin(self) -> None:
         """Takes up what a server before this one left: work that was running runs again, without what it had made."""
@@ -80,6 +81,7 @@ class Scheduler:
         """An uploaded file is whole and verified."""
         for take in self._store.present(sha256):
             self._store.set_state(take, QUEUED)
+        self._keep_headroom()
         self.dispatch()
 
     def cancel(self, take: str) -> None:
@@ -102,6 +104,8 @@ class Scheduler:
         except PlatebridgeError as error:
             kind, fields, sha256, size = "failed", {"error": error.to_dict()}, None, 0
         self._append(report.take, kind, fields, sha256, size)
+        if sha256 is not None:
+            self._keep_headroom()
         if kind in LAST:
             self.dispatch()
 
@@ -131,6 +135,7 @@ class Scheduler:
                 return
             self._store.set_state(job.take, RUNNING)
             have = self._store.made(job.take)
+            self._keep_headroom()
             self._engine.submit(Task(job.take, job.request, job.origin, have, self._scratch / job.take))
 
     def tidy(self) -> None:
@@ -139,8 +144,25 @@ class Scheduler:
             self._store.remove(take)
             self._tidy(lambda folder=self._scratch / take: shutil.rmtree(folder, ignore_errors=True))
         kept = self._store.kept()
-        self._tidy(lambda: self._spool.make_room(kept))
+        self._tidy(lambda: self._spool.make_room(kept, self._spool.limits.headroom))
         self._tidy(lambda: self._spool.sweep(kept))
+
+    def _keep_headroom(self) -> None:
+        """Files that nobody needs go before the reserve is reached: a worker that writes can't tell which those are."""
+        if self._making_room:
+            return
+        try:
+            self._spool.check_room(self._spool.limits.headroom // 2)  # not at every file: the whole spool is looked through
+        except StorageError:
+            kept = self._store.kept()
+            self._making_room = True
+            self._tidy(lambda: self._make_headroom(kept))
+
+    def _make_headroom(self, kept: Collection[str]) -> None:
+        try:
+            self._spool.make_room(kept, self._spool.limits.headroom)
+        finally:
+            self._making_room = False
 
     def _admit(self, request: Any) -> None:
         if len(self._store.in_state(UPLOADING, QUEUED, RUNNING)) >= self._limits.open:

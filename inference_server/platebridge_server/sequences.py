@@ -6,10 +6,11 @@ Patterns: #### (as wide as there are #), @@@@, %04d, $F4; anything else is one f
 
 from __future__ import annotations
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import fileseq
 from platebridge.errors import InputError
@@ -20,9 +21,14 @@ from platebridge.takes import hash_file
 _PATTERN = re.compile(r"#|@|%\d*d|\$F\d*")
 
 
+def typed(path: Union[str, Path]) -> Path:
+    """A path as it was typed: a shell leaves the ~ of `--out=~/takes` as it is, and on Windows nobody takes it away."""
+    return Path(os.path.expanduser(path))
+
+
 def paths(pattern: str, frames: FrameRange) -> Dict[int, Path]:
     """The file a pattern means at each frame, whether it is there or not. Raises InputError for one that can't be read."""
-    name = str(Path(pattern).expanduser())
+    name = str(typed(pattern))
     if not _PATTERN.search(Path(name).name):
         return {frame: Path(name).absolute() for frame in frames}
     # HASH1: one # is one digit, as in Blender, Nuke and our own names; fileseq alone would read four.
@@ -70,7 +76,7 @@ def pictures(input: str, files: Sequence[str]) -> Tuple[Pass, Dict[str, Path]]:
     """As `hashed`, of pictures that belong to no frame: numbered from 1. Raises InputError for one that is not there."""
     found = []
     for number, name in enumerate(files, 1):
-        path = Path(name).expanduser().absolute()
+        path = typed(name).absolute()
         if not path.is_file():
             raise InputError("There is no file %s." % path, "Check the path.", input=input, frame=number)
         found.append((path, FrameFile(number, *_read(input, path))))

@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from platebridge import wedge
+from platebridge.curves import Curve
 from platebridge.dials import DIALS
 from platebridge.request import GenerateRequest
 
@@ -42,7 +43,8 @@ def add(folder: Path, take_id: str, tile: Tile) -> None:
     """Puts a take's picture with those of the wedge's other takes."""
     picture = Image.fromarray(tile.picture)
     picture.thumbnail((TILE, TILE))
-    told = {"take": tile.take, "frame": tile.frame, "dials": dict(tile.dials)}
+    dials = {name: str(value) if isinstance(value, Curve) else value for name, value in tile.dials.items()}  # one curve for all takes
+    told = {"take": tile.take, "frame": tile.frame, "dials": dials}
     partial = folder / (".%s.%d" % (take_id, os.getpid()))
     with open(partial, "wb") as out:
         np.savez(out, picture=np.asarray(picture), told=json.dumps(told))

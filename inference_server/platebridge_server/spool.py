@@ -29,13 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SpoolLimits:
-    """`disk`: bytes of whole files kept before the longest unused go. `reserve`: bytes of the disk left free, always.
+    """`disk`: bytes of whole files kept before the longest unused go. `reserve`: bytes of the disk left free, always. `headroom`: bytes
+    beside them that are kept free for what comes next, as long as there are unused files to go.
 
     `file`: the largest file taken. `young`: seconds in which a file that no job names yet is left alone.
     """
 
     disk: int = 200 * 2**30
     reserve: int = 2 * 2**30
+    headroom: int = 4 * 2**30
     file: int = 2 * 2**30
     young: float = 600.0
 

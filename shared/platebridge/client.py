@@ -28,6 +28,8 @@ WINDOW = 32 * 2**20  # bytes of one take's files that may lie in our memory or b
 class JobHandle:
     """One take's events as they come. `state`: "connecting", "uploading", "queued", "running", "done", "failed", "cancelled".
 
+    `known`: the server may have the job; False before it was asked, and when it has refused it.
+
     Asking for the next event says that the last one is safe: only then may the server forget it, and only then does it send more.
     """
 
@@ -35,7 +37,7 @@ class JobHandle:
                  origin: Dict[str, Any], held: Dict[str, str], after: int, again: bool) -> None:
         self.take_id, self.request, self.open_file, self.origin = take_id, request, open_file, origin
         self.held, self.after, self.again = held, after, again
-        self.state = "connecting"
+        self.state, self.known = "connecting", False
         self._client = client
         self._arrived: Deque[Tuple[int, Event, int]] = deque()
         self._bell = threading.Condition()

@@ -6,6 +6,7 @@ A dial is a leaf of the request tree (request.py) that an artist turns. `path` s
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Dict, Tuple, Union
 
@@ -41,6 +42,8 @@ class Dial:
         if self.kind == "text":
             if not isinstance(value, str) or len(value) > self.maximum or any(ord(c) < 32 and c not in "\n\t" for c in value):
                 raise RequestError("%s must be plain text of at most %g characters." % (self.name, self.maximum), "Shorten it.")
+            if not is_text(value):
+                raise RequestError("%s = %.80r is not in UTF-8." % (self.name, value), "Write it anew.")
             return " ".join(value.split())
         if self.kind == "colour":
             parts = [p for p in value.split(",")] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
@@ -57,6 +60,8 @@ class Dial:
     def _number(self, value: object) -> float:
         try:
             number = float(value)  # type: ignore[arg-type]
+        except OverflowError:  # a whole number of hundreds of digits
+            number = math.inf
         except (TypeError, ValueError):
             raise RequestError("%s = %r is not a number." % (self.name, value), "Give one from %g to %g." % (self.minimum, self.maximum)) from None
         if not self.minimum <= number <= self.maximum:  # also refuses NaN
@@ -114,6 +119,15 @@ def counting(model: str) -> Tuple[str, ...]:
     """The dials that a panel sends to a model: all of them, or all but those of painting. So an artist goes to and fro between a draft and a
     final with the prompt left standing."""
     return tuple(name for name, dial in DIALS.items() if model not in BUILT_IN or not dial.path.startswith("paint."))
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written down: a file's name that is not in UTF-8 comes from Python as text that can't (PEP 383)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find(name: str) -> Dial:

@@ -253,6 +253,7 @@ class Link(threading.Thread):
             else:
                 request = json.dumps(job.request.to_dict(), separators=(",", ":"), allow_nan=False).encode()
                 self._send(Message("submit", {**body, "origin": job.origin, "again": job.again}, (request, held), self._next()))
+                job.known = True  # perhaps: its answer may get lost
         except ProtocolError as error:  # beyond a limit: a request of far too many files
             self._fail(following, error)
 
@@ -317,7 +318,7 @@ class Link(threading.Thread):
         if following is None:
             return
         if message.type == "accepted":
-            following.job.state = message.body["state"]
+            following.job.state, following.job.known = message.body["state"], True
             following.job.again = False  # asked once: after a reconnect a second failure stays one
             return
         following.job.state = "uploading"
@@ -409,6 +410,7 @@ class Link(threading.Thread):
         elif "take" in message.body:
             following = self._takes.get(message.body["take"])
             if following is not None and message.body.get("follow", following.number) == following.number:
+                following.job.known = following.job.state != "connecting"  # refused, where it was not accepted before
                 self._fail(following, error)
         else:
             raise error  # not about a job: about us

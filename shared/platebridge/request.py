@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from .curves import MAX_KEYS, Curve, read
 from .depths import DEPTHS
-from .dials import DIALS, find
+from .dials import DIALS, find, is_text
 from .errors import RequestError, VersionError
 from .frames import FrameRange
 
@@ -425,9 +425,10 @@ def shot_name(value: Any) -> str:
         and value not in (".", "..")
         and value == value.strip(" .")
         and not set(value) & set('/\\:*?"<>|\0\n\r\t')
+        and is_text(value)
     )
     if not good:
-        raise RequestError("%r can't name a shot." % (value,), "Use letters, digits, - and _: it names a folder on every system.")
+        raise RequestError("%.200r can't name a shot." % (value,), "Use letters, digits, - and _: it names a folder on every system.")
     return value
 
 
@@ -456,9 +457,13 @@ def _list(value: Any, where: str, most: int) -> Any:
 
 
 def _finite(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise RequestError("%s = %r is not a finite number." % (where, value), "Give a plain number.")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise RequestError("%s = %.80r is not a finite number." % (where, value), "Give a plain number.")
+    return number
 
 
 def _positive(value: Any, where: str) -> float:
@@ -502,6 +507,9 @@ def _pass(value: Any, name: str) -> Pass:
     label = tree.get("name", "")
     if not isinstance(label, str) or len(label) > MAX_NAME or any(not isinstance(c, str) or len(c) > 255 for c in channels):
         raise RequestError("Names must be text of at most %d characters." % MAX_NAME, "Shorten them.", input=name)
+    for said in (label, *channels):
+        if not is_text(said):
+            raise RequestError("The name %.80r is not in UTF-8." % said, "Give it another one.", input=name)
     return Pass(label, tuple(channels), tuple(sorted(files, key=lambda f: f.frame)))
 
 
@@ -527,7 +535,7 @@ def _settings(value: Any) -> ShotSettings:
         raise RequestError("%r is not a kind of depth." % (kind,), "Say %s." % ", ".join(DEPTH_KINDS), input="depth")
     if bad not in BAD_PIXELS:
         raise RequestError("bad_pixels = %r is unknown." % (bad,), "Say refuse or scrub.")
-    if not isinstance(space, str) or len(space) > 255:
+    if not isinstance(space, str) or len(space) > 255 or not is_text(space):
         raise RequestError("The working space must be a name.", "Send the DCC's name of it.")
     fps = _positive(tree.get("fps", 24.0), "fps")
     if not 1.0 <= fps <= 1000.0:

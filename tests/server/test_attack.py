@@ -2,6 +2,7 @@
 """No one else gets in, and who is in can't bring the server down: refused, alive, still serving, memory flat."""
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -182,6 +183,31 @@ def test_a_request_of_nothing_but_brackets_is_refused(besieged):
             assert raw.ask(Message("submit", body, (request, b""), 7)).body["error"]["code"] in ("request", "version")
 
 
+HUGE = 10**400
+TREES = {
+    "a_name_that_is_no_text": lambda tree: tree.update(shot="tower\udce9"),
+    "a_file_s_name_that_is_no_text": lambda tree: tree["inputs"]["plate"].update(name="\udce9.####.exr"),
+    "words_that_are_no_text": lambda tree: tree["paint"].update(prompt="caf\udce9"),
+    "a_field_that_is_no_text": lambda tree: tree.update({"caf\udce9": 1}),
+    "a_name_of_70_000_characters": lambda tree: tree.update(shot="x" * 70_000),
+    "a_dial_of_400_digits": lambda tree: tree["guide"].update(amount=HUGE),
+    "a_camera_of_400_digits": lambda tree: tree.update(camera={"focal_mm": HUGE}),
+    "a_key_at_a_frame_of_5000_digits": lambda tree: tree["guide"].update(amount="%s:2" % ("1" * 5000)),
+}
+
+
+@pytest.mark.parametrize("spoil", list(TREES.values()), ids=list(TREES))
+def test_a_request_that_can_t_be_is_refused_in_a_few_words(besieged, tmp_path, spoil):
+    tree = {"paint": {}, **Shot(tmp_path / "asked").request().to_dict()}
+    spoil(tree)
+    body = {"take": new_take(), "follow": 1, "after": 0, "credit": 0, "origin": {}, "again": False}
+    with Raw(besieged) as raw:
+        answer = raw.ask(Message("submit", body, (json.dumps(tree).encode(), b""), 7))
+        assert (answer.type, answer.id, answer.body["take"]) == ("error", 7, body["take"])
+        assert answer.body["error"]["code"] in ("request", "job") and len(str(answer.body["error"])) < 1500
+        assert raw.ask(Message("ping", id=8)) == Message("pong", id=8)
+
+
 @pytest.mark.parametrize("valid", [False, True], ids=["rubbish", "pings"])
 def test_a_flood_of_tiny_messages_that_reads_no_answer(besieged, valid):
     """200 000 messages (50 000 that each want an answer), and none of the answers is read."""
@@ -206,6 +232,62 @@ def test_uploads_beyond_the_credit_are_dropped_not_kept(besieged):
             raw.socket.send_multipart(protocol.pack(Message("put", {"sha256": SHA, "size": 2**30, "offset": n * protocol.CHUNK}, (data,))))
         until(lambda: raw.hear().type == "error", "a refusal")
         assert besieged.memory() - before < 150 * MB
+
+
+@pytest.fixture
+def standing(houses):
+    """A server whose disk stands still in the first piece of the upload SHA: its part is a pipe that nobody reads. And the pipe."""
+    house = houses("standing").start()
+    part = house.root / "data" / "spool" / "partial" / SHA
+    os.mkfifo(part)
+    return house, part
+
+
+def pieces(raw, count, sha=SHA):
+    """Sends so many pieces of 2 MB, all there may be and more, and hears how many were refused."""
+    data = bytes(protocol.CHUNK)
+    for n in range(count):
+        raw.socket.send_multipart(protocol.pack(Message("put", {"sha256": sha, "size": 2**30, "offset": n * len(data)}, (data,))))
+    protocol.send(raw.socket, Message("ping", id=9))
+    refused = 0
+    while raw.hear().type == "error":
+        refused += 1
+    return refused
+
+
+def test_who_says_hello_again_and_again_may_send_no_more_for_it(standing):
+    house, _ = standing
+    with Raw(house) as raw:
+        assert pieces(raw, 12) == 3  # 16 MB, and the piece that goes beyond
+        for _ in range(3):
+            welcome = raw.ask(Message("hello", {"client": "again"}, id=1))
+            assert welcome.type == "welcome" and welcome.body["window"] == 0
+            assert pieces(raw, 12) == 12
+
+
+def test_many_who_upload_at_once_fill_no_memory_and_each_is_told_to_send_again(standing):
+    """288 MB that the disk does not take: what is beyond 128 MB is not kept, and asked for again when its turn has come."""
+    house, part = standing
+    before = house.memory()
+    raws = [Raw(house).__enter__() for _ in range(16)]
+    try:
+        assert [pieces(raw, 9, SHA if n == 0 else "%064x" % n) for n, raw in enumerate(raws)] == [0] * 16
+        assert house.memory() - before < 190 * MB
+        with open(part, "rb") as pipe:
+            part.unlink()
+            while pipe.read(MB):
+                pass
+        for raw in raws:
+            credit, resume = 0, None
+            while credit < 9 * protocol.CHUNK:
+                heard = raw.hear()
+                credit += heard.body["bytes"] if heard.type == "credit" else 0
+                resume = heard.body["offset"] if heard.type == "resume" else resume
+        assert resume == 0  # the last one
+        assert pieces(raw, 9, "%064x" % 15) == 0
+    finally:
+        for raw in raws:
+            raw.__exit__()
 
 
 def test_endless_credit_and_no_reading_does_not_fill_the_server(besieged, tmp_path):

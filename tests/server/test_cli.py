@@ -124,6 +124,15 @@ def test_a_wedge_is_a_take_for_each_value_from_one_simulation(run, small, tmp_pa
     assert colours[0] == 0 and len(list_takes(tmp_path / "tint")) == 2 and len(steps) == alone
 
 
+def test_a_wedge_over_one_dial_leaves_the_curve_of_another_alone(run, small, tmp_path):
+    code, _, error = run(*asking(small, tmp_path / "out", "--draft", "--set", "amount=1001:0.5,1006:2", "--wedge", "seed=1,2"))
+    assert code == 0, error
+    asked = [take.document["request"] for take in list_takes(tmp_path / "out")]
+    assert [a["model"]["seed"] for a in asked] == [1, 2]
+    assert [a["animated"] for a in asked] == [[{"dial": "amount", "keys": [[1001, 0.5], [1006, 2.0]]}]] * 2
+    assert "sheet.png" in list_takes(tmp_path / "out")[1].files()
+
+
 def test_a_wedge_over_two_dials_has_one_sheet_and_turns_the_dear_dial_slowest(run, small, tmp_path, monkeypatch):
     fields = []
     new = solver.Smoke.__init__
@@ -249,6 +258,46 @@ def test_a_fault_of_the_request_ends_with_2_one_sentence_and_nothing_on_disk(run
     assert not list((tmp_path / "out").glob("take*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file's name is text")
+@pytest.mark.parametrize("named", [[], ["--shot", "tower"]], ids=["by its plate", "by hand"])
+def test_a_file_whose_name_is_no_text_is_refused_in_a_sentence(run, small, tmp_path, named):
+    """An old archive's names may be in another code; Python then hands us text that nothing can write down."""
+    for frame, path in small.paths["plate"].items():
+        path.rename(path.with_name(os.fsdecode(b"caf\xe9.%d.exr" % frame)))
+    arguments = asking(small, tmp_path / "out", *named)
+    arguments[arguments.index("--plate") + 1] = str(small.folder / "plate" / os.fsdecode(b"caf\xe9.####.exr"))
+    code, said, error = run(*arguments)
+    assert code == 2 and not said and "caf\\udce9" in error and "Traceback" not in error
+    assert not list((tmp_path / "out").glob("take*"))
+
+
+def test_a_tilde_that_no_shell_took_away_means_the_home_folder_wherever_a_path_is_typed(run, small, tmp_path, monkeypatch):
+    """`--out=~/takes` comes as it is typed, and on Windows every path does."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir(), elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home)), monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setattr("platebridge_server.command_generate.PATIENCE", 0.5)
+    monkeypatch.chdir(elsewhere)
+    (home / "camera.json").write_text(json.dumps(CAMERA))
+    (home / "dials.json").write_text('{"rise": 1.5}')
+    code, said, error = run(*asking(small, "~/takes", "--camera", "~/camera.json", "--dials", "~/dials.json"))
+    assert code == 0 and str(home / "takes/take_0001") in said, error
+    assert run(*asking(small, "~/takes", "--camera", "~/camera.json", "--simulation-of", "~/takes/take_0001", "--set", "rise=1.5"))[0] == 0
+    assert [row["take"] for row in json.loads(run("takes", "~/takes", "--json")[1])] == ["take_0001", "take_0002"]
+    assert list_takes(home / "takes")[1].document["request"]["guide"]["rise"] == 1.5
+    code, _, error = run("generate", "--resume", "~/takes/take_0001")
+    assert code == 1 and "%s holds no unfinished take" % (home / "takes/take_0001") in error
+    assert str(home / "none.json") in run("stop", "--connection", "~/none.json")[2]
+    assert str(home / "none.json") in run("doctor", "--connection", "~/none.json")[1]
+    assert str(home / "none.json") in run(*asking(small, "~/takes", "--server", "~/none.json"))[2]
+    assert str(home / "keys.txt") in run("serve", "--data", "~/data", "--connection", "~/run/here.json", "--client-keys", "~/keys.txt")[2]
+    assert (home / "data/server.key").exists()
+    assert str(home / "model") in run("models", "add", "~/model")[2]
+    assert str(home / "cache") in run("cache", "show", "--folder", "~/cache")[1]
+    assert str(home / "shots") in run("eval-model", "guide", "--set", "~/shots")[2]
+    assert not list(elsewhere.iterdir())
+
+
 @pytest.mark.parametrize("missing", ["plate", "depth", "mask"])
 def test_an_input_that_was_not_given_is_asked_for(run, small, tmp_path, missing):
     arguments = asking(small, tmp_path / "out")
@@ -363,6 +412,23 @@ def test_without_a_server_server_says_how_to_start_one_and_leaves_nothing(run, s
     monkeypatch.setattr("platebridge_server.command_generate.PATIENCE", 0.5)
     code, _, error = run(*asking(small, tmp_path / "out", "--server"))
     assert code == 1 and "platebridge serve" in error
+    assert not list((tmp_path / "out").glob("take*"))
+
+
+def test_a_take_that_a_server_has_is_never_forgotten_for_want_of_an_answer(run, small, house, tmp_path, monkeypatch):
+    """The server goes on with it: without the folder nobody would know its id."""
+    monkeypatch.setattr("platebridge_server.command_generate.PATIENCE", 0.5)
+    monkeypatch.setattr(cli.Bars, "show", lambda self, event: getattr(event, "phase", "") == "uploading" and house.kill())
+    code, _, error = run(*asking(small, tmp_path / "out", "--server", house.connection))
+    take = tmp_path / "out/take_0001"
+    assert code == 1 and "--resume %s --server" % take in error and (take / "unfinished.json").exists()
+    assert run("generate", "--resume", take, "--server", house.connection)[0] == 1 and (take / "unfinished.json").exists()
+
+
+def test_a_take_that_a_server_refused_leaves_nothing(run, small, houses, tmp_path):
+    full = houses(spool={"reserve": 2**60}).start()
+    code, _, error = run(*asking(small, tmp_path / "out", "--server", full.connection))
+    assert code == 1 and "disk is full" in error and "--resume" not in error
     assert not list((tmp_path / "out").glob("take*"))
 
 

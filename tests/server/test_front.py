@@ -12,6 +12,7 @@ from dataclasses import replace
 import msgpack
 import platebridge
 import pytest
+import zmq
 from house import House, Raw, Shot, folder_hashes, new_take, until
 from platebridge import protocol
 from platebridge.client import Client
@@ -20,6 +21,8 @@ from platebridge.errors import Cancelled, ConnectionFailed, InputError, JobError
 from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started
 from platebridge.protocol import Message
 from platebridge.takes import TakeWriter, verify_take
+from platebridge_server.front import Door, open_door
+from platebridge_server.jobs import JobStore
 
 
 def drain(job, stop=lambda event: False, seconds=20.0):
@@ -368,6 +371,35 @@ def test_an_address_others_can_reach_needs_a_list_of_keys(houses, tmp_path):
     with pytest.raises(AssertionError, match="--client-keys") as refusal:
         house.start()
     assert (house.root / "data" / "server.key").read_text().split()[0] in str(refusal.value)
+
+
+def test_an_address_that_is_no_machine_s_of_ours_ends_the_server_with_a_sentence(houses, tmp_path):
+    (tmp_path / "keys.txt").write_text("%s the laptop\n" % remote_connection("tcp://127.0.0.1:0", "?" * 40).client_public)
+    with pytest.raises(AssertionError, match=r"the server ended(.|\n)*can't listen on 203\.0\.113\.5:47900"):
+        houses(bind="203.0.113.5", client_keys=str(tmp_path / "keys.txt")).start()
+
+
+@pytest.mark.timeout(60)  # a socket that was left open is waited for
+def test_a_unix_socket_that_can_not_be_is_a_sentence_and_nothing_is_left_open(tmp_path):
+    context = zmq.Context()
+    with pytest.raises(ConnectionFailed, match=r"can't listen on .*nowhere"):
+        open_door(context, Door("127.0.0.1", 0, str(tmp_path / "nowhere" / "socket"), *zmq.curve_keypair(), []))
+    context.term()
+
+
+def test_a_list_of_jobs_with_long_names_is_cut_not_the_server(houses):
+    house = houses()
+    (house.root / "data").mkdir()
+    store = JobStore(house.root / "data" / "jobs.sqlite")
+    for n in range(200):
+        store.add("%032x" % n, "\u5854" * 120, b"{}", "", {}, [], {})
+        store.append("%032x" % n, "done", {"seconds": {}})
+    store.close()
+    house.start()
+    with Client(house.connection) as client:
+        jobs = client.jobs().result(10)
+        assert 100 < len(jobs) < 200 and {job["shot"] for job in jobs} == {"\u5854" * 120}
+        assert jobs[0]["take"] == "%032x" % 199 and client.ping().result(10) > 0
 
 
 def test_a_port_that_is_taken_is_passed_over(house, houses):

@@ -23,11 +23,11 @@ TAKE = "3" * 32
 class Bench:
     """An engine on a spool that has the shot's files."""
 
-    def __init__(self, root, generator="fake_generator:generate", reserve=0) -> None:
+    def __init__(self, root, generator="fake_generator:generate", reserve=0, frames=3) -> None:
         self.control = root / "control"
         self.control.mkdir()
         self.scratch = root / "scratch"
-        self.shot = Shot(root / "shot", frames=3, size=100)
+        self.shot = Shot(root / "shot", frames=frames, size=100)
         self.spool = Spool(root / "spool", SpoolLimits(reserve=0))
         for path in self.shot.paths.values():
             self.spool.add(path.read_bytes())
@@ -129,6 +129,31 @@ def test_a_full_disk_ends_the_task_with_its_sentence(bench):
     bench = bench(reserve=2**60)
     bench.submit()
     assert bench.until_last()[-1].fields["error"]["code"] == "storage"
+
+
+LATE = """
+import time
+from pathlib import Path
+while Path(%r).exists():
+    time.sleep(0.005)
+from fake_generator import generate
+"""
+
+
+@pytest.mark.timeout(60)  # without its own thread the engine waits here for ever
+def test_nobody_waits_for_a_worker_that_is_still_starting_and_it_hears_all_in_order(bench, tmp_path, monkeypatch):
+    """A task of 300 frames is more than a pipe holds, and torch takes its time to be imported."""
+    (tmp_path / "starting").touch()
+    (tmp_path / "late_generator.py").write_text(LATE % str(tmp_path / "starting"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    bench = bench(generator="late_generator:generate", frames=300)
+    until(bench.engine.pids, "a worker")
+    (bench.control / "hold.1002").touch()
+    bench.submit()
+    bench.engine.cancel(TAKE)
+    assert not bench.engine.free() and bench.reports.empty()
+    (tmp_path / "starting").unlink()
+    assert bench.until_last()[-1].fields["error"]["code"] == "cancelled"
 
 
 def test_closing_ends_the_process(bench):

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import struct
 import subprocess
 import sys
@@ -82,13 +83,15 @@ class LocalEngine:
 
 
 class _Worker:
-    """One supervised process. Its thread starts it, reads what it says, and starts it again when it dies."""
+    """One supervised process. Its thread starts it, reads what it says, and starts it again when it dies; another speaks to it, for a pipe
+    is soon full while the process still imports torch."""
 
     def __init__(self, settings: Dict[str, Any], log_path: Path) -> None:
         self._settings, self._log_path = settings, log_path
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._process: Optional[subprocess.Popen] = None
+        self._orders: queue.SimpleQueue = queue.SimpleQueue()  # of the process that lives now; None ends its input
         self._thread: Optional[threading.Thread] = None
         self._cancelled = False
         self.task: Optional[Task] = None
@@ -116,10 +119,10 @@ class _Worker:
 
     def close(self) -> None:
         self._closing.set()
-        process = self._process
+        with self._lock:
+            process = self._process
+            self._orders.put(None)  # a worker ends by itself when nobody speaks to it any more
         if process is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()  # a worker ends by itself when nobody speaks to it any more
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
@@ -130,8 +133,7 @@ class _Worker:
     def _say(self, message: Dict[str, Any]) -> None:
         """To the process, if there is one. One that is dying hears nothing: its death is reported and the task comes again."""
         if self._process is not None:
-            with contextlib.suppress(OSError, ValueError):
-                write_message(self._process.stdin, message)
+            self._orders.put(message)
 
     def _supervise(self) -> None:
         early_deaths = 0
@@ -165,7 +167,8 @@ class _Worker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )
         with self._lock:
-            self._process = process
+            self._process, self._orders = process, queue.SimpleQueue()
+            threading.Thread(target=_pass_on, args=(self._orders, process.stdin), name="orders", daemon=True).start()
             if self.task is not None:
                 self._say(_run_message(self.task))
         while True:
@@ -177,8 +180,7 @@ class _Worker:
                 message = None
             if message is None:
                 process.stdout.close()
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
+                self._orders.put(None)
                 return ready
             if message["t"] == "ready":
                 ready = True
@@ -189,6 +191,13 @@ class _Worker:
                     with self._lock:
                         self.task = None
                 self._report(Happened(message["take"], message["kind"], message["fields"], message["sha256"], message["size"]))
+
+
+def _pass_on(orders: queue.SimpleQueue, pipe: IO[bytes]) -> None:
+    """Writes what it is given into the pipe, in order, until None comes or nobody reads."""
+    with contextlib.suppress(OSError), pipe:
+        for message in iter(orders.get, None):
+            write_message(pipe, message)
 
 
 def _run_message(task: Task) -> Dict[str, Any]:

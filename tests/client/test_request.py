@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request from outside: what can't be kept or written down is refused in a sentence, never in a traceback."""
+
+from __future__ import annotations
+
+import pytest
+from platebridge.dials import DIALS
+from platebridge.errors import RequestError
+from platebridge.frames import FrameRange
+from platebridge.request import GenerateRequest, Inputs, Pass, camera_from_dict, from_dict, shot_name
+
+HUGE = 10**400
+CODED = b"caf\xe9".decode("utf-8", "surrogateescape")  # what Python makes of a file's name that is no UTF-8
+
+
+@pytest.mark.parametrize("turn", [DIALS["amount"].check, DIALS["debris"].check, lambda v: DIALS["tint"].check((v, 0, 0))])
+def test_a_dial_that_no_float_can_hold_is_refused(turn):
+    for value in (HUGE, -HUGE):
+        with pytest.raises(RequestError, match="out of range"):
+            turn(value)
+
+
+@pytest.mark.parametrize("field", ["focal_mm", "sensor_width_mm", "up", "frames"])
+def test_a_camera_that_no_float_can_hold_is_refused(field):
+    matrix = [[HUGE, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    value = {"up": [0, 0, HUGE], "frames": [{"frame": 1, "camera_to_world": matrix}]}.get(field, HUGE)
+    with pytest.raises(RequestError, match="not a finite number"):
+        camera_from_dict({field: value})
+
+
+def test_a_name_that_is_no_text_names_no_shot():
+    with pytest.raises(RequestError, match=r"'caf\\udce9' can't name a shot"):
+        shot_name(CODED)
+
+
+@pytest.mark.parametrize("plate", [Pass(CODED + ".####.exr"), Pass("plate", (CODED,))], ids=["file", "channel"])
+def test_an_input_whose_name_is_no_text_is_refused(plate):
+    with pytest.raises(RequestError, match=r"plate: .*caf\\udce9.* is not in UTF-8"):
+        from_dict(GenerateRequest("tower", FrameRange(1, 2), Inputs(plate)).to_dict())
+
+
+@pytest.mark.parametrize("where", [("paint", "prompt"), ("settings", "working_space")])
+def test_words_that_are_no_text_are_refused(where):
+    """take.json could not be written in the end."""
+    tree = GenerateRequest("tower", FrameRange(1, 2), Inputs()).to_dict()
+    tree.setdefault(where[0], {})[where[1]] = CODED
+    with pytest.raises(RequestError):
+        from_dict(tree)
