@@ -82,7 +82,8 @@ class _Generation:
 
     def __init__(self, request, open_file, take_id, scratch, device, origin, have, cancelled, say) -> None:
         self.request, self.open_file, self.take_id, self.device = request, open_file, take_id, device
-        self.scratch, self.origin, self.have, self.cancelled, self._say = scratch, origin, have, cancelled, say
+        self.scratch, self.origin, self.have, self.cancelled, self._tell = scratch, origin, have, cancelled, say
+        self._used: List[Path] = []  # of what is kept for other takes, the folders that this one works in
         self.model = registry.find(request.model.name)
         self.card = self.model.card()
         self.paints = self.card.get("kind") == "picture"
@@ -191,12 +192,15 @@ class _Generation:
         else:
             folder = self._shelf("guides", simulation_of(self.request))
             guide = Guide(self.shot, settings, self.request.settings.fps, size, folder, self.device)
+            self._used.append(guide.folder)
         guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)
         return guide
 
     def _shelf(self, kind: str, fingerprint: str) -> Path:
         """Where what was made lies, for this take and the next ones of the same shot and dials."""
-        return shelf.place(self.scratch.parent / kind, fingerprint)
+        folder = shelf.place(self.scratch.parent / kind, fingerprint)
+        self._used.append(folder)
+        return folder
 
     def _wanted(self) -> List[int]:
         """Frames that are still to be made."""
@@ -296,6 +300,11 @@ class _Generation:
         """A small scene-linear picture of what is coming, of the plate's own pixels."""
         self._say(Preview(frame, take.png(take.display(light_, GLANCE, self.shot.pixel_aspect), GLANCE)))
 
+    def _say(self, event: Event) -> None:
+        """An event goes out. Each step and each frame says one, so meanwhile no other take removes what this one works in."""
+        shelf.touch(*self._used)
+        self._tell(event)
+
     def _before_a_step(self) -> bool:
         """A model asks whether to stop. What is finished doesn't wait for the step."""
         self._send()
@@ -322,8 +331,8 @@ class _Generation:
             files["effect"] = self._layers("effect", frame, layers.part(made, rgba, shot.window, shot.display))
         if "guide" in names and names["guide"] not in self.have:
             small = guide(frame)
-            window = Window(0, 0, small.alpha.shape[1], small.alpha.shape[0])
-            files["guide"] = self._layers("guide", frame, layers.part(small, small.rgba(colours), window, window))
+            windows = self._windows_of_guide(small.alpha.shape)
+            files["guide"] = self._layers("guide", frame, layers.part(small, small.rgba(colours), *windows))
         glance = self._pool.submit(self._glanced, frame, seen)
         self._send()
         self._leaving = [(frame, files, glance)]
@@ -397,6 +406,14 @@ class _Generation:
         debris = self.guide.debris(frame, self.shot.camera.at(frame).resized(size), plate_depth)
         passes, z = effect.assemble(seen.sun, seen.ambient, seen.alpha, seen, plate_depth, debris)
         return composite.settle(passes, z, plate_depth, chroma=effect.hue(seen, size))
+
+    def _windows_of_guide(self, size: Tuple[int, int]) -> Tuple[Window, Window]:
+        """Data and display window of the whole canvas at the guide's size: the plate's own, as near as whole pixels come."""
+        canvas, shown = self.shot.window, self.shot.display
+        down, across = size[0] / canvas.height, size[1] / canvas.width
+        display = Window(round((shown.x - canvas.x) * across), round((shown.y - canvas.y) * down),
+                         max(1, round(shown.width * across)), max(1, round(shown.height * down)))
+        return Window(0, 0, size[1], size[0]), display
 
     def _glance(self, frame: int) -> Path:
         return self.scratch / "glances" / ("%d.npy" % frame)

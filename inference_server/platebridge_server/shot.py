@@ -33,10 +33,12 @@ RIM = 8
 @dataclass(frozen=True)
 class GuidePicture:
     """An artist's guide at its own size. rgba: (h, w, 4) float32, premultiplied, scene-linear; depth: (h, w) float32
-    metres along the camera's axis with +inf where nothing is, spread RIM pixels outwards, or None."""
+    metres along the camera's axis with +inf where nothing is, spread RIM pixels outwards, or None. part: left, top, right, bottom of
+    what it shows, in parts of the display window: more than that is overscan of its own."""
 
     rgba: np.ndarray
     depth: Optional[np.ndarray]
+    part: Tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
 class Shot:
@@ -109,7 +111,7 @@ class Shot:
         return self._hold("vectors", frame, lambda: _scrubbed(self._read("vectors", frame, 0.0)))
 
     def guide_image(self, frame: int) -> Optional[GuidePicture]:
-        """The artist's own guide at its own size (its display window), or None when the request has none."""
+        """The artist's own guide at its own size, or None when the request has none. Its display window is the plate's."""
         if self.source("guide") is None:
             return None
         return self._hold("guide", frame, lambda: self._guide_picture(frame))
@@ -152,11 +154,15 @@ class Shot:
         found = channels.find(header, "guide", source.channels if source else (), Where("guide", frame))
         z = channels.beside(header, found, "Z")
         samples = images.read_channels(header, found + ([z] if z else []), Where("guide", frame))
-        rgba = _scrubbed(_on_canvas(samples, header, found, header.display, 0.0))
+        shown, data = header.display, header.parts[found[0][0]].data
+        whole = shown.union(data)
+        left, top = (whole.x - shown.x) / shown.width, (whole.y - shown.y) / shown.height
+        part = (left, top, left + whole.width / shown.width, top + whole.height / shown.height)
+        rgba = _scrubbed(_on_canvas(samples, header, found, whole, 0.0))
         if z is None:
-            return GuidePicture(rgba, None)
-        far = depth.to_metres(_on_canvas(samples, header, [z], header.display, np.inf)[..., 0], "z", 1.0)[0]
-        return GuidePicture(rgba, depth.filled(far, np.isinf(far), RIM))
+            return GuidePicture(rgba, None, part)
+        far = depth.to_metres(_on_canvas(samples, header, [z], whole, np.inf)[..., 0], "z", 1.0)[0]
+        return GuidePicture(rgba, depth.filled(far, np.isinf(far), RIM), part)
 
     def _hold(self, kind: str, frame: int, read: Callable[[], object]):
         held = self._held.setdefault(kind, OrderedDict())

@@ -135,6 +135,19 @@ def test_grit_is_as_much_as_it_covers():
     assert small.alpha.sum() == pytest.approx(0.7854 * 0.5**2, rel=0.02)  # half a pixel across
 
 
+@pytest.mark.parametrize("size", [0.1, 0.4, 6.0, 20.0])
+def test_on_an_anamorphic_plate_a_stone_is_squeezed_as_the_picture_is(size):
+    """Pixels twice as wide as high: half as many of them across."""
+    stones, (h, w) = chunk(size=size), CAMERA.size
+    squeezed = Pinhole(CAMERA.camera_to_world, CAMERA.fx / 2, CAMERA.fy, CAMERA.cx / 2, CAMERA.cy, (h, w // 2))
+    plain = chunk_layer.draw(stones, CAMERA, np.full((h, w), np.inf, np.float32), SUN, UP, 1 / 48)
+    made = chunk_layer.draw(stones, squeezed, np.full((h, w // 2), np.inf, np.float32), SUN, UP, 1 / 48)
+    assert made.alpha.sum() == pytest.approx(plain.alpha.sum() / 2, rel=0.05)
+    if size >= 6:
+        rows, columns = (np.count_nonzero(made.alpha.max(axis) > 0.5) / np.count_nonzero(plain.alpha.max(axis) > 0.5) for axis in (1, 0))
+        assert rows == pytest.approx(1, abs=0.06) and columns == pytest.approx(0.5, abs=0.06)
+
+
 @pytest.mark.parametrize("size", [0.1, 2.0])
 def test_the_plate_hides_what_lies_behind_it_and_no_more(size):
     assert drawn(chunk(size=size), 20.0) is None and drawn(chunk(size=size), 19.0) is None

@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from falling_tower import FIRST, FallingTower
+from platebridge.frames import FrameRange
 from platebridge.request import GuideSettings
+from platebridge_server.camera import CameraPath
 from platebridge_server.guide import domain, motion
 from platebridge_server.guide.dials import Dials
 from platebridge_server.guide.emitters import Emitters, Event
@@ -19,6 +21,20 @@ def found(shot, frame, before=None):
     before = frame - 1 if before is None else before
     now, then = (motion.look(shot.depth(f), shot.mask(f), shot.vectors(f), shot.camera.at(f)) for f in (frame, before))
     return motion.moving(now, then, (frame - before) / 24, UP)
+
+
+@pytest.mark.parametrize("size, pixels", [((54, 96), 0.2), ((1080, 1920), 0.2), ((1080, 1920), 0.05)])
+def test_rest_is_less_than_a_tenth_of_a_pixel_of_the_plate_however_it_is_thinned(size, pixels):
+    """At many frames a second a large plate's falls begin with fractions of a pixel."""
+    camera = CameraPath.from_request(None, FrameRange(1, 2), size[1], size[0]).at(1)
+    wall, mask = np.full(size, 60.0, np.float32), np.ones(size, np.float32)
+    vectors = np.broadcast_to(np.float32([0, pixels]), (*size, 2))
+    now, then = (motion.look(wall, mask, v, camera) for v in (vectors, None))
+    speed = np.linalg.norm(motion.moving(now, then, 1 / 240, UP).velocity, axis=1)
+    if pixels < motion.VECTOR_NOISE:
+        assert not len(speed)
+    else:
+        assert np.median(speed) == pytest.approx(pixels * 60 / camera.fx * 240, rel=0.01)
 
 
 @pytest.mark.parametrize("velocity", [(0, 0, -8.0), (6.0, 0, 0), (-3.0, 4.0, -5.0), (0, -12.0, 0)])

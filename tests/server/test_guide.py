@@ -371,6 +371,20 @@ def test_no_range_of_depth_takes_unbounded_memory(factor):
     assert np.prod(box.shape) <= 1.2 * domain.MOST_CELLS and min(box.shape) >= domain.FEWEST
 
 
+def test_seen_from_high_above_dust_may_fall_towards_the_camera_s_foot_too():
+    """The lens is far away, though its foot is near: nothing there is to be cut off along a line."""
+    def box(height):
+        survey = domain.Survey()
+        survey.moved.append(np.array([[-20.0, 6.0, -height], [20.0, 26.0, 40.0 - height]]))
+        survey.bases.append(-height)
+        survey.widths.append(40.0)
+        return survey.box(survey.event(), Dials(FallingTower().request.guide), 48, 1 / 24)
+
+    low, high = box(2.0), box(130.0)
+    assert low.origin[1] == pytest.approx(0.3 * 6)  # eye to eye, dust ends at three tenths of the way
+    assert high.origin[1] < -10
+
+
 def test_a_shot_in_which_nothing_moves_has_no_dust(tmp_path):
     made = simulated(tmp_path, FallingTower(begin=None, frames=6))
     assert made.bbox is None and all(made.empty(f) for f in made.frames)

@@ -12,16 +12,21 @@ from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest, GuideSettings, Inputs
 from platebridge_server.camera import CameraPath
 from platebridge_server.guide.own import OwnGuide
+from platebridge_server.images import Window
+from platebridge_server.shot import GuidePicture
 
 
-def shot(pictures, size=(40, 60)):
-    """pictures: frame -> (rgba, depth or None)."""
+def shot(pictures, size=(40, 60), over=(0, 0)):
+    """pictures: frame -> what a GuidePicture is made of. over: pixels of overscan above and below, left and right."""
     span = FrameRange(1, max(pictures))
+    camera, (y, x) = CameraPath.from_request(None, span, size[1], size[0]), over
+    part = (-x / size[1], -y / size[0], 1 + x / size[1], 1 + y / size[0])
+    canvas = Window(-x, -y, size[1] + 2 * x, size[0] + 2 * y)
+    wider = CameraPath({f: camera.at(f).resized((canvas.height, canvas.width), part) for f in span}, camera.up, camera.given)
     return SimpleNamespace(
-        request=GenerateRequest("own", span, Inputs()),
-        size=size,
-        camera=CameraPath.from_request(None, span, size[1], size[0]),
-        guide_image=lambda f: SimpleNamespace(rgba=pictures[f][0], depth=pictures[f][1]) if f in pictures else None,
+        request=GenerateRequest("own", span, Inputs()), size=(canvas.height, canvas.width), window=canvas,
+        display=Window(0, 0, size[1], size[0]), camera=wider,
+        guide_image=lambda f: GuidePicture(*pictures[f]) if f in pictures else None,
     )
 
 
@@ -70,6 +75,35 @@ def test_a_window_shows_its_part():
     made = own({1: (cloud(40, 60), None)})
     right = made.through(1, made.shot.camera.at(1).resized((20, 15), (0.5, 0.0, 1.0, 1.0)))
     assert np.allclose(right.alpha[:, 1:-1], 0.5, atol=1e-5)
+
+
+def test_over_a_plate_with_overscan_it_lies_where_it_lay_over_the_display_window():
+    made = OwnGuide(shot({1: (cloud(40, 60), None)}, over=(10, 30)), GuideSettings(), (60, 120))
+    made.simulate()
+    seen = made.frame(1)  # a cell a pixel: the display window is rows 10 to 50, columns 30 to 90
+    assert np.allclose(seen.alpha[11:49, 61:89], 0.5, atol=1e-5)
+    assert not seen.alpha[:, :59].any() and not seen.alpha[:, 91:].any() and not seen.alpha[:9].any() and not seen.alpha[51:].any()
+    assert made.bbox == pytest.approx((0.5, 10 / 60, 0.75, 50 / 60))
+
+
+def test_its_own_overscan_is_shown_where_the_plate_has_some():
+    """It shows a quarter of the display window more on every side."""
+    whole = np.full((60, 90, 4), 0.5, np.float32)
+    made = OwnGuide(shot({1: (whole, None, (-0.25, -0.25, 1.25, 1.25))}, over=(20, 30)), GuideSettings(), (80, 120))
+    made.simulate()
+    seen = made.frame(1)
+    assert np.allclose(seen.alpha[11:69, 16:104], 0.5, atol=1e-5)
+    assert not seen.alpha[:9].any() and not seen.alpha[71:].any() and not seen.alpha[:, :14].any() and not seen.alpha[:, 106:].any()
+
+
+def test_dust_that_reaches_a_few_cells_beyond_it_has_its_depth_too():
+    """A cell may be many pixels of the picture: dust of no depth would be held out by nothing."""
+    rgba, depth = np.zeros((1000, 1500, 4), np.float32), np.full((1000, 1500), np.inf, np.float32)
+    rgba[400:600, 700:800], depth[400:600, 700:800] = 0.5, 20.0
+    seen = own({1: (rgba, depth)}).frame(1)
+    covered = np.argwhere(seen.alpha > 0.01)
+    (top, left), (bottom, right) = covered.min(0), covered.max(0)
+    assert (seen.depth[top - 3 : bottom + 4, left - 3 : right + 4] == 20).all() and np.isinf(seen.depth[0]).all()
 
 
 def test_frames_without_cover_are_empty_and_the_box_is_where_it_covers():

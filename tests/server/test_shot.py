@@ -191,6 +191,9 @@ def test_an_artists_guide_keeps_its_own_size_and_its_depth(one_frame, tmp_path, 
     assert picture.rgba.shape == (8, 20, 4) and (picture.rgba == 0.25).all()
     assert picture.depth[2, 3] == 17.0 and np.isinf(picture.depth[:, 12:]).all() and (picture.depth[:, :12] == 17.0).all()
     assert one_frame(guide=np.zeros((8, 12, 4))).guide_image(1001).depth is None
+    assert picture.part == (0, 0, 1, 1)
+    wider = write_exr(tmp_path / "wider.exr", np.ones((8, 20, 4)), "RGBA", data=(-4, -1), display=(0, 0, 10, 4))
+    assert one_frame(guide=wider).guide_image(1001).part == (-0.4, -0.25, 1.6, 1.75)
 
 
 def test_scrubbed_pixels_are_zero_in_the_plate_and_no_mask(one_frame):
@@ -232,6 +235,25 @@ def test_data_windows_that_move_lie_on_one_canvas(make_shot, write_exr):
     shot = Shot(files.request(), files.open_file)
     assert (shot.window.x, shot.window.y, shot.window.width, shot.window.height) == (0, 3, 20, 10)
     assert shot.plate(1002)[0, 7, 0] == 0 and shot.plate(1002)[0, 8, 0] == 1002
+
+
+@pytest.mark.parametrize("most", [None, 0, 1, 3])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.97, 1.0])
+def test_holes_are_filled_ring_by_ring_by_the_farthest_neighbour(share, most):
+    random = np.random.default_rng(int(100 * share))
+    z = random.uniform(1, 50, (17, 23)).astype(np.float32)
+    z[random.random(z.shape) < 0.1] = np.inf
+    holes = random.random(z.shape) < share
+    known, wanted = ~holes, np.where(holes, np.inf, z)
+    for _ in range(z.size if most is None else most):  # the plain way: every pixel looked at for every ring
+        rim = [(y, x) for y, x in np.argwhere(~known) if known[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any()]
+        if not rim:
+            break
+        around = [np.s_[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] for y, x in rim]
+        found = [wanted[near][known[near]].max() for near in around]
+        for (y, x), value in zip(rim, found):
+            wanted[y, x], known[y, x] = value, True
+    assert np.array_equal(depths.filled(z, holes, most), wanted)
 
 
 def test_one_over_z_is_told_from_metres():

@@ -275,6 +275,28 @@ def test_a_critic_learns_to_tell_softness_from_the_truth():
     assert float(loss) < 1.0
 
 
+def test_haze_just_beyond_the_guide_counts_as_background():
+    truth, wide = torch.zeros(2, 3, 32, 32), torch.zeros(2, 4, 32, 32)
+    truth[:, :, :, :8], wide[:, :3, :, :8] = 1, 1
+    empty = evaluate.bare(truth, wide)
+    assert not empty[:, :, :12].any() and empty[:, :, 12:].all()
+
+
+def test_a_cut_that_lets_dust_through_shows_as_a_leak(monkeypatch):
+    """The figure is of what a take's own cut leaves, not of the figure's."""
+    density = torch.zeros(12, 12, 12)
+    density[3:9, 3:9, 3:9] = 1.0
+    camera = simulate.look_at((0.0, -3.0, 0.6), (0.0, 0.0, 0.6))
+    passes = evaluate.volume.march(density, (-0.6, -0.6, 0.0), 0.1, camera, (40.0, 40.0), (12.0, 12.0), (24, 24), 20.0,
+                                   torch.tensor([0.0, -0.6, 0.8]), steps=32)
+    low = torch.stack([passes.sun, passes.ambient, passes.alpha])
+    clip = torch.nn.functional.interpolate(low[None], scale_factor=4, mode="bilinear")[0]
+    assert float(clip[2].max()) > 0.5 and evaluate.depth_leak(clip, passes) == 0
+    whole = evaluate.effect.assemble
+    monkeypatch.setattr(evaluate.effect, "assemble", lambda *a: (whole(*a[:4], np.full(a[4].shape, np.inf, np.float32))[0], a[4]))
+    assert evaluate.depth_leak(clip, passes) > 0.1
+
+
 def test_the_truth_is_as_good_as_can_be(clips):
     truth = condition.encode(clips[1].truth)
     guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, data.SOFT_SIGMA)

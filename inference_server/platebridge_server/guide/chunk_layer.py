@@ -43,16 +43,22 @@ class Layer:
 
 
 def _on_screen(chunks: Chunks, camera: Pinhole, shutter_seconds: float):
-    """x, y at the shutter's opening and closing (2, n), depth (n,), pixels across (n,), and which can be seen at all (n,)."""
+    """x, y at the shutter's opening and closing (2, n), depth (n,), pixels across (n,), and which can be seen at all (n,). Pixels of an
+    anamorphic plate are as many times fewer or more down as `_tall` says."""
     position, way = chunks.position.astype(np.float64), chunks.velocity.astype(np.float64) * shutter_seconds / 2
     x, y, z = camera.project(np.stack([position - way, position + way]))
     depth = z.mean(0)
     near = (z > 0.05).all(0)
     across = chunks.size * camera.fx / np.where(near, depth, 1.0)
     h, w = camera.size
-    r = 0.8 * across + 2
-    inside = (x.max(0) > -r) & (x.min(0) < w + r) & (y.max(0) > -r) & (y.min(0) < h + r)
+    r, down = 0.8 * across + 2, 0.8 * across * _tall(camera) + 2
+    inside = (x.max(0) > -r) & (x.min(0) < w + r) & (y.max(0) > -down) & (y.min(0) < h + down)
     return x, y, depth, across, near & inside & (across < LARGEST)
+
+
+def _tall(camera: Pinhole) -> float:
+    """Pixels down for one across, of what is as high as wide: 1 but for an anamorphic plate."""
+    return camera.fy / camera.fx
 
 
 def bounds(chunks: Chunks, camera: Pinhole, shutter_seconds: float) -> Optional[tuple[float, float, float, float]]:
@@ -61,8 +67,8 @@ def bounds(chunks: Chunks, camera: Pinhole, shutter_seconds: float) -> Optional[
     if not seen.any():
         return None
     h, w = camera.size
-    x, y, r = x[:, seen], y[:, seen], 0.8 * across[seen] + 2
-    box = np.array([(x - r).min() / w, (y - r).min() / h, (x + r).max() / w, (y + r).max() / h])
+    x, y, r, down = x[:, seen], y[:, seen], 0.8 * across[seen] + 2, 0.8 * across[seen] * _tall(camera) + 2
+    box = np.array([(x - r).min() / w, (y - down).min() / h, (x + r).max() / w, (y + down).max() / h])
     left, top, right, bottom = np.clip(box, 0.0, 1.0)
     return (float(left), float(top), float(right), float(bottom)) if right > left and bottom > top else None
 
@@ -87,12 +93,13 @@ def draw(
     turn = camera.camera_to_world[:3, :3].T
     shade = _shade(chunks.number)
     spots = np.nonzero(seen & (across < SPOT))[0]
-    out = _spots(x[:, spots], y[:, spots], depth[spots], across[spots], shade[spots], plate, shape, light_view)
+    tall = _tall(camera)
+    out = _spots(x[:, spots], y[:, spots], depth[spots], across[spots], tall, shade[spots], plate, shape, light_view)
     stones = np.nonzero(seen & (across >= SPOT))[0]
     for k in stones[np.argsort(-depth[stones], kind="stable")]:
         _paint(
             out,
-            _Stone(int(chunks.number[k]), turn @ _rotation(chunks.turn[k]), across[k], light_view, up_view),
+            _Stone(int(chunks.number[k]), turn @ _rotation(chunks.turn[k]), across[k], tall, light_view, up_view),
             x[:, k],
             y[:, k],
             depth[k],
@@ -110,14 +117,14 @@ def _shade(number: np.ndarray) -> np.ndarray:
     return (0.34 + 0.45 * ((number * 2654435761 % 2**32) / 2**32)).astype(np.float32)
 
 
-def _spots(x, y, depth, across, shade, plate, shape, light_view):
+def _spots(x, y, depth, across, tall, shade, plate, shape, light_view):
     """Small pieces as soft spots drawn out along their way: sun, ambient, alpha, z."""
     h, w = shape
     alpha, sun, ambient, z = (np.zeros(h * w), np.zeros(h * w), np.zeros(h * w), np.full(h * w, np.inf))
     if len(depth):
         way = float(np.max(np.hypot(x[1] - x[0], y[1] - y[0])))
         samples = int(np.clip(np.ceil(way), 1, MOST_SAMPLES))
-        cover = 0.7854 * across**2 / samples
+        cover = 0.7854 * across**2 * tall / samples
         for s in range(samples):
             t = (s + 0.5) / samples
             px, py = x[0] + t * (x[1] - x[0]) - 0.5, y[0] + t * (y[1] - y[0]) - 0.5
@@ -169,25 +176,26 @@ _FACETS = _facets()
 class _Stone:
     """One stone as a small picture, finer than the plate's pixels: `fine` of its pixels to one. Irregular, every one another."""
 
-    def __init__(self, number: int, turn: np.ndarray, across: float, light_view: np.ndarray, up_view: np.ndarray) -> None:
+    def __init__(self, number: int, turn: np.ndarray, across: float, tall: float, light_view: np.ndarray, up_view: np.ndarray) -> None:
         random = np.random.default_rng([number, 7])
         corners = _CORNERS * random.uniform(0.72, 1.08, (12, 1)) * random.uniform(0.55, 1.0, 3)
         corners = corners @ turn.T * (0.5 * across)
         self.fine = 4 if across < 60 else 2 if across < 240 else 1
-        self.half = int(np.ceil(0.56 * across)) + 1
-        n = 2 * self.half * self.fine
-        at = (np.arange(n) + 0.5) / self.fine - self.half
-        self.light = np.zeros((2, n, n), np.float32)
-        self.cover = np.zeros((n, n), np.float32)
+        self.half = int(np.ceil(0.56 * across)) + 1, int(np.ceil(0.56 * across * tall)) + 1  # pixels across, down
+        n, m = (2 * half * self.fine for half in self.half)
+        at, down = ((np.arange(count) + 0.5) / self.fine - half for count, half in zip((n, m), self.half))
+        down = down / tall
+        self.light = np.zeros((2, m, n), np.float32)
+        self.cover = np.zeros((m, n), np.float32)
         for facet in _FACETS:
             a, b, c = corners[facet]
             normal = np.cross(b - a, c - a)
             normal /= np.linalg.norm(normal) + 1e-12
             if normal[2] <= 0:  # turned away
                 continue
-            inside = np.ones((n, n), bool)
+            inside = np.ones((m, n), bool)
             for p, q in ((a, b), (b, c), (c, a)):  # rows run down, y runs up
-                inside &= (q[0] - p[0]) * (-at[:, None] - p[1]) - (q[1] - p[1]) * (at[None, :] - p[0]) >= -1e-9
+                inside &= (q[0] - p[0]) * (-down[:, None] - p[1]) - (q[1] - p[1]) * (at[None, :] - p[0]) >= -1e-9
             rough = random.uniform(0.8, 1.1)
             self.light[0][inside] = rough * max(0.0, float(normal @ light_view))
             self.light[1][inside] = rough * (0.55 + 0.35 * float(normal @ up_view))
@@ -201,17 +209,17 @@ def _paint(out, stone: _Stone, x, y, depth: float, shade: float, plate: np.ndarr
     samples = int(np.clip(np.ceil(np.hypot(x[1] - x[0], y[1] - y[0]) * min(fine, 2)), 1, MOST_SAMPLES))
     t = (np.arange(samples) + 0.5) / samples
     # Whole fine pixels: a quarter of a pixel is exact enough.
-    column = np.round((x[0] + t * (x[1] - x[0]) - half) * fine).astype(int)
-    row = np.round((y[0] + t * (y[1] - y[0]) - half) * fine).astype(int)
+    column = np.round((x[0] + t * (x[1] - x[0]) - half[0]) * fine).astype(int)
+    row = np.round((y[0] + t * (y[1] - y[0]) - half[1]) * fine).astype(int)
     left, top = int(np.floor(column.min() / fine)), int(np.floor(row.min() / fine))
-    n = stone.cover.shape[0]
-    w, h = -(-(column.max() - left * fine + n) // fine), -(-(row.max() - top * fine + n) // fine)
+    m, n = stone.cover.shape
+    w, h = -(-(column.max() - left * fine + n) // fine), -(-(row.max() - top * fine + m) // fine)
     if (w * h) * fine * fine > 4_000_000:
         return
     canvas = np.zeros((3, h * fine, w * fine), np.float32)
     picture = np.concatenate([stone.light, stone.cover[None]])
     for c, r in zip(column - left * fine, row - top * fine):
-        canvas[:, r : r + n, c : c + n] += picture
+        canvas[:, r : r + m, c : c + n] += picture
     small = canvas.reshape(3, h, fine, w, fine).mean((2, 4)) / samples
     y0, y1, x0, x1 = max(top, 0), min(top + h, alpha.shape[0]), max(left, 0), min(left + w, alpha.shape[1])
     if y1 <= y0 or x1 <= x0:

@@ -112,12 +112,12 @@ class Survey:
         run = 0.12 + 0.8 * (1 - math.exp(-1.5 * age)) * max(speed, 0.25) ** 0.5 * max(spread, 0.5) ** 0.25
         climb = 0.12 + 0.22 * (1 - math.exp(-age)) * max(spread, 0.5) + 0.15 * max(rise, 0.0) * min(age, 2.0) ** 2
         reach = event.height * np.array([run, run, min(1.5, climb)])
-        nearest = low[1]
+        nearest, away = low[1], float(np.linalg.norm(np.clip(0.0, low, high)))  # from the first camera, which is the origin
         low, high = low - reach, high + reach
         drifts = self._drifts(dials, frames_left, frame_seconds, 3.0 * event.height)
         low, high = np.minimum(low, low + drifts.min(0)), np.maximum(high, high + drifts.max(0))
         if nearest > 0:  # dust that reaches the lens is a grey picture: it ends well before the camera
-            low[1] = max(low[1], 0.3 * nearest)
+            low[1] = max(low[1], nearest - 0.7 * away)
         low[2] = event.ground
         high[2] = max(high[2], event.ground + 0.5 * event.height)
         size = np.minimum(high - low, 12.0 * event.height)

@@ -20,7 +20,7 @@ FASTEST = 60.0
 LOOK_PIXELS = 150_000
 #: Two depths of one surface may differ by this part, between frames and between neighbouring pixels.
 SAME_DEPTH = 0.02
-#: Noise of vectors in pixels, and of depth as a part of itself: smaller motions are rest.
+#: Noise of vectors in pixels of the plate, and of depth as a part of itself: smaller motions are rest.
 VECTOR_NOISE, DEPTH_NOISE = 0.1, 0.001
 
 
@@ -29,13 +29,14 @@ class Seen:
     """One frame as it is looked at. depth: (h, w), not finite or <= 0 is sky or hole. mask: (h, w) in [0, 1].
 
     vectors: (h, w, 2) or None; where the same surface stood in the frame before, less where it stands, in pixels, x right,
-    **y up** (Blender's and Nuke's convention).
+    **y up** (Blender's and Nuke's convention). step: pixels of the plate to one of these.
     """
 
     depth: np.ndarray
     mask: np.ndarray
     vectors: Optional[np.ndarray]
     camera: Pinhole
+    step: int = 1
 
     @property
     def solid(self) -> np.ndarray:
@@ -100,7 +101,7 @@ def look(depth: np.ndarray, mask: np.ndarray, vectors: Optional[np.ndarray], cam
         (camera.cy - shift) / step,
         thin.shape,
     )
-    return Seen(thin, mask[first::step, first::step], None if vectors is None else vectors[first::step, first::step] / step, small)
+    return Seen(thin, mask[first::step, first::step], None if vectors is None else vectors[first::step, first::step] / step, small, step)
 
 
 def moving(now: Seen, before: Seen, seconds: float, up: np.ndarray) -> Moving:
@@ -188,7 +189,7 @@ def _from_vectors(now, before, x, y, depth, points, seconds):
         change = np.where(known, was_depth - still_depth, 0.0)
     shift = np.hypot(was_x - still_x, was_y - still_y)
     # inf less inf is NaN, beside the sky: no measure either.
-    rest = ((shift < VECTOR_NOISE) & ~(np.abs(change) >= noise)) | ~good | (still_depth <= 0)
+    rest = ((shift * now.step < VECTOR_NOISE) & ~(np.abs(change) >= noise)) | ~good | (still_depth <= 0)
     was = before.camera.unproject_at(was_x, was_y, still_depth + change)
     velocity = np.where(rest[:, None], 0.0, (points - was) / seconds)
     with np.errstate(invalid="ignore"):

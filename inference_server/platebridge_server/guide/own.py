@@ -17,6 +17,7 @@ from platebridge.errors import Cancelled, InputError
 from platebridge.request import GuideSettings
 
 from ..camera import Pinhole
+from ..depth import filled
 from ..light import LUMINANCE
 from . import domain
 from .dials import Dials
@@ -24,11 +25,13 @@ from .frame import GuideFrame
 
 #: How an even light on the picture is shared out between sun and sky: the picture doesn't say.
 SUN_SHARE = 0.65
+#: Cells of the guide that dust may reach beyond it (`models/dust/condition.py: support` and the cut's own interpolation).
+BEYOND = 4
 
 
 class OwnGuide:
-    """As `guide.Guide`, from pictures. shot: `request`, `size`, `camera` and `guide_image(f)` -> rgba (h, w, 4) premultiplied
-    scene-linear and depth (h, w) or None. Nothing is kept on disk; debris and shadow there are none.
+    """As `guide.Guide`, from pictures. shot: `request`, `size`, `window`, `display`, `camera` and `guide_image(f)`, a `shot.GuidePicture`.
+    Nothing is kept on disk; debris and shadow there are none.
 
     white: luminance that the picture's brightest dust has; None measures it (the 98th percentile of what is covered).
     """
@@ -47,11 +50,12 @@ class OwnGuide:
         """Look at every picture once: where it covers anything, and how bright it gets."""
         brightest = []
         for done, frame in enumerate(self.frames):
-            rgba = self._picture(frame).rgba
+            picture = self._picture(frame)
+            rgba = picture.rgba
             covered = rgba[..., 3] > 0.25
             if covered.any():
                 brightest.append(float(np.quantile((rgba[..., :3] @ LUMINANCE)[covered] / rgba[..., 3][covered], 0.98)))
-            self._note(frame, rgba[..., 3])
+            self._note(frame, picture)
             progress(done + 1, len(self.frames))
             if cancelled():
                 raise Cancelled()
@@ -64,13 +68,28 @@ class OwnGuide:
             raise InputError("The guide has no picture here.", "Add its file, or leave the guide out.", input="guide", frame=frame)
         return picture
 
-    def _note(self, frame: int, alpha: np.ndarray) -> None:
+    def _on_canvas(self, picture) -> tuple[float, float, float, float]:
+        """Left, top, width, height of a picture, in parts of the shot's canvas: its display window is the plate's."""
+        canvas, shown = self.shot.window, self.shot.display
+        left, top, right, bottom = picture.part
+        x, width = shown.x - canvas.x + left * shown.width, (right - left) * shown.width
+        y, height = shown.y - canvas.y + top * shown.height, (bottom - top) * shown.height
+        return x / canvas.width, y / canvas.height, width / canvas.width, height / canvas.height
+
+    def _note(self, frame: int, picture) -> None:
+        alpha = picture.rgba[..., 3]
         h, w = alpha.shape
         rows, columns = np.nonzero((alpha > 1e-4).any(1))[0], np.nonzero((alpha > 1e-4).any(0))[0]
         self._empty[frame] = not len(rows) or self.dials.at(frame).amount <= 0
         if self._empty[frame]:
             return
-        box = (float(columns[0] / w), float(rows[0] / h), float((columns[-1] + 1) / w), float((rows[-1] + 1) / h))
+        left, top, width, height = self._on_canvas(picture)
+        across, down = columns[[0, -1]] + [0, 1], rows[[0, -1]] + [0, 1]
+        (x0, x1), (y0, y1) = (np.clip(a, 0, 1) for a in (left + width * across / w, top + height * down / h))
+        self._empty[frame] = x1 <= x0 or y1 <= y0  # all of it beyond the canvas
+        if self._empty[frame]:
+            return
+        box = (float(x0), float(y0), float(x1), float(y1))
         was = self._bbox or box
         self._bbox = (min(was[0], box[0]), min(was[1], box[1]), max(was[2], box[2]), max(was[3], box[3]))
 
@@ -83,8 +102,9 @@ class OwnGuide:
         picture, whole = self._picture(frame), self.shot.camera.at(frame)
         h, w = camera.size
         x, y = camera.slopes()
-        across = (x * whole.fx + whole.cx) / whole.size[1]
-        down = (whole.cy - y * whole.fy) / whole.size[0]
+        left, top, width, height = self._on_canvas(picture)
+        across = ((x * whole.fx + whole.cx) / whole.size[1] - left) / width
+        down = ((whole.cy - y * whole.fy) / whole.size[0] - top) / height
         rgba = _window(picture.rgba.transpose(2, 0, 1), across, down, camera.size)
         alpha = np.clip(rgba[3], 0.0, 1.0)
         luminance = np.tensordot(LUMINANCE, rgba[:3], 1).astype(np.float32)
@@ -96,6 +116,8 @@ class OwnGuide:
             rows = np.clip((down * near.shape[0]).astype(np.int64), 0, near.shape[0] - 1)
             columns = np.clip((across * near.shape[1]).astype(np.int64), 0, near.shape[1] - 1)
             depth = near[rows[:, None], columns].astype(np.float32)
+            # The model's dust reaches a few of its own cells beyond the guide; a cell may be many of the picture's pixels.
+            depth = filled(depth, ~np.isfinite(depth), BEYOND)
         dials = self.dials.at(frame)
         strength, sun = min(dials.amount, 1.0), domain.direction(dials.sun_azimuth, dials.sun_elevation)
         seen = GuideFrame(

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from platebridge_server import effect
 from platebridge_server.guide import solver, volume
+from platebridge_server.guide.frame import GuideFrame
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import sampling as dust
 from platebridge_server.training import data, simulate, users
@@ -59,8 +61,9 @@ def weave(power: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def _patches(level: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """(patches, 49 * c): the 7x7 patches of a level at the places chosen among all."""
-    return F.unfold(level, 7).transpose(1, 2).reshape(-1, 49 * level.shape[1])[chosen]
+    """(patches, 49 * c): the 7x7 patches of a level whose upper left corners are at chosen (patches, 3): frame, row, column."""
+    frame, row, column = chosen.unbind(1)
+    return level.unfold(2, 7, 1).unfold(3, 7, 1)[frame, :, row, column].flatten(1)
 
 
 def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
@@ -72,7 +75,7 @@ def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
         last = number == 2
         a = clip if last else clip - F.interpolate(low, clip.shape[-2:], mode="bilinear", align_corners=False)
         b = truth if last else truth - F.interpolate(low_truth, truth.shape[-2:], mode="bilinear", align_corners=False)
-        there = torch.nonzero(F.unfold(truth[:, -1:], 7)[:, 24].reshape(-1) > 0.02).flatten()
+        there = torch.nonzero(truth[:, -1, 3:-3, 3:-3] > 0.02)  # a patch by its middle
         chosen = there[torch.randperm(len(there), generator=random)[:12000]]
         a, b = _patches(a, chosen), _patches(b, chosen)
         directions = torch.randn(a.shape[1], 192, generator=random)
@@ -95,23 +98,26 @@ def restless(clip: torch.Tensor) -> float:
 
 
 def depth_leak(clip: torch.Tensor, passes: volume.Passes) -> float:
-    """Largest alpha left on pixels where a plate that cuts through the cloud is nearer than the pixel's first dust.
+    """Largest alpha that a take's effect leaves where a plate that cuts through the cloud is nearer than all dust round about.
 
-    clip: one frame (3, h, w) of linear passes. passes: the guide's march, whose deep planes hold it out.
+    clip: one frame (3, h, w) of linear passes. passes: the guide's march. Round about: the guide's own pixels next to this one, as the
+    march saw their first dust; what is cut at between them is the effect's affair, and what is asked here.
     """
     size = clip.shape[-2:]
-    at = volume.resized(passes.deep, size)
     there = clip[2] > 0
     if not bool(there.any()):
         return 0.0
+    front = F.interpolate(-F.max_pool2d(-passes.deep.front[None, None], 5, stride=1, padding=2), size, mode="nearest")[0, 0]
     # A tilted plate through the middle of the cloud: in front of it on one side, behind it on the other.
     middle = float(passes.depth[torch.isfinite(passes.depth)].median())
     reach = float(passes.deep.planes[-1] - passes.deep.planes[0])
     plate = middle + reach * torch.linspace(-0.5, 0.5, size[1]).expand(size)
-    _, _, alpha, depth = volume.holdout(clip[0], clip[1], clip[2], passes.deep, plate)
+    guide = GuideFrame(*(p.numpy() for p in (passes.sun, passes.ambient, passes.alpha, passes.depth)), np.zeros(3, np.float32), passes.deep)
+    left, depth = (torch.from_numpy(part) for part in effect.assemble(*clip.numpy(), guide, plate.numpy()))
+    alpha = left[..., 2]
     if bool((depth[alpha > 0] > plate[alpha > 0]).any()):
         raise AssertionError("Held-out dust lies behind the plate.")
-    nearer = there & (plate <= at.front)
+    nearer = there & torch.isfinite(front) & (plate <= front)
     return float(alpha[nearer].max()) if bool(nearer.any()) else 0.0
 
 
@@ -182,6 +188,12 @@ class Judged:
     rows: list[np.ndarray] = field(default_factory=list)
 
 
+def bare(truth: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    """(frames, h, w) bool: where neither truth nor guide has any dust. The model may reach a little beyond its guide; what it leaves there
+    counts. truth: (frames, 3, h, w) linear. wide: the condition."""
+    return (F.max_pool2d(truth[:, 2:3], 9, stride=1, padding=4)[:, 0] < 1e-3) & (wide[:, 2] < 1e-3)
+
+
 def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool = False) -> Judged:
     """Runs the model over clips: with their re-simulated guides, or with soft ones that agree with the truth; `draft` times that too."""
     judged, part = Judged(), slice(4, 4 + FRAMES)
@@ -199,8 +211,7 @@ def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool 
             begun = time.perf_counter()
             _generate(pipe, guide, depth, light, size, dust.DRAFT_STEPS)
             judged.seconds_draft += time.perf_counter() - begun
-        grown = F.max_pool2d(wide[:, 2:3], 25, stride=1, padding=12)[:, 0]
-        empty = (F.max_pool2d(truth[:, 2:3], 9, stride=1, padding=4)[:, 0] < 1e-3) & (grown < 1e-3)
+        empty = bare(truth, wide)
         encoded = told.encode(truth)
         judged.model.add(told.encode(result), encoded, guide, empty)
         judged.plain.add(wide[:, :3], encoded, guide, empty)
