@@ -167,8 +167,12 @@ class Raw:
         return self.hear()
 
     def hear(self) -> Message:
-        assert self.socket.poll(10000), "the server says nothing"
-        return protocol.unpack(protocol.receive(self.socket))
+        """The next word, but for the sign of life that every client is given now and then."""
+        while True:
+            assert self.socket.poll(10000), "the server says nothing"
+            message = protocol.unpack(protocol.receive(self.socket))
+            if message != Message("pong"):
+                return message
 
     def __enter__(self):
         assert self.ask(Message("hello", {"client": "attacker"}, id=1)).type == "welcome"
