@@ -32,6 +32,9 @@ SLACK, SHARE = 1_000_000_000, 0.92
 #: Bytes held per pixel of a frame while the VAE, float32, reads or writes four frames; and of a tile of 256 pixels, whatever the frame.
 #: Counted on diffusers 0.42: 19 560 and 14 130 per pixel, 1.39 GB and 1.01 GB.
 VAE_PIXEL, VAE_TILE = 19_600, 1_400_000_000
+#: In tiles the whole clip, float32, is put together in the computer's memory, this many times it at most: tiles of 256 pixels, 192 apart,
+#: 16/9; their rows, the picture of those, and what is cut to [-1, 1] of it, once each. Counted: 4.67 to 4.75.
+VAE_GATHERED = 3 + 16 / 9
 #: A transformer holds this many times (tokens x width), each of the blocks' inputs kept for the VACE branch one more, and its feed-forward
 #: layer 1.6 times (tokens x its width). Counted: 32.1 times in all for the 1.3B, 20.2 for the 14B.
 TIMES, FEED_FORWARD = 8.0, 1.6
@@ -70,7 +73,8 @@ class Memory:
 @dataclass(frozen=True)
 class Work:
     """What is asked for. width, height: what the network sees at once, in pixels: the crop's, or those of a tile of it. frames: of one
-    window, 4k+1, reference images not counted. whole: (width, height) of the crop, where it is painted in tiles.
+    window, 4k+1, reference images not counted. whole: (width, height) of the crop, where it is painted in tiles. clip: frames of the whole
+    shot; 0 is one window.
 
     passes: how often the network is called in all. quick: the last bits may differ from a plain diffusers script, for speed.
     """
@@ -82,6 +86,7 @@ class Work:
     passes: int = 100
     quick: bool = False
     whole: Optional[Tuple[int, int]] = None
+    clip: int = 0
 
     @property
     def pixels(self) -> int:
@@ -144,9 +149,13 @@ def activations(card: Mapping[str, Any], work: Work, size: int) -> int:
 
 
 def vae_bytes(card: Mapping[str, Any], work: Work, tiles: bool) -> int:
-    """Bytes that reading or writing frames takes at most, the VAE's own weights with it. In tiles the whole window is put together."""
-    held = VAE_TILE + work.pixels * work.frames * 3 * 4 * 2 if tiles else VAE_PIXEL * work.pixels
-    return card["network"]["vae_parameters"] * 4 + held
+    """Bytes that reading or writing frames takes at most, the VAE's own weights with it."""
+    return card["network"]["vae_parameters"] * 4 + (VAE_TILE if tiles else VAE_PIXEL * work.pixels)
+
+
+def gathered_bytes(work: Work, tiles: bool) -> int:
+    """Bytes of the computer's memory where tiles become frames: all of the shot at once."""
+    return int(VAE_GATHERED * work.pixels * (work.clip or work.frames) * 3 * 4) if tiles else 0
 
 
 def weights(card: Mapping[str, Any], size: int) -> int:
@@ -164,21 +173,21 @@ def _on_device(card: Mapping[str, Any], plan: Plan, work: Work, memory: Memory) 
     number = {"float32": 4}.get(plan.dtype, 2)
     stored = 1 if plan.fp8 else number
     experts, one = net["experts"], weights(card, stored)
-    working, vae = activations(card, work, number), vae_bytes(card, work, plan.tiles)
+    working, vae, gathered = activations(card, work, number), vae_bytes(card, work, plan.tiles), gathered_bytes(work, plan.tiles)
     block = max(net["block_parameters"], net["vace_block_parameters"])
     cast = block * number if plan.fp8 else 0  # the block at work, in the precision it computes in
     own_vae = net["vae_parameters"] * 4
     if memory.kind == "cpu":
         text = net["text_encoder_parameters"] * number
-        everything = experts * one + max(own_vae + working + cast, vae)
+        everything = experts * one + max(own_vae + working + cast, vae + gathered)
         return max(everything, text), 0
     if plan.offload == "none":
-        return experts * one + max(own_vae + working + cast, vae), one
+        return experts * one + max(own_vae + working + cast, vae), max(one, gathered)
     if plan.offload == "parts":
-        return max(one + working + cast, vae), experts * one + own_vae
+        return max(one + working + cast, vae), experts * one + own_vae + gathered
     outside = net["transformer_parameters"] - net["blocks"] * net["block_parameters"] - net["vace_blocks"] * net["vace_block_parameters"]
     resident = outside * number * experts + BLOCKS_AT_ONCE * block * stored + cast
-    return resident + max(own_vae + working, vae), experts * one
+    return resident + max(own_vae + working, vae), experts * one + gathered
 
 
 # --- choosing ----------------------------------------------------------------------------------------------------------------
@@ -211,8 +220,9 @@ def _ladder(card: Mapping[str, Any], work: Work, memory: Memory) -> Iterator[Pla
     if memory.kind == "cuda":
         ways += [(offload, True, tiles) for tiles in (False, True) for offload in offloads]
     for frames in (work.frames, *(fewer for fewer in SHORTER if fewer < work.frames)):
+        window = replace(work, frames=frames, clip=work.clip or work.frames)
         for offload, fp8, tiles in ways:
-            yield _planned(card, replace(work, frames=frames), memory, dtype, offload, fp8, tiles, 0 if frames == work.frames else frames)
+            yield _planned(card, window, memory, dtype, offload, fp8, tiles, 0 if frames == work.frames else frames)
 
 
 def _planned(

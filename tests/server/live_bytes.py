@@ -17,10 +17,11 @@ from torch.utils._pytree import tree_leaves
 
 
 class Live(TorchDispatchMode):
-    """`peak`: the most bytes that lived at once since the mode was entered, what came before not counted."""
+    """`peak`: the most bytes that lived at once since the mode was entered, what came before not counted. kind: of that device alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "") -> None:
         super().__init__()
+        self.kind = kind
         self.now = self.peak = 0
         self._known: dict = {}
 
@@ -36,7 +37,7 @@ class Live(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and self.kind in ("", tensor.device.type):
                 storage = tensor.untyped_storage()
                 key = storage._cdata
                 if key not in self._known:
@@ -49,7 +50,8 @@ class Live(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def counted() -> Iterator[Live]:
-    """Everything within is made of shapes alone; `leave_out` the weights before the pass that is to be counted."""
+def counted(kind: str = "") -> Iterator[Live]:
+    """Everything within is made of shapes alone, on devices that need not be here; `leave_out` the weights before the pass that is to be
+    counted."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        yield Live()
+        yield Live(kind)

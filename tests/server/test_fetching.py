@@ -209,6 +209,37 @@ def test_half_a_file_of_another_commit_is_not_gone_on_with(hub, tmp_path):
     )
 
 
+def test_shards_of_another_commit_are_not_in_the_way_of_this_one(serve):
+    hub = serve(shards=14)
+    with pytest.raises(Cancelled):
+        fetching.fetch(NAME, COMMIT, cancelled=lambda: sum("-of-00014" in name for name in hub.fetched()) > 9)
+    shutil.rmtree(hub.folder)
+    make_model(hub.folder, shards=7)
+    model = fetching.fetch(NAME, COMMIT)
+    assert sum("transformer/" in file and "-of-00007.safetensors" in file for file in model.files) == 7
+    assert not list(model.folder.rglob("*-of-00014*")) and store.verify(NAME)
+
+
+def test_what_another_commit_left_does_not_take_the_room_of_this_one(serve):
+    hub = serve(shards=3, numbers=1000)
+    with pytest.raises(Cancelled):
+        fetching.fetch(NAME, COMMIT, cancelled=lambda: sum("-of-00003" in name for name in hub.fetched()) > 2)
+    shutil.rmtree(hub.folder)
+    make_model(hub.folder, shards=2)
+    left = []
+    fetching.fetch(NAME, COMMIT, free=lambda path: left.extend(path.rglob("*-of-00003*")) or 10 * store.RESERVE)
+    assert left == []
+
+
+def test_weights_under_the_models_name_that_nobody_took_in_are_not_replaced(hub):
+    mine = store.root() / NAME / "weights.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"46 GB")
+    with pytest.raises(ModelError, match=r"is there already, and was not taken in"):
+        fetching.fetch(NAME, COMMIT)
+    assert mine.read_bytes() == b"46 GB" and hub.asked == []
+
+
 def test_a_name_that_would_leave_the_folder_is_not_fetched(hub, monkeypatch):
     siblings = FakeHub._siblings
     escaping = {"rfilename": "../escaped.json", "size": 1, "blobId": "0" * 40}

@@ -8,8 +8,10 @@ must hold for every model; test_generate_dust.py goes the way once with the real
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import threading
+import time
 
 import numpy as np
 import OpenImageIO as oiio
@@ -18,6 +20,7 @@ import torch
 from platebridge.errors import Cancelled, ModelError
 from platebridge.events import Done, FileReady, Preview, Progress, Started, Warned
 from platebridge_server.generate import generate
+from platebridge_server.guide import shelf
 from platebridge_server.models import registry
 from platebridge_server.models.base import Passes
 
@@ -357,6 +360,20 @@ def test_another_seed_and_another_light_find_the_simulation_done(shot, scratch):
     assert len(guide_steps(shot.request(seed=2, density=2.0))) == 8  # looked at anew, not simulated
     assert guide_steps(shot.request(seed=2, light=2.0, tint=(0.5, 0.4, 0.3))) == []
     assert len(guide_steps(shot.request(seed=2, rise=1.0))) == 16
+
+
+def test_while_a_take_runs_its_simulation_counts_as_used(shot, scratch):
+    """A painter works for hours, and another take must not remove what the next frame is made of."""
+    fresh = []
+    for event in generate(shot.request(), shot.open_file, TAKE, scratch=scratch, device="cpu"):
+        (simulation,) = (scratch.parent / "guides").glob("*") if (scratch.parent / "guides").exists() else (None,)
+        if simulation is None or not isinstance(event, (Progress, FileReady)):
+            continue
+        folders = simulation, *(simulation / "views").iterdir()
+        fresh.append([time.time() - folder.stat().st_mtime < shelf.IN_USE for folder in folders])
+        for folder in folders:
+            os.utime(folder, (time.time() - 86400,) * 2)
+    assert len(fresh) > 10 and all(map(all, fresh)) and len(fresh[-1]) == 2
 
 
 def test_colour_can_be_made_again_from_the_passes_in_the_file(whole):

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import safetensors.torch
 import torch
+from live_bytes import Live
 from platebridge.errors import ModelError, RequestError
 from platebridge_server.models import loras, speeds, store
 from platebridge_server.models.vace import parts
@@ -154,6 +155,35 @@ def test_in_half_precision_the_sum_is_rounded_once(folder):
     assert torch.equal(pipe.transformer.get_parameter(PLACE + ".weight"), expected)
 
 
+def test_the_sum_of_several_is_made_in_their_order_and_to_the_bit(pipe):
+    one, two = halves(pipe, 1), halves(pipe, 2)
+    bias = torch.randn(len(two[PLACE][1]), generator=torch.Generator().manual_seed(3))
+    write("one", in_diffusers_names(one))
+    write("two", {**in_diffusers_names(two), "transformer.%s.lora_B.bias" % PLACE: bias})
+    before = weights(pipe)
+    loras.merge(pipe, loras.chosen("one:0.8/high, two:-0.3/high"))
+    after = weights(pipe)
+    for place in one:
+        (down, up), (down_, up_) = one[place], two[place]
+        assert torch.equal(after[place + ".weight"], before[place + ".weight"] + (up @ down * 0.8 + up_ @ down_ * -0.3))
+    assert torch.equal(after[PLACE + ".bias"], before[PLACE + ".bias"] + bias * -0.3)
+
+
+def test_products_are_held_for_one_layer_at_a_time(pipe):
+    """Counted: all of them together are as large as the model in float32."""
+    places = [name[: -len(".weight")] for name, value in pipe.transformer.named_parameters() if name.endswith("weight") and value.ndim == 2]
+    sizes = [4 * pipe.transformer.get_parameter(place + ".weight").numel() for place in places]
+    for name in ("one", "two"):
+        write(name, in_diffusers_names(halves(pipe, places=places)))
+    live = Live()
+    live.leave_out(pipe.transformer)
+    live.leave_out(pipe.transformer_2)
+    with live:
+        assert loras.merge(pipe, loras.chosen("one, two:0.5")) == {"one": 2 * len(places), "two": 2 * len(places)}
+    held = 2 * sum(4 * half.numel() for pair in halves(pipe, places=places).values() for half in pair)
+    assert live.peak <= held + 4 * max(sizes) < sum(sizes)
+
+
 def test_one_for_another_model_is_refused_and_changes_nothing(pipe):
     write("good", in_diffusers_names(halves(pipe)))
     write("deep", in_diffusers_names({"blocks.99.attn1.to_q": halves(pipe)[PLACE]}))
@@ -161,7 +191,8 @@ def test_one_for_another_model_is_refused_and_changes_nothing(pipe):
     write("wide", in_diffusers_names({PLACE: (torch.cat([down, down], 1), up)}))
     write("picture", {"some.weight": torch.ones(2)})
     before = weights(pipe)
-    for name in ("deep", "wide", "picture"):
+    write("flat", in_diffusers_names({PLACE: (down[0], up)}))
+    for name in ("deep", "wide", "picture", "flat"):
         with pytest.raises(ModelError, match=r"The LoRA %s does not belong to this model" % name):
             loras.merge(pipe, loras.chosen("good, " + name))
     assert added(before, weights(pipe)) == {}

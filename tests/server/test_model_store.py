@@ -90,6 +90,39 @@ def test_what_lies_beside_the_model_is_not_taken_in(folder):
     assert not (store.root() / NAME / "assets").exists()
 
 
+def test_a_folder_under_the_models_own_name_is_taken_in_where_it_lies_and_stays_when_it_is_removed(monkeypatch):
+    folder = make_model(store.root() / NAME, shards=2)
+    before = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+    for copy in (False, True):
+        model = store.add(folder, copy=copy)
+        assert model.folder == folder and store.verify(NAME).files == model.files
+        elsewhere = folder.parent.rename(folder.parent.with_name("share"))  # the root under another name: another machine's mount
+        with monkeypatch.context() as there:
+            there.setenv(store.VARIABLE, str(elsewhere))
+            assert store.opened(NAME).folder == elsewhere / NAME
+        elsewhere.rename(folder.parent)
+        store.remove(NAME)
+        assert store.find(NAME) is None
+        assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
+    assert [path.name for path in store.root().iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_weights_that_lie_under_the_models_name_and_are_not_taken_in_are_never_replaced(folder, hashed, copy):
+    mine = store.root() / NAME / "transformer" / "weights.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"46 GB")
+    with pytest.raises(ModelError, match=r"is there already, and was not taken in.*platebridge models add"):
+        store.add(folder, copy=copy)
+    assert mine.read_bytes() == b"46 GB" and hashed == []
+
+
+def test_an_empty_folder_under_the_models_name_is_in_nobodys_way(folder):
+    (store.root() / NAME).mkdir(parents=True)
+    store.add(folder, copy=True)
+    assert store.opened(NAME).folder == store.root() / NAME
+
+
 def test_a_second_model_of_the_name_is_refused_until_the_first_is_removed(tmp_path, folder):
     store.add(folder)
     with pytest.raises(ModelError, match=r"here already.*platebridge models remove wan-vace-1.3b"):
@@ -127,6 +160,24 @@ def test_a_missing_shard_or_component_is_refused(tmp_path):
     assert "transformer lacks a part of its weights" in refusal(folder)
     shutil.rmtree(folder / "transformer")
     assert "The component transformer is missing" in refusal(folder)
+
+
+@pytest.mark.parametrize("component", ["transformer", "text_encoder"])
+def test_a_single_file_of_weights_beside_shards_is_refused(tmp_path, component):
+    """diffusers takes the shards, and the single file is what would have been hashed."""
+    folder = make_model(tmp_path / "copied")
+    shard_beside(folder / component)
+    said = refusal(folder)
+    assert "lies beside the weights of %s" % component in said and "take the others out" in said
+
+
+def shard_beside(place):
+    """Other weights for a component, as one shard with its index."""
+    stem = "model" if place.name == "text_encoder" else "diffusion_pytorch_model"
+    shard = stem + "-00001-of-00001.safetensors"
+    shutil.copy(place / (stem + ".safetensors"), place / shard)
+    (place / (stem + ".safetensors.index.json")).write_text(json.dumps({"weight_map": {"layer.0": shard}}))
+    return sorted(path for path in place.iterdir() if shard in path.name or path.name.endswith("index.json"))
 
 
 def test_an_index_that_points_elsewhere_is_refused(tmp_path):
@@ -259,6 +310,20 @@ def test_weights_changed_under_their_old_date_are_found_by_verify(folder):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(ModelError, match=r"not what was taken in"):
         store.verify(NAME)
+
+
+def test_weights_that_came_after_it_was_taken_in_are_refused(folder):
+    store.add(folder)
+    added = shard_beside(folder / "transformer")
+    for last in (True, False):  # the shard alone, too
+        for door in (store.opened, store.verify):
+            with pytest.raises(ModelError, match=r"transformer/diffusion_pytorch_model.*safetensors"):
+                door(NAME)
+        if last:
+            added.pop().unlink()
+    added.pop().unlink()
+    shutil.copy(folder / "vae" / "diffusion_pytorch_model.safetensors", folder / "vae" / "diffusion_pytorch_model.fp16.safetensors")
+    assert store.opened(NAME) and store.verify(NAME)  # a variant, which nobody asks for
 
 
 def test_settings_that_were_changed_or_files_that_are_lost_are_refused(folder):

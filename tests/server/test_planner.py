@@ -230,6 +230,52 @@ def test_the_vaes_figure_is_what_our_decoding_holds_and_does_not_grow_with_the_s
     assert 0.9 * planner.vae_bytes(SMALL, work, False) <= live.peak + own <= planner.vae_bytes(SMALL, work, False)
 
 
+TINY = {"base_dim": 4, "z_dim": 16, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
+
+
+def held_in_tiles(work, kind, **how):
+    """(bytes held at most in one device's memory while a clip is decoded in tiles, bytes of the VAE). "meta" stands for a graphics card."""
+    from diffusers import AutoencoderKLWan
+
+    with counted(kind) as live:
+        vae = AutoencoderKLWan(**how).eval()
+        vae.enable_tiling()
+        for module in vae.modules():
+            for name, value in module._parameters.items():
+                module._parameters[name] = None if value is None else torch.nn.Parameter(torch.empty(value.shape, device="meta"))
+        z = torch.zeros(1, 16, (work.frames - 1) // 4 + 1, work.height // 8, work.width // 8, device="meta")
+        live.leave_out(vae)
+        with live:
+            assert {frame.device.type for frame in latents.decode(vae, z)} == {"cpu"}
+    return live.peak, sum(p.numel() for p in vae.parameters()) * 4
+
+
+def test_in_tiles_the_vae_holds_one_tile_on_the_device_however_long_the_shot():
+    work = Work(320, 256, 9)
+    peak, own = held_in_tiles(work, "meta")
+    assert 0.9 * planner.vae_bytes(SMALL, work, True) <= peak + own <= planner.vae_bytes(SMALL, work, True)
+    (short, _), (long, _) = (held_in_tiles(replace(work, frames=frames), "meta", **TINY) for frames in (9, 17))
+    assert long < 1.05 * short
+
+
+def test_the_tiles_of_the_whole_shot_are_put_together_here_and_counted():
+    work = Work(448, 256, 5)
+    peak, _ = held_in_tiles(work, "cpu", **TINY)
+    assert 0.95 * planner.gathered_bytes(work, True) <= peak <= planner.gathered_bytes(work, True)
+    assert planner.gathered_bytes(work, False) == 0
+
+
+@pytest.mark.parametrize("offload", ["parts", "blocks"])
+def test_a_long_shot_in_tiles_needs_no_more_on_the_device_and_more_here(offload):
+    window, long = (replace(LOOK, clip=clip) for clip in (0, 481))
+    one, other = (planner._planned(SMALL, work, card_with(8), "bfloat16", offload, False, True, 0) for work in (window, long))
+    assert one.device_bytes == other.device_bytes
+    assert other.host_bytes - one.host_bytes == pytest.approx(planner.VAE_GATHERED * 832 * 480 * 400 * 12)
+    with pytest.raises(ModelError, match=r"GB of the computer's memory, where 11\.0 GB"):
+        planner.plan(SMALL, long, card_with(8, 11))
+    assert planner.plan(SMALL, window, card_with(8, 11)).tiles
+
+
 @pytest.mark.parametrize("card", [SMALL, LARGE])
 def test_the_cards_figures_are_those_of_the_real_classes(card):
     from diffusers import AutoencoderKLWan, WanVACETransformer3DModel
@@ -299,6 +345,21 @@ def test_tiles_are_switched_on(folder):
     pipe = parts.load(folder, torch.float32)
     planner.apply(replace(PLAIN, tiles=True), pipe, "cpu")
     assert pipe.vae.use_tiling
+
+
+def test_tiles_are_put_together_to_the_bits_of_diffusers_own(folder):
+    vae = parts.load(folder, torch.float32).vae
+    vae.enable_tiling(64, 64, 48, 48)
+    made = torch.Generator().manual_seed(3)
+    pictures = torch.rand(5, 3, 96, 80, generator=made) * 2 - 1
+    with torch.no_grad():
+        coded = vae.encode(pictures.transpose(0, 1)[None]).latent_dist.mode()
+        mean, scale = latents._statistics(vae, "cpu")
+        decoded = vae.decode(((coded - mean) * scale) / scale + mean).sample
+    z = latents.encode(vae, lambda i: pictures[i], 5)
+    assert torch.equal(z, (coded - mean) * scale)
+    assert torch.equal(torch.stack(list(latents.decode(vae, z)), 1), (decoded[0] * 0.5 + 0.5).clamp(0, 1))
+    assert not vae.encoder._forward_pre_hooks and not vae.decoder._forward_hooks
 
 
 class Network:

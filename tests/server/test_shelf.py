@@ -33,6 +33,18 @@ def test_together_they_take_no_more_than_their_share(tmp_path, monkeypatch):
     assert names(tmp_path) == {"4" * 24, "3" * 24, "2" * 24}
 
 
+def test_what_long_work_touches_is_in_use(tmp_path):
+    folder = shelf.place(tmp_path, "0" * 64)
+    (folder / "views").mkdir()
+    os.utime(folder, (time.time() - 86400,) * 2)
+    (folder / "views" / "file").write_bytes(b"of this minute")  # does not count
+    assert time.time() - folder.stat().st_mtime > shelf.IN_USE
+    shelf.touch(folder, tmp_path / "gone")
+    for n in range(1, 9):
+        shelf.place(tmp_path, "%d" % n * 64)
+    assert folder.exists() and not (tmp_path / "gone").exists()
+
+
 def test_what_was_used_within_the_hour_stays_whatever_their_number(tmp_path):
     for n in range(9):
         shelf.place(tmp_path, "%d" % n * 64)

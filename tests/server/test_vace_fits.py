@@ -153,22 +153,24 @@ def test_out_of_memory_goes_on_with_the_next_plan_and_paints_the_same(paint, lad
     assert len(warned) == 1 and "ran out of memory" in warned[0]
 
 
-def test_out_of_memory_in_the_middle_of_decoding_keeps_what_came(paint, ladder, plain, monkeypatch):
+@pytest.mark.parametrize("frame", [0, 3])
+def test_out_of_memory_while_decoding_keeps_what_came_and_denoises_nothing_again(paint, ladder, plain, monkeypatch, frame):
     decode, began = latents.decode, []
 
     def short(vae, clean):
         began.append(1)
         for at, picture in enumerate(decode(vae, clean)):
-            if len(began) == 1 and at == 3:
+            if len(began) == 1 and at == frame:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             yield picture
 
     monkeypatch.setattr(latents, "decode", short)
-    ladder(WHOLE, replace(WHOLE, offload="parts", device_bytes=500))
+    ladder(WHOLE, replace(WHOLE, offload="parts", device_bytes=500, frames=33, changes="VAE tiles, windows of 33 frames"))
     steps = []
     monkeypatch.setattr(denoise.UniPCMultistepScheduler, "step", _counted(denoise.UniPCMultistepScheduler.step, steps))
-    made, _, _ = paint()
-    assert equal(made, plain) and len(began) == 2 and len(steps) == 2  # the finished latents were kept: nothing was denoised again
+    made, told, _ = paint()
+    assert equal(made, plain) and len(began) == 2 and len(steps) == 2
+    assert told["painting"]["recipe"]["window"] == 21  # of the plan that denoised
 
 
 def _counted(step, steps):

@@ -4,6 +4,7 @@
 The script is spelled out as diffusers' documentation has it. The weights are tiny and random, the classes are the real ones.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -102,6 +103,17 @@ def pictures(pipe, clean):
 
 def test_the_frames_are_a_plain_diffusers_scripts_bit_for_bit(folder, pipe, told):
     assert (pictures(pipe, denoise(pipe, *told, RECIPE)) == script(folder)[0]).all()
+
+
+def test_a_folder_that_names_the_plain_euler_scheduler_is_led_out_by_the_same_unipc(folder, pipe, told, tmp_path):
+    """Its settings say nothing of what is predicted: UniPC by itself would take it for noise."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    shutil.copytree(folder, tmp_path / "euler")
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(tmp_path / "euler" / "scheduler")
+    euler = parts.load(tmp_path / "euler", torch.float32)
+    mine = denoise(euler, *told, RECIPE)
+    assert torch.equal(mine, denoise(pipe, *told, RECIPE))
 
 
 def test_so_they_are_with_the_two_experts_of_wan_2_2(two_experts):

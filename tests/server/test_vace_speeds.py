@@ -94,6 +94,7 @@ def test_one_for_another_model_is_not_taken_and_two_experts_want_a_pair(few_step
 def test_the_planner_is_asked_for_what_will_be_done(installed, size, frames, quality, dials, seen, at_once, passes, quick):
     work = VaceModel(NAME)._work(Asked(size, frames, 1), ModelSettings(NAME, 0, quality), PaintSettings(**dials))
     assert (work.width, work.height, work.frames, work.references, work.passes, work.quick) == (*seen, at_once, 1, passes, quick)
+    assert work.clip == frames + (1 - frames) % 4
     assert work.whole == ((size[1], size[0]) if size[0] * size[1] > 64 * 96 else None)
 
 

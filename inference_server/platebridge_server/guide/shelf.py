@@ -19,7 +19,8 @@ IN_USE = 3600.0
 
 
 def place(shelf: Path, fingerprint: str) -> Path:
-    """The folder for the work of that fingerprint, just used; those unused for longest are removed."""
+    """The folder for the work of that fingerprint, just used; those unused for longest are removed. Work that goes on in it for long says
+    so by `touch`: files that come into a folder within it don't count."""
     folder = Path(shelf) / fingerprint[:24]
     with contextlib.suppress(OSError):  # whoever writes there next says what is wrong, in a sentence
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,6 +32,13 @@ def place(shelf: Path, fingerprint: str) -> Path:
             if (number >= MOST - 1 or total > MOST_BYTES) and time.time() - old.stat().st_mtime > IN_USE:
                 shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def touch(*folders: Path) -> None:
+    """They are in use still."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # gone: whoever reads there next says so
+            os.utime(folder)
 
 
 def _size(folder: Path) -> int:

@@ -60,6 +60,7 @@ def fetch(
     with online():
         remote = {file.path: file for file in _announced(repository, revision)}
         wanted = [remote[path] for path in layout.wanted(remote, card)]
+        _sweep(place, wanted)
         total = sum(file.size for file in wanted)
         store.check_room(store.root(), total - sum(min(_there(place, file), file.size) for file in wanted), free)
         hashes, done = {}, 0
@@ -79,9 +80,6 @@ def fetch(
             done += file.size
     layout.checked(place, card)
     said = {"source": {"kind": "hub", "repository": repository, "revision": revision}, "folder": "."}
-    for path in sorted(place.rglob("*"), reverse=True):  # what an earlier try of another commit left
-        if path.is_file() and path.relative_to(place).as_posix() not in hashes:
-            path.unlink()
     store.write_manifest(place, card, False, hashes, {file.path: file.size for file in wanted}, said)
     store.become(place, name)
     return store.remembered(_installed(name))
@@ -132,6 +130,17 @@ def _announced(repository: str, revision: str) -> List[Remote]:
 def _partial(place: Path, file: Remote) -> Path:
     """Where half of a file lies: under its hash, so that another commit's half is never gone on with."""
     return place / ".partial" / (file.sha256 or file.git or hashlib.sha256(file.path.encode()).hexdigest())
+
+
+def _sweep(place: Path, wanted: List[Remote]) -> None:
+    """Takes away what an earlier try of another commit or repository left: it takes room, and other shards would be in the way."""
+    kept = {path for file in wanted for path in (place / file.path, _partial(place, file))}
+    try:
+        for path in list(place.rglob("*")):
+            if path.is_file() and path not in kept:
+                path.unlink()
+    except OSError as problem:
+        raise storage_error(problem, place) from problem
 
 
 def _there(place: Path, file: Remote) -> int:

@@ -21,6 +21,7 @@ _WEIGHTS = ("diffusion_pytorch_model", "model")  # diffusers' name and transform
 _CONFIGS = ("config.json", "scheduler_config.json", "tokenizer_config.json")
 _INDEX = "model_index.json"
 _SAFETENSORS = ".safetensors"
+_VARIANT = re.compile(r"(%s)(-\d{5}-of-\d{5})?\.(?!safetensors)" % "|".join(_WEIGHTS))
 #: A header larger than this is no header (safetensors' own limit).
 _LONGEST_HEADER = 100_000_000
 
@@ -58,6 +59,10 @@ def checked(folder: Path, card: Mapping[str, Any]) -> Dict[str, int]:
             mend = "Take it out of %s: only safetensors are loaded." % folder
             raise ModelError("%s may be a pickle, which runs code when it is read." % path, mend)
     found = wanted(there, card)
+    beside = strange(folder, card, found)
+    if beside:
+        mend = "Which of them are the model's can't be known: take the others out of %s." % folder
+        raise ModelError("%s lies beside the weights of %s." % (beside[0], beside[0].split("/")[0]), mend)
     index = _json(folder, _INDEX)
     _check_index(index, card)
     for component, expected in card["layout"].items():
@@ -69,6 +74,15 @@ def checked(folder: Path, card: Mapping[str, Any]) -> Dict[str, int]:
         elif path.endswith(_SAFETENSORS + ".index.json"):
             _check_shards(folder, path, found)
     return {path: (folder / path).stat().st_size for path in found}
+
+
+def strange(folder: Path, card: Mapping[str, Any], known: Iterable[str]) -> List[str]:
+    """Weights, or lists of them, that lie in components' folders and are none of `known`. diffusers takes shards before a single file, so
+    what it loads would not be what was hashed. Variants ("model.fp16.safetensors") are left alone: they are loaded only by name."""
+    known = set(known)
+    inside = [path.relative_to(folder).as_posix() for path in _files(folder, card) if path.parent != folder]
+    weights = [path for path in inside if path.endswith((_SAFETENSORS, _SAFETENSORS + ".index.json"))]
+    return [path for path in weights if path not in known and not _VARIANT.match(path.split("/")[-1])]
 
 
 def nearest(folder: Path, known: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

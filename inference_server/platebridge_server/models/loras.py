@@ -17,7 +17,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import torch
 from platebridge.errors import ModelError, RequestError
@@ -40,6 +40,22 @@ class Lora:
     expert: str
     path: Path
     sha256: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one LoRA adds to one tensor of a network: (up, down), whose product it is, or (bias,); and its strength."""
+
+    factors: Tuple[torch.Tensor, ...]
+    scale: float
+
+    def whole(self, shape: torch.Size) -> torch.Tensor:
+        """As large as the tensor, float32."""
+        return _product([factor.float() for factor in self.factors], self.scale, shape)
+
+    def fits(self, shape: torch.Size) -> None:
+        """Raises RuntimeError or IndexError where `whole` would. Nothing is multiplied."""
+        _product([torch.empty(factor.shape, device="meta") for factor in self.factors], self.scale, shape)
 
 
 def folder() -> Path:
@@ -90,28 +106,32 @@ def facts(loras: Sequence[Lora]) -> List[Dict[str, Any]]:
 def merge(pipe: Any, loras: Sequence[Lora]) -> Dict[str, int]:
     """Adds them to the weights of a pipeline on the processor. Gives how many layers each touched.
 
-    The sum over all of them is made in float32 and rounded once to the weights' type. Raises ModelError when one is for another model;
-    then the pipeline is as it was.
+    The sum over all of them is made in float32 and rounded once to the weights' type, one weight at a time: all products of a large
+    model's LoRA together would take as much as its weights in float32. Raises ModelError when one is for another model; then the pipeline
+    is as it was.
     """
-    added: Dict[Tuple[str, str], torch.Tensor] = {}
+    added: Dict[Tuple[str, str], List[Change]] = defaultdict(list)
     touched: Dict[str, int] = defaultdict(int)
     for lora in loras:
         if lora.strength == 0.0:
             continue
+        state = _state(pipe, lora)
         for part in EXPERTS[lora.expert]:
             if getattr(pipe, part, None) is None:
                 if lora.expert:
                     said = "The LoRA %s is for the %s-noise expert, and this model has one alone." % (lora.name, lora.expert)
                     raise ModelError(said, "Leave /%s out." % lora.expert)
                 continue
-            layers = _changes(pipe, part, lora)
+            layers = _changes(getattr(pipe, part), part, lora, state)
             for place, change in layers.items():
-                before = added.get((part, place))
-                added[part, place] = change if before is None else before + change
+                added[part, place].append(change)
             touched[lora.name] += len({place.rpartition(".")[0] for place in layers})
-    for (part, place), change in added.items():
+    for (part, place), changes in added.items():
         weight = getattr(pipe, part).get_parameter(place)
-        weight.copy_((weight.float() + change.to(weight.device)).to(weight.dtype))
+        whole = changes[0].whole(weight.shape)
+        for change in changes[1:]:
+            whole = whole + change.whole(weight.shape)
+        weight.copy_((weight.float() + whole.to(weight.device)).to(weight.dtype))
     return dict(touched)
 
 
@@ -131,10 +151,8 @@ def _file(name: str) -> Tuple[Path, str]:
     return path, store.hash_of(path, lambda done: None, lambda: False)
 
 
-def _changes(pipe: Any, part: str, lora: Lora) -> Dict[str, torch.Tensor]:
-    """What a LoRA adds to each weight and bias of a transformer, float32, its strength in it."""
-    network = getattr(pipe, part)
-    state = _state(pipe, lora)
+def _changes(network: Any, part: str, lora: Lora, state: Mapping[str, torch.Tensor]) -> Dict[str, Change]:
+    """What a LoRA adds to each weight and bias of a transformer. Each has been seen to fit."""
     scale = _scale(lora.path) * lora.strength
     halves: Dict[str, Dict[str, torch.Tensor]] = defaultdict(dict)
     for label, tensor in state.items():
@@ -146,20 +164,24 @@ def _changes(pipe: Any, part: str, lora: Lora) -> Dict[str, torch.Tensor]:
         place, lora_word, half = rest.rpartition(".lora_")
         if not lora_word or half not in ("A.weight", "B.weight", "B.bias"):
             raise _foreign(lora, label)
-        halves[place][half] = tensor.float()
+        halves[place][half] = tensor
     changes = {}
     for place, half in halves.items():
-        try:
-            weight = network.get_parameter(place + ".weight")
-            change = (half["B.weight"].flatten(1) @ half["A.weight"].flatten(1) * scale).reshape(weight.shape)
-            if "B.bias" in half:
-                changes[place + ".bias"] = (half["B.bias"] * scale).reshape(network.get_parameter(place + ".bias").shape)
-        except (AttributeError, KeyError, RuntimeError) as problem:
-            raise _foreign(lora, place) from problem
-        changes[place + ".weight"] = change
+        found = {place + ".weight": ("B.weight", "A.weight"), **({place + ".bias": ("B.bias",)} if "B.bias" in half else {})}
+        for name, factors in found.items():
+            try:
+                changes[name] = Change(tuple(half[factor] for factor in factors), scale)
+                changes[name].fits(network.get_parameter(name).shape)
+            except (AttributeError, KeyError, RuntimeError, IndexError) as problem:
+                raise _foreign(lora, place) from problem
     if not changes:
         raise _foreign(lora, "no layer")
     return changes
+
+
+def _product(factors: Sequence[torch.Tensor], scale: float, shape: torch.Size) -> torch.Tensor:
+    made = factors[0] if len(factors) == 1 else factors[0].flatten(1) @ factors[1].flatten(1)
+    return (made * scale).reshape(shape)
 
 
 def _state(pipe: Any, lora: Lora) -> Dict[str, torch.Tensor]:

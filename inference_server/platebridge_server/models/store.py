@@ -134,7 +134,8 @@ def add(
     cancelled: Callable[[], bool] = lambda: False,
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> Installed:
-    """Takes in a folder that was copied by hand, in diffusers' layout. It stays where it is, unless `copy`.
+    """Takes in a folder that was copied by hand, in diffusers' layout. It stays where it is, unless `copy`; the one that lies among our
+    models under the model's own name always does.
 
     card: a studio's own; one of ours is recognised from the folder. Raises ModelError, StorageError; then nothing was taken in.
     """
@@ -142,12 +143,14 @@ def add(
     own = card is not None
     if card is None:
         card = layout.nearest(folder, [cards.card(name) for name in cards.names()])
-    check_absent(card["name"])
+    in_place = folder == (root() / card["name"]).resolve()
+    check_absent(card["name"], in_place)
+    copy = copy and not in_place
     sizes = layout.checked(folder, card)
     if copy:
         check_room(root(), sum(sizes.values()), free)
     hashes: Dict[str, str] = {}
-    with being_added(card["name"]) as place:
+    with being_added(card["name"], in_place) as place:
         done, total = 0, sum(sizes.values())
         for file, size in sizes.items():
             def tell(within: int, file: str = file, done: int = done) -> None:
@@ -155,7 +158,7 @@ def add(
 
             hashes[file] = _copied(folder / file, place / file, tell, cancelled) if copy else hash_of(folder / file, tell, cancelled)
             done += size
-        said = {"source": {"kind": "folder", "folder": str(folder)}, "folder": "." if copy else str(folder)}
+        said = {"source": {"kind": "folder", "folder": str(folder)}, "folder": "." if copy or in_place else str(folder), "yours": not copy}
         write_manifest(place, card, own, hashes, sizes, said)
     return remembered(_there(card["name"]))
 
@@ -165,9 +168,13 @@ def remove(name: str) -> int:
     place = _place(name)
     if not (place / MANIFEST).is_file():
         raise ModelError("The model %s is not here." % name, "`platebridge models list` shows what is.")
-    freed = sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
     gone = root() / (".removed-" + uuid.uuid4().hex)
     try:
+        if _is_yours_in_place(place):
+            freed = (place / MANIFEST).stat().st_size
+            (place / MANIFEST).unlink()
+            return freed
+        freed = sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
         os.replace(place, gone)  # first out of sight, so that nobody opens half a model
         shutil.rmtree(gone)
     except OSError as problem:
@@ -178,9 +185,16 @@ def remove(name: str) -> int:
 # --- what fetching needs, too ------------------------------------------------------------------------------------------------
 
 
-def check_absent(name: str) -> None:
-    if (root() / name / MANIFEST).exists():
+def check_absent(name: str, in_place: bool = False) -> None:
+    """Raises ModelError where a model of the name is, or a folder that is not ours to replace. in_place: that folder becomes the model."""
+    place = root() / name
+    if (place / MANIFEST).exists():
         raise ModelError("The model %s is here already." % name, "To have another in its place: platebridge models remove %s" % name)
+    if not in_place and place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise ModelError(
+            "%s is there already, and was not taken in as a model." % place,
+            "If it is the model in diffusers' layout: platebridge models add %s; else move it away, or give it another name." % place,
+        )
 
 
 def check_room(place: Path, wanted: int, free: Callable[[Path], int]) -> None:
@@ -197,13 +211,17 @@ def check_room(place: Path, wanted: int, free: Callable[[Path], int]) -> None:
 
 
 @contextlib.contextmanager
-def being_added(name: str) -> Iterator[Path]:
-    """A folder that becomes the model's own when the block ends well, and is gone when it doesn't."""
+def being_added(name: str, in_place: bool = False) -> Iterator[Path]:
+    """A folder that becomes the model's own when the block ends well, and is gone when it doesn't. in_place: the model lies there already,
+    and the manifest alone comes to it."""
     place = root() / (".adding-" + uuid.uuid4().hex)
     try:
         place.mkdir(parents=True)
         yield place
-        become(place, name)
+        if in_place:
+            os.replace(place / MANIFEST, root() / name / MANIFEST)
+        else:
+            become(place, name)
     except OSError as problem:
         raise storage_error(problem, place) from problem
     finally:
@@ -213,7 +231,8 @@ def being_added(name: str) -> Iterator[Path]:
 def become(place: Path, name: str) -> None:
     """A finished folder takes the model's name, whole or not at all."""
     check_absent(name)
-    shutil.rmtree(root() / name, ignore_errors=True)  # what an interrupted removal left: it has no manifest
+    with contextlib.suppress(FileNotFoundError):
+        (root() / name).rmdir()  # an empty one; not everywhere can a folder take its place
     os.replace(place, root() / name)
 
 
@@ -271,6 +290,14 @@ def _place(name: str) -> Path:
     return root() / name
 
 
+def _is_yours_in_place(place: Path) -> bool:
+    """Whether the weights beside the manifest were there before it: then they stay when it goes."""
+    with contextlib.suppress(OSError, ValueError):
+        said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        return isinstance(said, dict) and said.get("yours") is True and said.get("folder") == "."
+    return False
+
+
 def _there(name: str) -> Installed:
     model = find(name)
     if model is None:
@@ -297,6 +324,10 @@ def _compared(model: Installed, again: bool, progress: Progress, cancelled: Call
             raise ModelError(said_, "Put it back, or: platebridge models remove %s" % model.name) from problem
         done += state.st_size
     _remember(seen)
+    strange = layout.strange(model.folder, model.card, model.files)
+    if strange:
+        said = "%s of the model %s was not there when it was taken in." % (strange[0], model.name)
+        raise ModelError(said, "Weights that nobody hashed are not loaded: take it out of %s." % model.folder)
     return model
 
 

@@ -71,7 +71,8 @@ class VaceModel:
         from .vace import conditioning, denoise, windows
 
         recipe = self.recipe(asked.size, settings, dials)
-        frames = min(4 * recipe.window - 3, len(conditioning.clip_frames(range(asked.frames), asked.frames - 1)))
+        clip = len(conditioning.clip_frames(range(asked.frames), asked.frames - 1))
+        frames = min(4 * recipe.window - 3, clip)
         h, w = asked.size
         field = windows.latent_frames(frames), h // 8, w // 8
         passes = denoise.calls(recipe, (windows.latent_frames(asked.frames + (1 - asked.frames) % 4), h // 8, w // 8))
@@ -79,7 +80,7 @@ class VaceModel:
             passes = 0  # nothing repays compiling: what is skipped is decided between the blocks, by hooks
         (rows, columns), whole = windows.tiles(field[1:], recipe.tile)[0], recipe.tile is not None
         seen = 8 * len(columns.weights), 8 * len(rows.weights)
-        return planner.Work(*seen, frames, asked.references, passes, settings.quality == "draft", (w, h) if whole else None)
+        return planner.Work(*seen, frames, asked.references, passes, settings.quality == "draft", (w, h) if whole else None, clip)
 
     def _lay_out(self, installed: store.Installed, device: str, plan: Optional[Plan], chosen: Tuple[Lora, ...]) -> None:
         """What is loaded becomes this; nothing is done when it is."""
@@ -167,15 +168,16 @@ class VaceModel:
         speed, few = self.speed(settings, dials)
         ears.told({"speed": {"name": speeds.OF_QUALITY[settings.quality], "few_step_lora": few, "source": speed.source}})
         ears.told({"loras": loras.facts(self._chosen)} if self._chosen else {})
-        finished: List[Any] = []
+        finished: List[Tuple[Any, Recipe]] = []  # latents, and how they were made
 
         def made(plan: Optional[Plan], first: Optional[int]) -> Iterator[Tuple[int, np.ndarray]]:
             assert self._loaded is not None
             self._lay_out(self._installed, self._loaded.laid.device, plan, self._chosen)
             ears.told({"plan": planner.facts(plan)} if plan is not None else {})
             now = recipe if plan is None or not plan.frames else replace(recipe, window=windows.latent_frames(plan.frames))
-            at_work = run.Run(self._loaded, kept, scene, dials, now, ears, finished[-1] if first is not None and finished else None)
-            for frame, picture in at_work.pictures(finished.append):
+            done, now = finished[-1] if finished else (None, now)
+            at_work = run.Run(self._loaded, kept, scene, dials, now, ears, done)
+            for frame, picture in at_work.pictures(lambda clean: finished.append((clean, now))):
                 if first is None or frame >= first:
                     yield frame, picture
 

@@ -7,6 +7,7 @@ The VAE is causal: its first latent frame codes one frame, each other one four. 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Callable, Dict, Iterator
 
 import torch
@@ -34,17 +35,18 @@ def encode(vae, read: Callable[[int], torch.Tensor], frames: int) -> torch.Tenso
     device = vae.device
 
     def clip(numbers: range) -> torch.Tensor:
-        return torch.stack([read(i) for i in numbers], 1)[None].to(device=device, dtype=vae.dtype)
+        return torch.stack([read(i) for i in numbers], 1)[None].to(vae.dtype)
 
     if vae.use_tiling:
-        coded = vae.encode(clip(range(frames))).latent_dist.mode()
+        with _tiles_come_and_go(vae):
+            coded = vae.encode(clip(range(frames))).latent_dist.mode()
     else:
         try:
             vae.clear_cache()
             parts = []
             for numbers in groups(frames):
                 vae._enc_conv_idx = [0]
-                parts.append(vae.encoder(clip(numbers), feat_cache=vae._enc_feat_map, feat_idx=vae._enc_conv_idx))
+                parts.append(vae.encoder(clip(numbers).to(device), feat_cache=vae._enc_feat_map, feat_idx=vae._enc_conv_idx))
             coded = DiagonalGaussianDistribution(vae.quant_conv(torch.cat(parts, 2))).mode()
         finally:
             vae.clear_cache()
@@ -59,7 +61,9 @@ def decode(vae, latents: torch.Tensor) -> Iterator[torch.Tensor]:
     mean, scale = (part.to(latents.dtype) for part in _statistics(vae, latents.device))
     latents = latents / scale + mean
     if vae.use_tiling:
-        yield from _frames(vae.decode(latents, return_dict=False)[0])
+        with _tiles_come_and_go(vae):
+            made = vae.decode(latents, return_dict=False)[0]
+        yield from _frames(made)
         return
     try:
         vae.clear_cache()
@@ -71,6 +75,21 @@ def decode(vae, latents: torch.Tensor) -> Iterator[torch.Tensor]:
             yield from _frames(torch.clamp(out, min=-1.0, max=1.0))
     finally:
         vae.clear_cache()
+
+
+@contextlib.contextmanager
+def _tiles_come_and_go(vae) -> Iterator[None]:
+    """While it lasts a tile of frames comes to the VAE's device when it is its turn, and what is made of one leaves it: diffusers puts the
+    tiles of the whole clip together, and holds it nearly five times for that. Cutting and blending are the same bits on either side."""
+    hooks = [
+        vae.encoder.register_forward_pre_hook(lambda module, given: (given[0].to(vae.device), *given[1:])),
+        vae.decoder.register_forward_hook(lambda module, given, made: made.cpu()),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _frames(clip: torch.Tensor) -> Iterator[torch.Tensor]:

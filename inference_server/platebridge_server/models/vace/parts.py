@@ -16,6 +16,8 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanVACEPipeline
 
 #: Tokens of a prompt; what is longer is cut off by the tokenizer.
 TOKENS = 512
+#: How the family predicts, as its own UniPC settings say too. Those of a plain Euler scheduler don't say it: it knows nothing else.
+FLOW: Dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 
 
 def load(folder: Path, dtype: torch.dtype) -> WanVACEPipeline:
@@ -35,7 +37,7 @@ def load(folder: Path, dtype: torch.dtype) -> WanVACEPipeline:
         tokenizer=None,
         text_encoder=None,
         vae=AutoencoderKLWan.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **how),
-        scheduler=UniPCMultistepScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True),
+        scheduler=UniPCMultistepScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True, **FLOW),
         transformer=transformer("transformer"),
         transformer_2=transformer("transformer_2"),
         boundary_ratio=index.get("boundary_ratio"),
