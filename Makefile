@@ -19,13 +19,13 @@ help:
 setup: $(READY)
 
 # torch goes first and alone, so that nothing else pulls another build of it: the public index's own is CUDA's on Linux, several GB. Where
-# pytorch.org can't be reached, pip takes what it finds elsewhere.
+# pytorch.org can't be reached, pip takes what it finds elsewhere. What torch needs comes with the rest.
 $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed here (Blender 4.5's own). Say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up .venv (once; Blender's wheel and torch are the large ones) ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
-	@$(RUN) -m pip install --quiet --retries 1 -c constraints.txt --extra-index-url $(TORCH) torch
+	@$(RUN) -m pip install --quiet --retries 1 --no-deps -c constraints.txt --extra-index-url $(TORCH) torch
 	@$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@sh tools/libraries.sh $(RUN)
 	@touch $(READY)

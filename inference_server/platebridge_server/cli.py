@@ -221,8 +221,9 @@ def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connect
         if not (use_server or again):
             command.forget_if_empty(writer)
         if (writer.path / takes.MARKER).exists():
+            there = (" --server %s" % (connection or "")).rstrip() if use_server else ""
             err.print(
-                "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, " --server" if use_server else ""),
+                "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, there),
                 highlight=False,
                 soft_wrap=True,
             )

@@ -68,13 +68,19 @@ def test_after_nuke_is_gone_the_take_is_attached_to_from_the_saved_script(nuke, 
     assert node["result_last"].value() == 1004
 
 
+def under_way(nuke, node, serve):
+    """The server and the job of a take that is held at its second frame."""
+    server = serve()
+    server.hold(1002)
+    job = press(node, server.connection)
+    until(nuke, lambda: job.take is not None)
+    return server, job
+
+
 def test_closing_the_script_leaves_the_job_and_its_thread_to_end_by_themselves(nuke, wired, serve):
     from platebridge.takes import verify_take
 
-    server = serve()
-    server.hold(1002)
-    job = press(wired[0], server.connection)
-    until(nuke, lambda: job.take is not None)
+    server, job = under_way(nuke, wired[0], serve)
     nuke.scriptClear()
     server.let_go(1002)
     finish(nuke, job)
@@ -87,10 +93,7 @@ def test_a_node_of_the_same_name_in_the_next_script_is_another_node(nuke, wired,
     from platebridge.takes import verify_take
     from platebridge_nuke import node as buttons
 
-    server = serve()
-    server.hold(1002)
-    job = press(wired[0], server.connection)
-    until(nuke, lambda: job.take is not None)
+    server, job = under_way(nuke, wired[0], serve)
     nuke.scriptSaveAs(str(tmp_path / "shot_010.nk"))
     nuke.scriptClear()
     other = nuke.createNode("Platebridge")
@@ -107,10 +110,7 @@ def test_a_node_may_be_renamed_meanwhile(nuke, wired, serve):
     from platebridge_nuke import node as buttons
 
     node, _ = wired
-    server = serve()
-    server.hold(1002)
-    job = press(node, server.connection)
-    until(nuke, lambda: job.take is not None)
+    server, job = under_way(nuke, node, serve)
     node.setName("Dust_of_the_tower")
     assert job.name == "Dust_of_the_tower"
     assert buttons.generate(node) is None and "still under way" in node["status"].value()
@@ -121,10 +121,7 @@ def test_a_node_may_be_renamed_meanwhile(nuke, wired, serve):
 
 def test_a_node_that_was_deleted_and_brought_back_by_undo_goes_on_with_its_take(nuke, wired, serve):
     node, _ = wired
-    server = serve()
-    server.hold(1002)
-    job = press(node, server.connection)
-    until(nuke, lambda: job.take is not None)
+    server, job = under_way(nuke, node, serve)
     nuke.delete(node)
     assert job.node() is None
     nuke.Undo.undo()
@@ -166,10 +163,7 @@ def test_a_second_node_may_not_render_over_a_shot_that_is_under_way(nuke, wired,
     from platebridge_nuke import node as buttons
 
     node, _ = wired
-    server = serve()
-    server.hold(1002)
-    job = press(node, server.connection)
-    until(nuke, lambda: job.take is not None)
+    server, job = under_way(nuke, node, serve)
     second = nuke.createNode("Platebridge")
     for number in range(3):
         second.setInput(number, node.input(number))
