@@ -27,6 +27,16 @@ def see(density, size=(48, 64), extinction=0.6, focal=120.0, steps=160, sun=(0.0
                         steps=steps, **more)
 
 
+def holdout(sun, ambient, alpha, deep, plate_depth):
+    """`volume.cut` of whole pictures, the deep planes at their resolution."""
+    at = volume.resized(deep, alpha.shape)
+
+    def read(plane):
+        return at.cumulative_alpha.gather(0, plane[None])[0], at.cumulative_depth.gather(0, plane[None])[0]
+
+    return volume.cut(sun, ambient, alpha, deep.planes, at.front, read, plate_depth)
+
+
 def test_alpha_of_a_uniform_box_is_beers_law():
     passes = see(box())
     assert float(passes.alpha[24, 32]) == pytest.approx(1 - math.exp(-0.6 * 14 * CELL), abs=0.01)
@@ -93,7 +103,7 @@ def test_a_shadow_falls_where_the_sun_is_behind_the_dust():
 def test_no_dust_gives_empty_passes():
     passes = see(torch.zeros(16, 16, 16))
     assert float(passes.alpha.abs().sum()) == 0.0
-    _, _, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), 5.0))
+    _, _, alpha, depth = holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), 5.0))
     assert float(alpha.sum()) == 0.0 and bool(torch.isinf(depth).all())
 
 
@@ -116,7 +126,7 @@ def cloud():
 
 def test_holdout_behind_everything_changes_nothing():
     passes = cloud()
-    sun, ambient, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), torch.inf))
+    sun, ambient, alpha, depth = holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), torch.inf))
     assert torch.equal(alpha, passes.alpha) and torch.equal(sun, passes.sun) and torch.equal(ambient, passes.ambient)
     there = alpha > 1e-3
     torch.testing.assert_close(depth[there], passes.depth[there], rtol=1e-3, atol=1e-2)
@@ -125,7 +135,7 @@ def test_holdout_behind_everything_changes_nothing():
 def test_holdout_before_everything_leaves_exactly_nothing():
     passes = cloud()
     plate = torch.where(torch.isfinite(passes.deep.front), passes.deep.front, torch.full_like(passes.deep.front, 3.0))
-    sun, _, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, plate)
+    sun, _, alpha, depth = holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, plate)
     assert float(alpha.abs().max()) == 0.0 and float(sun.abs().max()) == 0.0
     assert bool(torch.isinf(depth).all())
 
@@ -135,7 +145,7 @@ def test_held_out_alpha_grows_with_the_plates_depth_and_its_depth_stays_before_t
     before = torch.zeros(48, 64)
     for plate in torch.linspace(8.0, 12.5, 19):
         held = torch.full((48, 64), float(plate))
-        _, _, alpha, depth = volume.holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, held)
+        _, _, alpha, depth = holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, held)
         assert bool((alpha >= before - 1e-6).all()) and bool((alpha <= passes.alpha + 1e-6).all())
         assert bool((depth[alpha > 0] <= plate).all())
         before = alpha
@@ -147,7 +157,7 @@ def test_holdout_agrees_with_a_march_through_the_cut_cloud():
     cut = density.clone()
     cut[:, 16:] = 0.0  # nothing beyond y = 0, that is depth 10
     near = finer(cut, 0.5, (0, 0, 1.0))
-    _, _, alpha, _ = volume.holdout(whole.sun, whole.ambient, whole.alpha, whole.deep, torch.full((48, 64), 10.0))
+    _, _, alpha, _ = holdout(whole.sun, whole.ambient, whole.alpha, whole.deep, torch.full((48, 64), 10.0))
     assert float((alpha - near.alpha)[14:34, 14:50].abs().max()) < 0.03
 
 
@@ -157,7 +167,7 @@ def test_holdout_at_a_finer_size_cuts_as_sharply_as_the_plate():
     up = torch.nn.functional.interpolate(low, (192, 256), mode="bilinear")[0]
     plate = torch.full((192, 256), torch.inf)
     plate[:, 128:] = 5.0  # a post before the right half
-    _, _, alpha, _ = volume.holdout(*up, passes.deep, plate)
+    _, _, alpha, _ = holdout(*up, passes.deep, plate)
     assert torch.equal(alpha[:, :128], up[2][:, :128])
     assert float(alpha[:, 128:].abs().max()) == 0.0
 

@@ -4,7 +4,7 @@
 It knows a density grid, a camera and a sun. It must not know how the dust moved (`guide/solver.py`), nor colours:
 light is given as unit-free passes, and colour = sun_colour * sun + sky_colour * ambient is applied by others.
 
-The march is **not** held out by the plate. It keeps how alpha grows with depth instead (`Deep`), so that `holdout`
+The march is **not** held out by the plate. It keeps how alpha grows with depth instead (`Deep`), so that `cut`
 can cut the dust at the plate's own full resolution afterwards, with an edge as crisp as the plate's.
 
 Conventions: world z up, grids (nz, ny, nx), vectors (x, y, z). A camera looks along its own -z, x right, y up;
@@ -317,25 +317,14 @@ def resized(deep: Deep, size) -> Deep:
     return Deep(deep.planes, rows[:k], rows[k : 2 * k], rows[-1])
 
 
-def holdout(sun, ambient, alpha, deep: Deep, plate_depth):
-    """Cut dust at the plate. Returns (sun, ambient, alpha, depth), all (h, w); light and alpha stay premultiplied.
-
-    sun, ambient, alpha: (h, w), at the plate's resolution. deep: from `march`, any resolution. plate_depth: (h, w)
-    along the camera axis, inf is sky. What remains of a pixel is the part of its alpha that lies nearer than the
-    plate: exactly nothing where the plate is nearer than all dust, exactly the whole where it is behind it.
-    depth is the mean depth of that part, never behind the plate; inf where nothing is left.
-    """
-    at = resized(deep, alpha.shape)
-
-    def read(plane):
-        return at.cumulative_alpha.gather(0, plane[None])[0], at.cumulative_depth.gather(0, plane[None])[0]
-
-    return cut(sun, ambient, alpha, deep.planes, at.front, read, plate_depth)
-
-
 def cut(sun, ambient, alpha, planes, front, read, limit):
-    """As `holdout`, of any pixels: all but `planes` are of one shape. read(plane): the part of the whole alpha that lies before each
-    pixel's own plane, a number, and the mean depth of it, as `resized` has them."""
+    """Cut dust at the plate. Returns (sun, ambient, alpha, depth); light and alpha stay premultiplied.
+
+    Of any pixels: all but `planes` are of one shape. limit: the plate's depth along the camera axis, inf is sky. read(plane): the part of
+    the whole alpha that lies before each pixel's own plane, a number, and the mean depth of it, as `resized` has them.
+    What remains of a pixel is the part of its alpha that lies nearer than the plate: exactly nothing where the plate is nearer than all
+    dust, exactly the whole where it is behind it. depth is the mean depth of that part, never behind the plate; inf where nothing is left.
+    """
     low = (torch.bucketize(limit, planes) - 1).clamp(0, len(planes) - 2)  # the last plane before the limit
     # Alpha starts to grow at the first dust, not at the plane before it.
     begin, end = torch.maximum(planes[low], front), planes[low + 1]
