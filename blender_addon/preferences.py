@@ -131,7 +131,8 @@ class PLATEBRIDGE_OT_stop_server(bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     def invoke(self, context, event):
-        return context.window_manager.invoke_confirm(self, event)
+        told = "What it is making goes on when it is started again."
+        return context.window_manager.invoke_confirm(self, event, title="Stop Server?", message=told, confirm_text="Stop Server")
 
     @says
     def execute(self, context):

@@ -175,7 +175,8 @@ class PLATEBRIDGE_OT_throw_take_away(_OnTheChosen):
     bl_label = "Throw Take Away"
 
     def invoke(self, context, event):
-        return context.window_manager.invoke_confirm(self, event)
+        told = "Its folder moves into the shot's folder trash. Nothing is deleted."
+        return context.window_manager.invoke_confirm(self, event, title="Throw Take Away?", message=told, confirm_text="Throw Away")
 
     @says
     def execute(self, context):
