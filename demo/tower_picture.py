@@ -65,8 +65,8 @@ _TREES = {
     "pine": [(545, 222), (552, 208), (566, 204), (574, 170), (585, 150), (597, 137), (615, 135), (630, 146), (641, 160),
              (641, 428), (560, 428), (556, 300), (548, 268), (552, 250)],
 }
-# Twigs, right bush and pine in one row: dust between two of them would be cut along an outline that the photograph doesn't show.
-_TREE_METRES = {"left": 26.0, "bush": 33.0, "twigs": 30.0, "right bush": 30.0, "pine": 30.0}
+# All in one row: dust between two of them would be cut along an outline that the photograph doesn't show.
+_TREE_METRES = 30.0
 # fmt: on
 _SHORE, _WATER, _BANK = 199, 243, 340
 """Rows: even sky above the first, far shore down to the second, open water to the third, trees below."""
@@ -100,10 +100,10 @@ def take_apart(horizon: float, focal_px: float, eye_above_lake: float = 75.0, se
     display = load_sample_image("china.jpg").astype(float) / 255.0
     plate = srgb_to_linear(display)
     height, width = display.shape[:2]
-    outline = {name: _filled(points, width, height) for name, points in _TREES.items()}
+    tree_area = np.logical_or.reduce([_filled(points, width, height) for points in _TREES.values()])
     tower_area = _filled(_TOWER, width, height)
 
-    trees = _tree_matte(display, np.logical_or.reduce(list(outline.values())), tower_area)
+    trees = _tree_matte(display, tree_area, tower_area)
     clean_display = _behind(display, tower_area, trees, seed)
     own_solid = grow(tower_area, -4) & ~grow(trees > 0.02, 2) & ~_openings(width, height, 3)
     own = push_colours(display, own_solid, 40)
@@ -111,7 +111,7 @@ def take_apart(horizon: float, focal_px: float, eye_above_lake: float = 75.0, se
     own = _own_colours(display, clean_display, own, tower, trees)
     tree_colours = push_colours(display, trees > 0.98, 8)
     deep = (grow(tower_area, -6) & ~_openings(width, height, 3)).astype(float)
-    depth, tree_depth = _depths(outline, trees, horizon, focal_px, eye_above_lake, clean_display)
+    depth, tree_depth = _depths(tree_area, horizon, focal_px, eye_above_lake)
     return Picture(
         plate, srgb_to_linear(clean_display), tower, trees, srgb_to_linear(own), srgb_to_linear(tree_colours), depth, tree_depth, deep
     )
@@ -246,16 +246,13 @@ def _own_colours(display, clean, pushed, tower, trees) -> np.ndarray:
     return unmixed * trust + pushed * (1 - trust)
 
 
-def _depths(outline, trees, horizon, focal_px, eye_above_lake, clean) -> tuple[np.ndarray, np.ndarray]:
+def _depths(tree_area, horizon, focal_px, eye_above_lake) -> tuple[np.ndarray, np.ndarray]:
     """Metres of everything but the tower: inf above the horizon, the lake's plane below, trees by eye."""
-    height, width = trees.shape
+    height, width = tree_area.shape
     rows = np.arange(height)[:, None] + 0.5
     plane = np.where(rows > horizon + 2, eye_above_lake * focal_px / np.maximum(rows - horizon, 1e-6), np.inf)
     depth = np.broadcast_to(plane, (height, width)).copy()
-    tree_depth = np.full((height, width), np.inf)
-    for name, area in outline.items():
-        tree_depth = np.where(grow(area, 6), np.minimum(tree_depth, _TREE_METRES[name]), tree_depth)
-    return depth, tree_depth
+    return depth, np.where(grow(tree_area, 6), _TREE_METRES, np.inf)
 
 
 __all__ = ["CREDIT", "Picture", "linear_to_srgb", "take_apart"]
