@@ -8,6 +8,7 @@ Lines on standard output: `Fra:1001 Platebridge | Frames 1/48` for each finished
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -45,13 +46,14 @@ def main(arguments: List[str]) -> int:
         return _fail(absent, 1)
     from platebridge.errors import InputError, PlatebridgeError, RequestError
 
-    try:
-        job = _generate(told) if told.action == "generate" else _attach(told)
-    except (InputError, RequestError) as error:
-        return _fail(str(error), 2)
-    except PlatebridgeError as error:
-        return _fail(str(error), 1)
-    _follow(job)
+    with contextlib.ExitStack() as once:  # what was said here is for this time, and no setting of the file
+        try:
+            job = _generate(told, once) if told.action == "generate" else _attach(told, once)
+        except (InputError, RequestError) as error:
+            return _fail(str(error), 2)
+        except PlatebridgeError as error:
+            return _fail(str(error), 1)
+        _follow(job)
     for note in job.notes:
         print("Platebridge | Note: %s" % note, flush=True)
     if job.error is not None:
@@ -62,7 +64,7 @@ def main(arguments: List[str]) -> int:
     return 0
 
 
-def _generate(told: argparse.Namespace) -> Any:
+def _generate(told: argparse.Namespace, once: contextlib.ExitStack) -> Any:
     from platebridge.errors import RequestError
     from platebridge.frames import parse_range
     from platebridge.presets import PRESETS
@@ -72,15 +74,11 @@ def _generate(told: argparse.Namespace) -> Any:
 
     scene = _scene(told.scene)
     shot = scene.platebridge
-    if told.connection:
-        shot.connection = told.connection
+    asked: Dict[str, Any] = {name: getattr(told, name) for name in ("connection", "model", "recapture") if getattr(told, name)}
     if told.frames:
         frames = parse_range(told.frames)
-        shot.use_scene_range, shot.frame_first, shot.frame_last = False, frames.first, frames.last
-    if told.model:
-        shot.model = told.model
-    if told.recapture:
-        shot.recapture = True
+        asked.update(use_scene_range=False, frame_first=frames.first, frame_last=frames.last)
+    once.enter_context(versions.borrowed([(shot, name, value) for name, value in asked.items()]))
     dials: Dict[str, Any] = {}
     kept = ""
     if told.preset:
@@ -100,12 +98,12 @@ def _generate(told: argparse.Namespace) -> Any:
     return Job.generate(plan, server.client_of(scene), shot.output)
 
 
-def _attach(told: argparse.Namespace) -> Any:
+def _attach(told: argparse.Namespace, once: contextlib.ExitStack) -> Any:
     from .job import Job
 
     scene = _scene(None)
     if told.connection:
-        scene.platebridge.connection = told.connection
+        once.enter_context(versions.borrowed([(scene.platebridge, "connection", told.connection)]))
     return Job.attach(scene, told.take.absolute(), server.client_of(scene), scene.platebridge.output)
 
 

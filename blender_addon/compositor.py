@@ -71,17 +71,14 @@ def _sequence(tree: Any, files: List[Path], first: int, label: str) -> Any:
 
 
 def _plate(scene: Any, request: Any) -> List[Path]:
-    """The plate's files where its strip stands on the timeline, from the take's first frame on; else []."""
+    """The plate's files at the take's frames, where a strip of it with every one of them stands on the timeline; else []."""
     editor = scene.sequence_editor
     for strip in versions.all_strips(editor) if editor is not None else ():
-        if strip.type == "IMAGE" and strip.get(timeline.TAG, {}).get("plate") == request.shot:
-            folder = Path(bpy.path.abspath(strip.directory))
-            return [folder / strip.strip_elem_from_frame(frame).filename for frame in request.frames if _has(strip, frame)]
+        ours = strip.type == "IMAGE" and strip.get(timeline.TAG, {}).get("plate") == request.shot
+        if ours and timeline.covers(strip, request.frames):
+            folder = timeline.folder_of(strip)
+            return [folder / strip.strip_elem_from_frame(frame).filename for frame in request.frames]
     return []
-
-
-def _has(strip: Any, frame: int) -> bool:
-    return versions.first_frame(strip) <= frame < versions.end_frame(strip)
 
 
 def _group() -> Any:

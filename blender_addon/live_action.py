@@ -75,9 +75,13 @@ def set_up(scene: Any, path: Path, *, first: int = 1001, rate: float = 24.0, onl
     files, gap = ([path], "") if movie else sequence_of(path, only)
     if gap:
         said.append(gap)
-    clip = _clip(files[0])
     number = _NUMBER.fullmatch(files[0].stem)
-    clip.frame_start = first if movie or number is None else int(number.group(2))
+    start = first if movie or number is None else int(number.group(2))
+    clip = _clip(files[0])
+    if (clip.frame_start != start or clip.use_proxy) and _has_other_scenes(clip, scene):
+        said.append("%s stays as other scenes use it: this shot has a copy of its own, tracks and all" % clip.name)
+        clip = clip.copy()
+    clip.frame_start, clip.use_proxy = start, False
     length = clip.frame_duration if movie else len(files)
     frames = FrameRange(clip.frame_start, clip.frame_start + length - 1)
 
@@ -133,10 +137,21 @@ def _clip(path: Path) -> Any:
     except RuntimeError as error:
         raise InputError("%s can't be read (%s)." % (path, str(error).strip()), "Choose a movie or pictures.", input="plate") from None
     if clip.frame_duration < 1:  # Blender takes anything for a clip
-        bpy.data.movieclips.remove(clip)
+        if not clip.users:
+            bpy.data.movieclips.remove(clip)
         raise InputError("%s is no picture and no movie that Blender can read." % path, "Choose other footage.", input="plate")
-    clip.use_proxy = False
     return clip
+
+
+def _has_other_scenes(clip: Any, scene: Any) -> bool:
+    """Whether another scene uses the clip: itself, or by a camera or nodes that it holds."""
+    users = bpy.data.user_map()
+    reached, ahead = {scene}, [clip]
+    while ahead:
+        more = users.get(ahead.pop(), set()) - reached
+        reached |= more
+        ahead += more
+    return any(user.id_type == "SCENE" and user != scene for user in reached)
 
 
 def _rate_in_header(path: Path) -> Optional[float]:

@@ -76,7 +76,7 @@ class PLATEBRIDGE_OT_show_take(_OnTheChosen):
 
         scene, row = versions.editing_scene(context), take_list.selected(context)
         kind = scene.platebridge.output.lower()
-        _, strip = timeline.find(row.take_id, kind)
+        _, strip = timeline.find(row.take_id, kind, scene)
         if strip is None:
             strip = loading.load(scene, row.path, kind)
         timeline.show_alone(scene, strip)
@@ -148,7 +148,7 @@ class PLATEBRIDGE_OT_take_to_compositor(_OnTheChosen):
 
         node = compositor.insert(versions.editing_scene(context), take_list.selected(context).path)
         if not node.inputs["Plate"].is_linked:
-            self.report({"WARNING"}, "The plate's strip was not found: link the plate to %s yourself" % node.label)
+            self.report({"WARNING"}, "No plate strip has all its frames: link the plate to %s yourself" % node.label)
         return {"FINISHED"}
 
 

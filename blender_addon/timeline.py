@@ -8,6 +8,7 @@ undo frees them in silence. Only files that are there are ever pointed at. Knows
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
@@ -15,7 +16,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 import bpy
 from platebridge.curves import Curve
 from platebridge.errors import InputError
-from platebridge.frames import FrameRange, split_name
+from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest
 
 from . import scene_camera, sources, versions
@@ -61,14 +62,28 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Curve) else value
 
 
-def find(take_id: str, kind: str) -> Tuple[Any, Any]:
-    """(scene, strip) of a take in any scene of the file, or (None, None)."""
-    for scene in bpy.data.scenes:
-        for strip in versions.all_strips(scene.sequence_editor) if scene.sequence_editor else ():
-            tag = strip.get(TAG)
-            if tag is not None and tag.get("take") == take_id and tag.get("kind") == kind:
-                return scene, strip
+def find(take_id: str, kind: str, scene: Optional[Any] = None) -> Tuple[Any, Any]:
+    """(scene, strip) of a take in this scene, or in any of the file, or (None, None): the first, where it was cut or stands twice."""
+    for place in bpy.data.scenes if scene is None else (scene,):
+        for strip in take_strips(place):
+            if _which(strip) == "%s %s" % (take_id, kind):
+                return place, strip
     return None, None
+
+
+def _which(strip: Any) -> str:
+    """The take and the kind that a strip shows: the same for the halves of a strip that was cut."""
+    return "%s %s" % (strip[TAG]["take"], strip[TAG].get("kind"))
+
+
+def covers(strip: Any, frames: FrameRange) -> bool:
+    """Whether the strip is seen at every one of these frames."""
+    return versions.first_frame(strip) <= frames.first and frames.last < versions.end_frame(strip)
+
+
+def folder_of(strip: Any) -> Path:
+    """Where a strip's pictures lie; // is where the file lies that the strip is of, also where its scene is linked."""
+    return Path(bpy.path.abspath(strip.directory, library=strip.id_data.library))
 
 
 def in_order(frames: FrameRange, there: Mapping[int, Path]) -> List[Path]:
@@ -101,11 +116,16 @@ def insert(scene: Any, take: TakeStrip, files: List[Path], plate: Optional[Any])
 
 
 def grow(strip: Any, files: List[Path]) -> int:
-    """Makes the strip hold these files, in order; those it holds stay. Returns how many were added."""
-    held = len(strip.elements)
+    """Makes the strip hold these files, in order; those it holds stay, and so does its end where the artist trimmed or cut it.
+
+    Returns how many were added.
+    """
+    held, end, trimmed = len(strip.elements), versions.end_frame(strip), versions.is_trimmed(strip)
     for path in files[held:]:
         strip.elements.append(path.name)
     if len(files) > held:
+        if trimmed:
+            versions.set_end_frame(strip, end)
         versions.forget_cached_frames(strip)
     return max(0, len(files) - held)
 
@@ -117,11 +137,11 @@ def make_true(scene: Any) -> None:
     """
     for strip in take_strips(scene):
         held = [element.filename for element in strip.elements]
-        there = frames_on_disk(Path(bpy.path.abspath(strip.directory)), strip[TAG]["kind"])
-        first = split_name(held[0])[1] if held else None
-        if first is None or not there:
+        there = frames_on_disk(folder_of(strip), strip[TAG]["kind"])
+        first = next((frame for frame, path in there.items() if held and path.name == held[0]), None)
+        if first is None:
             continue
-        files = in_order(FrameRange(first, max(max(there), first)), there)
+        files = in_order(FrameRange(first, max(there)), there)
         if held == [path.name for path in files[: len(held)]]:
             grow(strip, files)
 
@@ -180,8 +200,9 @@ def stored(folder: Path) -> str:
 
 
 def frames_on_disk(take: Path, kind: str) -> Dict[int, Path]:
-    """A take's frames on disk: {frame: path}."""
-    return {split_name(path.name)[1]: path for path in take.glob("%s.*.exr" % kind)}
+    """A take's frames on disk: {frame: path}. What is called otherwise, a copy that somebody made, is none of them."""
+    named = ((re.fullmatch(r"%s\.(-?\d+)\.exr" % kind, path.name), path) for path in take.glob("%s.*.exr" % kind))
+    return {int(found.group(1)): path for found, path in named if found}
 
 
 # --- is what Blender renders the comp, exactly? --------------------------------------------------------------------------------
@@ -233,14 +254,14 @@ def seen_take(scene: Any) -> Optional[Any]:
 
 
 def show_alone(scene: Any, strip: Any) -> None:
-    """Shows a take's strip and hides the same shot's other takes; remembers which was shown before."""
-    shot = strip[TAG].get("shot")
-    others = [other for other in take_strips(scene) if other != strip and other[TAG].get("shot") == shot]
-    for other in others:
-        if not other.mute:
-            strip[BEFORE] = "%s %s" % (other[TAG]["take"], other[TAG]["kind"])
-        other.mute = True
-    strip.mute = False
+    """Shows a take's strips, both halves of one that was cut, and hides the same shot's other takes; remembers which was shown before."""
+    shots = [other for other in take_strips(scene) if other[TAG].get("shot") == strip[TAG].get("shot")]
+    own = [other for other in shots if _which(other) == _which(strip)]
+    for other in shots:
+        if other not in own and not other.mute:
+            for half in own:
+                half[BEFORE] = _which(other)
+        other.mute = other not in own
 
 
 def shown_before(scene: Any) -> Optional[Any]:
@@ -249,17 +270,19 @@ def shown_before(scene: Any) -> Optional[Any]:
     shown = max((strip for strip in strips if not strip.mute), key=lambda strip: strip.channel, default=None)
     if shown is None:
         return strips[-1] if strips else None
-    others = [strip for strip in strips if strip != shown and strip[TAG].get("shot") == shown[TAG].get("shot")]
+    others = [strip for strip in strips if _which(strip) != _which(shown) and strip[TAG].get("shot") == shown[TAG].get("shot")]
     for other in others:
-        if shown.get(BEFORE) == "%s %s" % (other[TAG]["take"], other[TAG]["kind"]):
+        if shown.get(BEFORE) == _which(other):
             return other
     return max(others, key=lambda strip: strip.channel, default=None)
 
 
 def remove(take_id: str, kind: str) -> None:
-    """Takes a take's strip off the timeline, in whatever scene it stands; the files stay."""
-    scene, strip = find(take_id, kind)
-    if strip is not None:
+    """Takes a take's strips off the timeline, in whatever scenes they stand; the files stay."""
+    while True:
+        scene, strip = find(take_id, kind)
+        if strip is None:
+            return
         versions.strips(strip.parent_meta() or scene.sequence_editor).remove(strip)
 
 

@@ -43,6 +43,16 @@ def end_frame(strip: Any) -> int:
     return int(strip.right_handle if hasattr(strip, "right_handle") else strip.frame_final_end)
 
 
+def is_trimmed(strip: Any) -> bool:
+    """Whether the strip ends elsewhere than its content: trimmed, or held longer."""
+    return bool(strip.right_handle_offset if hasattr(strip, "right_handle_offset") else strip.frame_offset_end)
+
+
+def set_end_frame(strip: Any, frame: int) -> None:
+    """Makes `frame` the one after the last at which the strip is seen; its content stays where it is."""
+    setattr(strip, "right_handle" if hasattr(strip, "right_handle") else "frame_final_end", frame)
+
+
 def forget_cached_frames(strip: Any) -> None:
     """Makes 5.x read the strip's files again: it keeps what it saw before a file came."""
     if hasattr(strip, "invalidate_cache"):

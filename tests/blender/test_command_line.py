@@ -73,3 +73,16 @@ def test_the_file_can_be_saved_with_the_take_on_its_timeline(served, command, sc
     assert command("generate --frames 1001-1001 --save") == 0
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
     assert "shot take 0001 comp" in bpy.context.scene.sequence_editor.strips
+
+
+def test_what_the_line_says_for_once_is_not_saved_in_the_file(served, command, scene, tmp_path):
+    shot = scene.platebridge
+    shot.connection, shot.frame_first, shot.model = str(tmp_path / "own.json"), 990, "dust"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    once = "--frames 1001-1001 --recapture --model guide --connection %s" % served.connection
+    assert command("generate --save %s" % once) == 0
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    shot = bpy.context.scene.platebridge
+    assert len(bpy.context.scene.sequence_editor.strips) == 2
+    assert (shot.use_scene_range, shot.frame_first, shot.frame_last, shot.recapture, shot.model) == (True, 990, 1048, False, "dust")
+    assert shot.connection == str(tmp_path / "own.json")

@@ -76,6 +76,33 @@ def test_compositor_renders_the_comp(take, scene, tmp_path, read_exr, frame):
         assert got[name] == pytest.approx(wanted[..., at], rel=2e-6, abs=2e-6)
 
 
+def plate_of_some_frames(scene):
+    """The plate's strip cut down to frame 1002, as a take of that frame alone would have put it there."""
+    plate = next(strip for strip in scene.sequence_editor.strips if "plate" in strip["platebridge"])
+    plate.frame_final_start, plate.frame_final_end = 1002, 1003
+    return plate
+
+
+def test_the_plate_is_a_strip_that_has_every_frame_of_the_take(take, scene, tmp_path, read_exr):
+    from blender_addon import loading, timeline
+
+    request = GenerateRequest("shot", FRAMES, Inputs())
+    plate_of_some_frames(scene)
+    whole = timeline.plate_strip(scene, request, {frame: tmp_path / "in" / ("plate.%d.exr" % frame) for frame in FRAMES})
+    assert loading.plate_below(scene, request) == whole
+    assert bpy.ops.platebridge.take_to_compositor() == {"FINISHED"}
+    got, (below, effect) = read_exr(rendered(scene, 1001, tmp_path / "out.exr")), pictures(1001)
+    wanted = effect[..., :3] + (1 - effect[..., 3:4]) * below * (1 - effect[..., 4:5])
+    assert got["G"] == pytest.approx(wanted[..., 1], rel=2e-6, abs=2e-6)
+
+
+def test_a_plate_without_every_frame_of_the_take_is_not_taken(take, scene):
+    from blender_addon import compositor
+
+    plate_of_some_frames(scene)
+    assert not compositor.insert(scene, take).inputs["Plate"].is_linked
+
+
 def test_shadow_is_a_dial_of_the_group(take, scene, tmp_path, read_exr):
     from blender_addon import versions
 

@@ -125,6 +125,28 @@ def test_this_scene_keeps_its_camera_and_its_pieces(scene, footage):
     assert (scene.frame_start, scene.frame_end) == (101, 106)
 
 
+def test_a_clip_that_another_scene_uses_stays_as_it_is(scene, footage):
+    from blender_addon import live_action
+
+    clip = bpy.data.movieclips.load(str(footage[0]))
+    clip.tracking.tracks.new(name="Corner", frame=1)
+    scene.camera.constraints.new("CAMERA_SOLVER").clip = clip
+    other = bpy.data.scenes.new("Other")
+    said = live_action.set_up(other, footage[0])
+    assert (clip.frame_start, clip.use_proxy) == (1, False) and "a copy of its own" in said[0]
+    assert other.active_clip != clip and other.active_clip.frame_start == 101
+    assert [track.name for track in other.active_clip.tracking.tracks] == ["Corner"]
+
+
+def test_a_clip_that_this_scene_alone_uses_is_the_shots_own(scene, footage):
+    from blender_addon import live_action
+
+    clip = scene.active_clip = bpy.data.movieclips.load(str(footage[0]))
+    scene.camera.constraints.new("CAMERA_SOLVER").clip = clip
+    live_action.set_up(scene, footage[0])
+    assert (scene.active_clip, clip.frame_start, len(bpy.data.movieclips)) == (clip, 101, 1)
+
+
 def test_wrong_footage_is_said_and_leaves_nothing_behind(addon, tmp_path):
     (tmp_path / "notes.0001.exr").write_text("no picture")
     for path, says in ((tmp_path / "none.mov", "No footage was chosen"), (tmp_path / "notes.0001.exr", "is no picture")):

@@ -140,6 +140,19 @@ def test_a_take_that_is_thrown_away_leaves_the_timeline_and_lies_in_the_trash(ma
     assert (shot / "trash" / "take_0002" / "comp.1003.exr").is_file()
 
 
+def test_show_in_a_copied_scene_leaves_the_other_scene_alone(made, scene):
+    made(), made()
+    bpy.ops.platebridge.refresh_takes()
+    for name in ("take_0001", "take_0002"):
+        choose(name)
+        bpy.ops.platebridge.show_take()
+    bpy.ops.scene.new(type="FULL_COPY")
+    copy = bpy.context.window.scene
+    choose("take_0001")
+    assert copy != scene and bpy.ops.platebridge.show_take() == {"FINISHED"}
+    assert (visible(copy), visible(scene)) == (["shot take 0001 comp"], ["shot take 0002 comp"])
+
+
 def test_without_a_chosen_take_the_buttons_are_off(scene):
     bpy.ops.platebridge.refresh_takes()
     assert not bpy.ops.platebridge.copy_dials.poll() and not bpy.ops.platebridge.throw_take_away.poll()

@@ -57,6 +57,69 @@ def test_strip_stands_where_the_frames_say_and_grows(scene, take):
     assert timeline.grow(strip, files) == 0
 
 
+@pytest.mark.parametrize("end", [1002, 1007])
+def test_a_strip_that_was_trimmed_or_held_while_frames_come_keeps_its_end(scene, take, end):
+    from blender_addon import timeline
+
+    this, files = take()
+    strip = timeline.insert(scene, this, files[:2], None)
+    strip.frame_final_end = end
+    assert timeline.grow(strip, files) == 1
+    assert (strip.frame_final_end, strip.channel, len(strip.elements)) == (end, 1, 3)
+    strip.frame_final_end = 1004
+    assert reach(strip) == (1001, 1003)
+
+
+def test_the_halves_of_a_cut_strip_are_shown_hidden_and_removed_together(scene, take):
+    from blender_addon import timeline
+
+    this, files = take()
+    first = timeline.insert(scene, this, files[:2], None)
+    second = first.split(frame=1002, split_method="SOFT")
+    timeline.grow(first, files), timeline.grow(second, files)
+    assert (reach(first), reach(second), first.channel, second.channel) == ((1001, 1001), (1002, 1003), 1, 1)
+    other = timeline.insert(scene, *take(number=2), None)
+    timeline.show_alone(scene, other)
+    assert (first.mute, second.mute) == (True, True)
+    timeline.show_alone(scene, second)
+    assert (first.mute, second.mute, other.mute) == (False, False, True)
+    assert timeline.shown_before(scene) == other
+    timeline.remove(this.take_id, "comp")
+    assert list(scene.sequence_editor.strips) == [other]
+
+
+def test_a_stray_file_in_a_take_holds_up_no_strip(scene, take):
+    """A copy that a file browser made beside the frames; and a strip that somebody gave another picture."""
+    from blender_addon import timeline
+
+    this, files = take()
+    changed = timeline.insert(scene, *take(number=2), None)
+    changed.elements[0].filename = "still.exr"
+    strip = timeline.insert(scene, this, files[:1], None)
+    for name in ("comp.1001 copy.exr", "comp.1001 2.exr"):
+        (this.path / name).write_bytes(files[0].read_bytes())
+    timeline.make_true(scene)
+    assert (reach(strip), len(changed.elements)) == ((1001, 1003), 3)
+    assert timeline.frames_on_disk(this.path, "comp") == dict(zip((1001, 1002, 1003), files))
+
+
+def test_strips_of_a_linked_scene_are_looked_for_beside_their_own_file(scene, take, tmp_path):
+    from blender_addon import timeline
+
+    this, files = take()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "edit.blend"))
+    timeline.insert(scene, this, files, None)
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.read_homefile(use_empty=True)
+    (tmp_path / "elsewhere").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "elsewhere" / "shot.blend"))
+    with bpy.data.libraries.load(str(tmp_path / "edit.blend"), link=True) as (_, wanted):
+        wanted.scenes = ["Scene"]
+    linked = next(scene for scene in bpy.data.scenes if scene.library)
+    (strip,) = timeline.take_strips(linked)
+    assert timeline.folder_of(strip) == this.path
+
+
 def test_takes_stand_above_the_plate_and_above_each_other(scene, take):
     from blender_addon import timeline
 
