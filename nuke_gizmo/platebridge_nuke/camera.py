@@ -31,16 +31,19 @@ def camera(node: Any, frames: FrameRange, view: str) -> Camera:
             "Connect the Camera that saw the shot, or nothing: then the lens below is taken.",
             input="camera",
         )
+    split = (view,) if len(nuke.views()) > 1 else ()  # knobs may be split by view
     for name, still in (("win_translate", 0.0), ("win_scale", 1.0)):
         shift = seen.knob(name)
-        if shift is not None and any(float(shift.getValueAt(frames.first, at)) != still for at in (0, 1)):
+        moved = (f for f in frames if shift is not None and any(float(shift.getValueAt(f, at, *split)) != still for at in (0, 1)))
+        frame = next(moved, None)
+        if frame is not None:
             raise InputError(
                 "%s has a window %s, which is not read." % (seen.name(), name.split("_")[1]),
                 "Set it to %g, or connect a camera without one." % still,
                 input="camera",
+                frame=frame,
             )
     scale = float(node["camera_scale"].value())
-    split = (view,) if len(nuke.views()) > 1 else ()  # knobs may be split by view
     placed = []
     for frame in frames:
         flat = [float(seen["world_matrix"].getValueAt(frame, at, *split)) for at in range(16)]

@@ -186,6 +186,12 @@ def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> Non
     source = node.input(NUMBER[which])
     if source is None:
         raise InputError("No %s is connected." % which, "Connect it to the node's input %s." % which, input=which)
+    if which in ("depth", "mask") and "." not in channel:
+        raise InputError(
+            "%s channel is %s, which is no single channel." % (which.capitalize(), channel or "empty"),
+            "Give it as layer.channel under Shot: %s." % ("depth.Z" if which == "depth" else "rgba.alpha"),
+            input=which,
+        )
     wanted = PICTURE.get(channel) or ((channel,) if "." in channel else ("%s.u" % channel, "%s.v" % channel))
     absent = [name for name in wanted if name not in source.channels()]
     if absent:

@@ -7,6 +7,7 @@ hears goes through the one gate (main_thread). Under -t there is no event loop t
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Tuple
@@ -19,6 +20,7 @@ from platebridge.events import PHASES, Progress, Warned
 from . import showing
 from .main_thread import post, unrecorded
 
+log = logging.getLogger(__name__)
 jobs: List[Job] = []
 """The jobs under way; kept here, not in the script: undo must not bring one back."""
 
@@ -69,20 +71,31 @@ class Job:
     # --- on the thread that follows --------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        task = nuke.ProgressTask("Platebridge") if nuke.GUI else None
-        error: Optional[PlatebridgeError] = None
+        try:
+            self.error = self._every(_Bar())
+        except Exception as error:  # the last stop of this thread: a node that nobody ends says "still under way" for ever
+            log.exception("The job broke down")
+            self.error = PlatebridgeError(
+                "Platebridge broke down (%s: %s)." % (type(error).__name__, error), "Attach to the take, and please report it."
+            )
+            if self._courier is not None:
+                self._courier.leave()
+        try:
+            post(self._end)
+        finally:
+            self.ended.set()
+
+    def _every(self, bar: _Bar) -> Optional[PlatebridgeError]:
+        """Follows take after take, and gives what the first that isn't whole ended with."""
         for view, _folder, make in self._errands:
             if self._cancelled or self._left:
-                error = Cancelled("Cancelled; the view %s was not begun." % view, "Press Generate to make it.")
-                break
-            error = self._one(view, make(), task)
+                return Cancelled("Cancelled; the view %s was not begun." % view, "Press Generate to make it.")
+            error = self._one(view, make(), bar)
             if error is not None:
-                break
-        self.error = error
-        post(self._end)
-        self.ended.set()
+                return error
+        return None
 
-    def _one(self, view: str, courier: Courier, task: Any) -> Optional[PlatebridgeError]:
+    def _one(self, view: str, courier: Courier, bar: _Bar) -> Optional[PlatebridgeError]:
         """Follows one take to its end and gives what it ended with."""
         self._courier = courier
         if self._cancelled:
@@ -94,15 +107,14 @@ class Job:
         while True:
             news = courier.take_news()
             if news is None:
-                if task is not None and task.isCancelled():
+                if bar.cancelled():
                     self.cancel()
                 courier.bell.wait(0.25)
                 continue
             if isinstance(news, Ended):
                 return news.error
-            if task is not None and isinstance(news, Progress):
-                task.setMessage(before + PHASES.get(news.phase, news.phase))
-                task.setProgress(int(100 * news.done / max(1, news.total)))
+            if isinstance(news, Progress):
+                bar.move(before + PHASES.get(news.phase, news.phase), int(100 * news.done / max(1, news.total)))
             post(self._hear, news, before)
 
     # --- on the main thread ----------------------------------------------------------------------------------------------------
@@ -145,7 +157,7 @@ class Job:
                     node["result_file"].setValue("")
             elif isinstance(news, Landed):
                 if news.kind == node["output"].value() and self._shown(node):
-                    showing.show(node, self.takes)
+                    showing.update(node, self.takes)
             elif isinstance(news, Waiting):
                 say(node, "Waiting for the server: %s" % news.why if news.why else "The server is back.")
             elif isinstance(news, Progress):
@@ -167,8 +179,33 @@ class Job:
             if self.error is not None:
                 say(node, str(self.error))
             else:
-                whole = " and ".join(str(take) for take in self.takes)
-                say(node, " ".join(["%s %s whole." % (whole, "is" if len(self.takes) == 1 else "are"), *self.warnings]))
+                whole = "%s %s whole." % (" and ".join(str(take) for take in self.takes), "is" if len(self.takes) == 1 else "are")
+                views = showing.in_views(self.takes) if self._shown(node) else ""
+                say(node, " ".join(filter(None, [whole, views, *self.warnings])))
+
+
+class _Bar:
+    """Nuke's own progress bar; none under -t. Whether Nuke 17 lets another thread than the main one move it is not established: where it
+    does not, the bar is given up, and the status line tells alone."""
+
+    def __init__(self) -> None:
+        self._task: Any = self._tried(nuke.ProgressTask, "Platebridge") if nuke.GUI else None
+
+    def cancelled(self) -> bool:
+        return self._task is not None and bool(self._tried(self._task.isCancelled))
+
+    def move(self, message: str, percent: int) -> None:
+        for name, value in (("setMessage", message), ("setProgress", percent)):
+            if self._task is not None:
+                self._tried(getattr(self._task, name), value)
+
+    def _tried(self, call: Callable[..., Any], *told: Any) -> Any:
+        try:
+            return call(*told)
+        except Exception:  # whatever Nuke raises: a bar is no reason to lose the take
+            log.warning("Nuke's progress bar can't be moved from here", exc_info=True)
+            self._task = None
+            return None
 
 
 def of(node: Any) -> Optional[Job]:

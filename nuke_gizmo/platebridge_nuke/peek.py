@@ -126,8 +126,11 @@ def open_picture(path: Path) -> Optional[Picture]:
         return None
 
 
-def check_depth(files: Mapping[int, Path], kind: str, name: str) -> None:
-    """Raises InputError where the first frame's depth is the same everywhere, or evidently of another kind than it is said to be."""
+def check_depth(files: Mapping[int, Path], kind: str, name: str, scale: float = 1.0) -> None:
+    """Raises InputError where the first frame's depth is the same everywhere, or evidently of another kind than it is said to be.
+
+    `scale`: metres per unit. In a unit of its own, an even distance may be small everywhere: it is then taken at its word.
+    """
     frame = min(files)
     picture = open_picture(files[frame])
     if picture is None or len(picture.channels) != 1:
@@ -154,7 +157,7 @@ def check_depth(files: Mapping[int, Path], kind: str, name: str) -> None:
                 "is said to be 1/Z, but grows with distance, up to %g." % most,
                 "Set Depth is to Z, or to Distance where it goes along the ray.",
             )
-    elif most <= 1.0 and (_grows(rows, upward=False) or _zero_above(rows)):
+    elif scale == 1.0 and most <= 1.0 and (_grows(rows, upward=False) or _zero_above(rows)):
         raise wrong(
             "is said to be %s, but shrinks with distance and is nowhere more than 1." % DEPTHS[kind].label,
             "Set Depth is to 1/Z, or give its unit in Metres per unit.",

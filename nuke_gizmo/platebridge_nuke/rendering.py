@@ -64,7 +64,8 @@ def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
     for which in plan.channels:
         pattern = plan.pattern(which, view)
         made[which] = Input(node.input(NUMBER[which]).name(), {f: Path(name_at(pattern, f)) for f in frames}, pattern)
-    peek.check_depth(made["depth"].files, next(iter(plan.requests.values())).settings.depth_kind, made["depth"].name)
+    said = plan.requests[view].settings
+    peek.check_depth(made["depth"].files, said.depth_kind, made["depth"].name, said.depth_scale)
     peek.check_mask(made["mask"].files, made["mask"].name)
     return made
 
@@ -231,7 +232,7 @@ def _files_above(source: Any) -> Optional[str]:
         seen.add(node.fullName())
         if len(seen) > MOST_NODES:
             return None
-        if node.knob("file") is not None and node.Class() != "Write":
+        if node.knob("file") is not None and (node.Class() != "Write" or node["reading"].value()):  # a precomp's Write reads its own file
             digest.update(json.dumps(_sequence(str(nuke.filename(node) or ""))).encode())
         waiting += [node.input(at) for at in range(node.inputs())]
         if hasattr(node, "nodes"):

@@ -14,7 +14,8 @@ from typing import Any, List, Sequence
 import nuke
 from platebridge.errors import InputError
 
-from .inputs import parent_of
+from .inputs import TCL, parent_of
+from .main_thread import unrecorded
 
 KINDS = ("comp", "effect", "guide")
 
@@ -26,7 +27,15 @@ def frames_there(take: Path, kind: str) -> List[int]:
 
 
 def show(node: Any, takes: Sequence[Path]) -> None:
-    """Shows one take, or a take of each view, as far as they have come. Raises InputError where there is no frame yet."""
+    """Shows one take, or a take of each view, as far as they have come, and says in which views. Raises InputError where there is no frame
+    yet, or where Nuke could not read the path."""
+    _check_path(takes)
+    update(node, takes)
+    _say_views(node, takes)
+
+
+def update(node: Any, takes: Sequence[Path]) -> None:
+    """What `show` does, with nothing said: for a take that is under way. Raises InputError where there is no frame yet."""
     kind = node["output"].value()
     numbers = sorted({number for take in takes for number in frames_there(take, kind)})
     if not numbers:
@@ -39,30 +48,68 @@ def show(node: Any, takes: Sequence[Path]) -> None:
 
 def of_every_view(take: Path) -> List[Path]:
     """The take and its fellows of the other views: the same number in the folders SHOT_VIEW beside its own."""
-    there = list(nuke.views())
-    mine = [view for view in there if take.parent.name.endswith("_" + view)]
-    if len(there) < 2 or not mine:
+    mine = _view_of(take)
+    if not mine:
         return [take]
-    stem = take.parent.name[: -len(mine[0])]
-    fellows = [take.parent.with_name(stem + view) / take.name for view in there]
+    stem = take.parent.name[: -len(mine)]
+    fellows = [take.parent.with_name(stem + view) / take.name for view in nuke.views()]
     return [fellow for fellow in fellows if fellow == take or fellow.is_dir()]
 
 
 def _of_views(takes: Sequence[Path]) -> str:
-    """The takes' folder; with %V for the view, which Nuke fills in, where there is one for every view of the script."""
+    """The takes' folder; of several views' takes with %V, which Nuke fills in: a view without a take must not show another's picture."""
+    return (_by_view(takes[0]) if _are_by_view(takes) else takes[0]).as_posix()
+
+
+def _are_by_view(takes: Sequence[Path]) -> bool:
+    """Whether they are takes of several views, of one shot and number."""
+    return len(takes) > 1 and len({_by_view(take) for take in takes}) == 1
+
+
+def _by_view(take: Path) -> Path:
+    """The take's folder with %V in the place of its view."""
+    view = _view_of(take)
+    return take.parent.with_name(take.parent.name[: -len(view)] + "%V") / take.name if view else take
+
+
+def _view_of(take: Path) -> str:
+    """The view that a take was made for, as its folder SHOT_VIEW says; "" where it names none, and in a script of one view."""
     there = list(nuke.views())
-    first = takes[0]
-    if len(there) > 1 and len(takes) == len(there):
-        names = {take.parent.name[: -len(view)] for take, view in zip(takes, there) if take.parent.name.endswith("_" + view)}
-        if len(names) == 1 and len({take.name for take in takes}) == 1:
-            return (first.parent.with_name(names.pop() + "%V") / first.name).as_posix()
-    return first.as_posix()
+    return max((view for view in there if len(there) > 1 and take.parent.name.endswith("_" + view)), key=len, default="")
+
+
+def in_views(takes: Sequence[Path]) -> str:
+    """A sentence where a view shows another view's take, or none; "" where each shows its own."""
+    if not _are_by_view(takes):
+        return "Shown in every view; it was made for %s." % _view_of(takes[0]) if takes and _view_of(takes[0]) else ""
+    made = [_view_of(take) for take in takes]
+    without = [view for view in nuke.views() if view not in made]
+    return "Shown by view; there is none for %s." % " and ".join(without) if without else ""
+
+
+def _say_views(node: Any, takes: Sequence[Path]) -> None:
+    if in_views(takes):
+        with unrecorded():
+            node["status"].setValue(in_views(takes))
+
+
+def _check_path(takes: Sequence[Path]) -> None:
+    """Raises InputError where Nuke would read something else from a take's path."""
+    for take in takes:
+        bad = sorted(set(take.as_posix()) & set(TCL))
+        if bad:
+            raise InputError(
+                "The take's folder %s has a %s in it, which Nuke does not read as it is." % (take, bad[0]),
+                "Move the take into another folder, and name it there.",
+            )
 
 
 def make_reads(node: Any, take: Path) -> List[Any]:
-    """Ordinary Reads of the take's comp, effect and guide beside the node: raw, at the plate's own frame numbers."""
+    """Ordinary Reads of the take's comp, effect and guide beside the node: raw, at the plate's own frame numbers. Raises InputError where
+    Nuke could not read the path."""
     made = []
     takes = of_every_view(take)
+    _check_path(takes)
     parent = parent_of(node)
     parent.begin()
     try:
@@ -80,4 +127,6 @@ def make_reads(node: Any, take: Path) -> List[Any]:
             made.append(read)
     finally:
         parent.end()
+    if made:
+        _say_views(node, takes)
     return made

@@ -43,6 +43,13 @@ def put(take: Path, kind: str, plate: str, shot: str, as_version: bool) -> str:
         raise InputError(
             "No clip of %s shows the plate or is called %s." % (sequence.name(), shot), "Put the shot's plate onto the timeline."
         )
+    shown = _first_shown(item), _first_shown(item) + item.timelineOut() - item.timelineIn()
+    first, last = max(shown[0], numbers[0]), min(shown[1], numbers[-1])  # what both have
+    if first > last and not as_version:
+        raise InputError(
+            "The clip shows %d-%d, the take holds %d-%d." % (*shown, numbers[0], numbers[-1]),
+            "Slip the clip to the take's frames, or generate those that it shows.",
+        )
     path = "%s/%s.%%04d.exr" % (take.as_posix(), kind)
     project = sequence.project()
     project.beginUndo("Platebridge take")
@@ -56,10 +63,8 @@ def put(take: Path, kind: str, plate: str, shot: str, as_version: bool) -> str:
         track = _free_track(core, sequence, item)
         laid = track.createTrackItem("%s %s" % (take.name, kind))
         laid.setSource(clip)
-        begin = item.timelineIn() + max(0, numbers[0] - _first_shown(item))
-        length = min(len(range(numbers[0], numbers[-1] + 1)), item.timelineOut() - begin + 1)
-        start = max(0, _first_shown(item) - numbers[0])
-        laid.setTimes(begin, begin + length - 1, start, start + length - 1)  # both ends are inclusive
+        begin, start, more = item.timelineIn() + first - shown[0], first - numbers[0], last - first
+        laid.setTimes(begin, begin + more, start, start + more)  # both ends are inclusive
         track.addTrackItem(laid)
         return "%s lies on the track %s." % (take.name, track.name())
     finally:

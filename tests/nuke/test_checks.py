@@ -46,6 +46,14 @@ def rewrite(wired, write_exr):
         (lambda nuke, node: node["last"].setValue(1010), "holds frames 1001-1004, and 1001-1010 are asked for. Change First"),
         (lambda nuke, node: node["last"].setValue(1), "ends before it begins"),
         (lambda nuke, node: node["depth_channel"].setValue("depth.W"), "has no channel depth.W. Choose another"),
+        (
+            lambda nuke, node: node["depth_channel"].setValue("depth"),
+            "channel is depth, which is no single channel. Give it as layer.channel",
+        ),
+        (
+            lambda nuke, node: node["mask_channel"].setValue("alpha"),
+            "channel is alpha, which is no single channel. Give it as layer.channel",
+        ),
         (lambda nuke, node: node.setInput(3, node.input(0)), "has no channel backward.u. Choose another"),
         (lambda nuke, node: nuke.root()["name"].setValue(""), "never saved. Save it"),
         (lambda nuke, node: node["shot"].setValue("a[b]"), "has a [ in it"),
@@ -139,6 +147,18 @@ def test_a_depth_of_the_kind_it_is_said_to_be_is_let_through(wired, rewrite, kin
 
     rewrite("depth", change, attributes={"compression": "zips"})
     peek.check_depth(wired[1].paths["depth"], KINDS[kind], "Read2")
+
+
+def test_a_depth_that_shrinks_is_let_through_once_its_unit_is_given(nuke, wired, serve, rewrite):
+    node, _ = wired
+    rewrite("depth", lambda p: np.where(p > 1e9, 0, 1 / p))
+    connection = serve().connection
+    assert press(node, connection) is None
+    assert "give its unit in Metres per unit" in told(nuke, node)
+    node["depth_scale"].setValue(1000.0)
+    job = press(node, connection)
+    assert job is not None, node["status"].value()
+    job.cancel()
 
 
 def test_a_mask_that_is_empty_over_the_range_is_refused_and_one_pixel_is_not_empty(nuke, wired, serve, rewrite):

@@ -166,6 +166,38 @@ def test_non_commercial_reaches_the_whole_way_with_every_input(nuke, wired, serv
     assert len(nuke._touched) <= nuke.NC_LIMIT
 
 
+@pytest.mark.parametrize("broken", ["__init__", "setMessage", "setProgress", "isCancelled"])
+def test_a_progress_bar_that_nuke_refuses_a_thread_costs_the_bar_alone(nuke, wired, serve, monkeypatch, broken):
+    def refuse(self, *told):
+        raise RuntimeError("ProgressTask: not on this thread")
+
+    monkeypatch.setattr(nuke.ProgressTask, broken, refuse)
+    node, _ = wired
+    job = press(node, serve().connection)
+    finish(nuke, job)
+    assert job.error is None and node["status"].value().endswith("take_0001 is whole.")
+
+
+@pytest.mark.parametrize("window", [True, False])
+def test_a_job_that_breaks_down_says_so_and_lets_the_node_go(nuke, wired, serve, monkeypatch, window):
+    from platebridge.courier import Courier
+    from platebridge_nuke import node as buttons
+
+    def broken(self):
+        raise RuntimeError("out of threads")
+
+    node, _ = wired
+    nuke.GUI = window
+    with monkeypatch.context() as once:
+        once.setattr(Courier, "take_news", broken)
+        job = press(node, serve().connection)
+        finish(nuke, job)
+    assert "Platebridge broke down (RuntimeError: out of threads). Attach to the take" in node["status"].value()
+    assert job.error is not None and buttons.jobs == []
+    job._courier.join(60)  # it has let go of the take, which can be attached to
+    assert not job._courier.is_alive()
+
+
 def test_terminal_mode_waits_for_the_end(nuke, wired, serve):
     node, _ = wired
     nuke.GUI = False

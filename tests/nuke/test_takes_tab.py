@@ -181,3 +181,17 @@ def test_a_button_with_nothing_to_do_says_so(nuke, wired, button):
     node, _ = wired
     assert getattr(buttons, button)(node) is None
     assert node["status"].value().startswith(("No take is named. Name one", "Nothing is under way", "There is no take yet"))
+
+
+@pytest.mark.parametrize("place", ["a#1", "b [v2]", "c%04d"])
+def test_a_take_under_a_path_that_nuke_reads_otherwise_is_refused_by_show_and_make_reads(nuke, wired, made, tmp_path, place):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    take = made().parent.parent.rename(tmp_path / place) / "shot_010" / "take_0001"
+    node["take"].setValue(take.as_posix())
+    for button in (buttons.show, buttons.make_reads):
+        node["status"].setValue("")
+        assert button(node) is None
+        assert "in it, which Nuke does not read as it is. Move the take" in node["status"].value()
+    assert node["result_file"].value() == "" and len(nuke._script) == 4

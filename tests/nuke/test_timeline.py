@@ -59,6 +59,8 @@ def test_take_lies_over_the_shot_on_a_track_of_its_own_frame_on_frame(studio):
         ((200, 203, 0, 3), (1002, 1003), (201, 202, 0, 1)),  # a take of the middle
         ((200, 201, 2, 3), (1001, 1004), (200, 201, 2, 3)),  # a clip that shows the plate's end
         ((200, 202, 0, 2), (1002, 1004), (201, 202, 0, 1)),  # a take that goes on behind the clip
+        ((200, 209, 2, 11), (1001, 1004), (200, 201, 2, 3)),  # a clip that begins in the take and goes on behind it
+        ((200, 209, 0, 9), (1002, 1003), (201, 202, 0, 1)),  # a clip around the take
     ],
 )
 def test_plate_and_take_show_the_same_frame_wherever_either_is_cut(studio, shown, taken, wanted):
@@ -74,6 +76,17 @@ def test_plate_and_take_show_the_same_frame_wherever_either_is_cut(studio, shown
             (take / ("comp.%d.exr" % frame)).unlink()
     buttons.to_timeline(node)
     assert times(sequence.videoTracks()[1].items()[0]) == wanted
+
+
+@pytest.mark.parametrize("start, said", [(1101, "The clip shows 1101-1104"), (900, "The clip shows 900-903")])
+def test_a_clip_and_a_take_that_share_no_frame_are_refused_and_nothing_is_left(studio, start, said):
+    from platebridge_nuke import node as buttons
+
+    node, sequence, item = studio
+    item.source().mediaSource()._start = start
+    buttons.to_timeline(node)
+    assert said + ", the take holds 1001-1004. Slip the clip" in node["status"].value()
+    assert len(sequence.videoTracks()) == 1 and sequence.project().clipsBin().items() == () and sequence.project().undo == []
 
 
 def test_take_becomes_a_version_of_the_shots_clip(studio):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from node_at_work import finish, press
 
@@ -60,6 +62,16 @@ def test_a_file_overwritten_in_place_is_rendered_again_though_nukes_own_hash_is_
     _, shot = wired
     shot.paths["depth"][1002].write_bytes(shot.paths["depth"][1004].read_bytes())
     assert rendered() == {"depth": [1001, 1002, 1003, 1004]}
+
+
+@pytest.mark.parametrize("reads, found", [(True, {"plate": [1001, 1002, 1003, 1004]}), (False, {})])
+def test_a_precomps_write_counts_as_a_file_where_it_reads_it(nuke, wired, rendered, reads, found):
+    node, _ = wired
+    write = nuke.nodes.Write(inputs=[node.input(0)], file=nuke.root().name() + ".####.exr", reading=reads)
+    node.setInput(0, write)
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+    Path(nuke.root().name() + ".1001.exr").write_bytes(b"precomp")
+    assert rendered() == found
 
 
 def test_a_rendered_file_that_is_gone_or_was_touched_is_rendered_again(nuke, wired, rendered):
