@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
+import torch
 from platebridge.errors import InputError, ModelError, RequestError
 from platebridge_server import images
+from platebridge_server.models import dust
+from platebridge_server.models.dust.sampling import WEIGHTS
 from platebridge_server.training import data, eval_model, studio, studio_data, train
+from platebridge_server.training.__main__ import main as command
 
 DIALS = {"detail": 24, "debris": 4, "amount": 2.0, "quality": "draft"}
 
@@ -67,6 +71,12 @@ def test_what_a_set_lacks_is_named(make_set, tiny_shot, tmp_path):
         ('{"dephts": "z"}', "says dephts"),
         ("[1]", r"says \[1\]"),
         ('{"fps": 25', "is no JSON"),
+        ('{"dials": [1]}', r"says dials \[1\]"),
+        ('{"light": "sun"}', "says light 'sun'"),
+        ('{"light": {"sun": [1, 1, 1]}}', "says light .*two colours"),
+        ('{"light": {"sun": [1, 1], "sky": [0, 1]}}', "says light .*two colours"),
+        ('{"light": {"sun": [1, 1, 1], "sky": ["a", 0, 1]}}', "says light .*two colours"),
+        ('{"light": {"sun": [0, 0, 0], "sky": [0.2, 0.3, 0.5]}}', "says light .*not black"),
     ],
 )
 def test_an_option_that_would_be_lost_is_refused(make_set, tiny_shot, text, said):
@@ -75,6 +85,100 @@ def test_an_option_that_would_be_lost_is_refused(make_set, tiny_shot, text, said
     (folder / "tiny" / "options.json").write_text(text)
     with pytest.raises(InputError, match=said):
         studio.shots(folder)
+
+
+def _rgba(alpha):
+    return {"R": 0.5 * alpha, "G": 0.4 * alpha, "B": 0.3 * alpha, "A": alpha}
+
+
+def _write(path, samples):
+    height, width = samples["A"].shape
+    window = images.Window(0, 0, width, height)
+    path.write_bytes(images.encode([images.new_part(samples, window, window)]))
+
+
+@pytest.fixture
+def true_set(make_set, tiny_shot):
+    """The set of one shot whose truth is a cloud that moves, and where the truth of a frame lies."""
+    folder = make_set({})
+    for frame in range(tiny_shot.first, tiny_shot.last + 1):
+        _write(folder / "tiny" / ("truth.%d.exr" % frame), _rgba(np.roll(_dust()["A"], frame % 10, axis=1)))
+    return folder, lambda frame: folder / "tiny" / ("truth.%d.exr" % frame)
+
+
+def _with_a_nan(path):
+    samples = _rgba(_dust()["A"])
+    samples["G"][10, 20] = np.nan
+    _write(path, samples)
+
+
+ODD = {
+    "a frame is missing": (lambda at: at(1003).unlink(), "frame 1003.*tiny has no truth here"),
+    "two frames": (lambda at: [at(frame).unlink() for frame in range(1003, 1009)], r"tiny's truth is too short \(2 of the 3"),
+    "no dust": (lambda at: [_write(at(frame), _rgba(0 * _dust()["A"])) for frame in range(1001, 1009)], "tiny's truth has no dust"),
+    "a pixel is NaN": (lambda at: _with_a_nan(at(1005)), "truth.1005.exr holds NaN or infinity in G"),
+    "a frame of another size": (lambda at: _write(at(1004), _rgba(_dust(32, 48)["A"])), "frame 1004.*tiny's truth is 48x32.*plate 96x64"),
+    "a frame is cut short": (lambda at: at(1006).write_bytes(at(1006).read_bytes()[:900]), r"truth.1006.exr.*cut short"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_truth_that_no_figure_can_be_made_of_is_named_before_any_take_is_made(true_set, monkeypatch, odd):
+    folder, at = true_set
+    spoil, said = ODD[odd]
+    shutil.copytree(folder / "tiny", folder / "another")  # its figures would be lost
+    spoil(at)
+    monkeypatch.setattr(studio, "make_take", lambda *_, **__: pytest.fail("a take was made"))
+    for judge in (studio.evaluate, lambda folder: eval_model.run("dust", folder)):
+        with pytest.raises(InputError, match=said):
+            judge(folder)
+
+
+def test_what_a_take_warns_of_is_said(true_set):
+    said = []
+    figures = studio.evaluate(true_set[0], said.append)
+    assert any("camera: No camera was given" in line for line in said)
+    assert figures["model"]["flicker"] > 0
+
+
+def test_a_figure_that_cannot_be_told_is_null_in_the_json(true_set, tmp_path):
+    """A truth in which nothing moves has no flicker to compare with."""
+    folder, at = true_set
+    for frame in range(1001, 1009):
+        _write(at(frame), _rgba(_dust()["A"]))
+    studio.run(folder, tmp_path / "figures.json")
+    written = json.loads((tmp_path / "figures.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert written["model"]["flicker"] is None and written["model"]["power_spectrum_db"] > 0
+
+
+def test_weights_of_a_studios_own_are_what_a_set_judges(make_set, tiny_shot, tmp_path):
+    """They have the shipped ones' numbers and another sampler: not even the passes that a take of those left may be taken."""
+    frames = range(tiny_shot.first, tiny_shot.last + 1)
+    shot = studio.shots(make_set({frame: tiny_shot.paths["plate"][frame] for frame in frames}))[0]
+    take = studio.make_take(shot, tmp_path / "takes")
+    folder = make_set({frame: take / ("effect.%d.exr" % frame) for frame in frames})
+    weights = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, weights)
+    dust.DustLevels(sigma_min=0.8, sigma_max=5.0).write(weights / "scheduler")
+    command(["evaluate", "--set", str(folder), "--weights", str(weights), "--json", str(tmp_path / "own.json")])
+    command(["evaluate", "--set", str(folder), "--json", str(tmp_path / "shipped.json")])
+    own, shipped = (json.loads((tmp_path / name).read_text()) for name in ("own.json", "shipped.json"))
+    assert shipped["model"]["power_spectrum_db"] == 0 < own["model"]["power_spectrum_db"]
+
+
+def test_an_option_that_judging_a_set_would_lose_is_refused(make_set, capsys):
+    with pytest.raises(SystemExit) as end:
+        command(["evaluate", "--set", str(make_set({})), "--floor", "--strip", "strip.png", "--simulations", "2"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and all(name in said for name in ("--floor", "--strip", "--simulations")) and "--data" not in said
+
+
+def test_a_set_is_named_from_within_and_from_home(make_set, tiny_shot, monkeypatch):
+    folder = make_set({1001: tiny_shot.paths["plate"][1001]})
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    monkeypatch.chdir(folder / "tiny")
+    assert [shot.folder.name for named in (".", "~/set") for shot in studio.shots(named)] == ["tiny", "tiny"]
 
 
 def test_a_model_is_judged_on_a_set_by_table_sheet_and_json(make_set, tiny_shot, tmp_path, capsys):
@@ -101,9 +205,7 @@ def whole_set(make_set, tiny_shot):
 
     def write(frames, samples):
         for number in range(frames):
-            height, width = samples["A"].shape
-            window = images.Window(0, 0, width, height)
-            (folder / "tiny" / ("whole.%d.exr" % (1001 + number))).write_bytes(images.encode([images.new_part(samples, window, window)]))
+            _write(folder / "tiny" / ("whole.%d.exr" % (1001 + number)), samples)
 
     return folder, write
 
@@ -119,11 +221,11 @@ def test_a_studios_own_passes_become_a_shard_to_train_on(whole_set, tmp_path):
     write(24, _dust())
     assert studio_data.make(folder, tmp_path / "data", lambda text: None) == 2
     path = data.shards(tmp_path / "data")[0]
-    assert path.name == "set_tiny.safetensors" and data.shards(tmp_path / "data", held_out=True) == []
+    assert path.name.startswith("set_tiny_") and data.shards(tmp_path / "data", held_out=True) == []
     first = data.read_shard(path)[0]
     assert first.truth.shape == (20, 3, 64, 96) and first.guide.shape == (20, 3, 16, 24)
     np.testing.assert_allclose(first.truth[0].numpy(), np.stack([_dust()[name] for name in ("sun.Y", "ambient.Y", "A")]), atol=2e-3)
-    assert first.truth_depth[0, 32, 48] == 12 and first.light_view.norm(dim=1).numpy() == pytest.approx(np.ones(20), abs=1e-3)
+    assert first.truth_depth[0, 32, 48] == 1 and first.light_view.norm(dim=1).numpy() == pytest.approx(np.ones(20), abs=1e-3)
     clips = train.Clips(tmp_path / "data", np.random.default_rng(0))
     assert clips.refresh() == 2
     residual, wide, light = clips.crop(8, (32, 32))
@@ -156,3 +258,62 @@ def test_what_training_on_a_set_lacks_is_named(whole_set, make_set):
     write(20, {"A": _dust()["A"], "Z": _dust()["Z"]})
     with pytest.raises(InputError, match="sun"):
         studio_data.clips(shot)
+
+
+def test_a_set_that_has_changed_is_learned_from_as_it_is_now(whole_set, tmp_path):
+    """A corrected light, or a corrected frame, makes another shard; another set's shot of the same name has its own."""
+    folder, write = whole_set
+    write(20, _dust())
+
+    def shards(of=folder):
+        studio_data.make(of, tmp_path / "data", lambda text: None)
+        return data.shards(tmp_path / "data")
+
+    (first,) = shards()
+    assert shards() == [first]
+    (folder / "tiny" / "options.json").write_text(json.dumps({"dials": {**DIALS, "sun_azimuth": 200}}))
+    (second,) = shards()
+    write(20, {name: 0.5 * part for name, part in _dust().items()})
+    (third,) = shards()
+    assert len({first, second, third}) == 3
+    assert data.read_shard(third)[0].truth.max() < 0.6
+    shutil.copytree(folder, tmp_path / "other")
+    both = shards(tmp_path / "other")
+    assert third in both and len(both) == 2
+
+
+def test_a_frame_that_would_spoil_what_is_learned_is_named(whole_set, tmp_path):
+    folder, write = whole_set
+
+    def clips():
+        return studio_data.clips(studio.shots(folder)[0])
+
+    write(22, _dust())
+    spoilt, whole = _dust(), folder / "tiny" / "whole.1004.exr"
+    spoilt["sun.Y"][10, 20] = np.nan
+    _write(whole, spoilt)
+    with pytest.raises(InputError, match=r"whole.1004.exr holds NaN or infinity in sun.Y"):
+        clips()
+    _write(whole, _dust(32, 48))
+    with pytest.raises(InputError, match=r"frame 1004.*48x32.*96x64"):
+        clips()
+    _write(whole, _dust())
+    whole.write_bytes(whole.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"whole.1004.exr.*cut short"):
+        clips()
+    whole.unlink()
+    with pytest.raises(InputError, match=r"frame 1004.*tiny has no whole here"):
+        clips()
+
+
+def test_depth_is_told_whatever_its_unit_and_where_it_is_infinite(whole_set, tmp_path):
+    """80 m in millimetres are more than half floats hold; sky behind thin dust is infinitely far."""
+    folder, write = whole_set
+    metres = 80 + np.linspace(-2, 2, 96, dtype=np.float32)[None] * np.ones((64, 1), np.float32)
+    far = 1000 * metres
+    far[:8] = np.inf
+    write(20, {**_dust(), "Z": far})
+    studio_data.make(folder, tmp_path / "data", lambda text: None)
+    clip = data.read_shard(data.shards(tmp_path / "data")[0])[0]
+    assert torch.isinf(clip.truth_depth[:, :8]).all() and torch.isfinite(clip.truth_depth[:, 8:, 20:76]).all()
+    np.testing.assert_allclose(clip.truth_depth[0, 32, 20:76].numpy(), metres[32, 20:76] / 80, rtol=2e-3)

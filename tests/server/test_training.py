@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the dust model is made: data that follow from a seed, training that goes on where it stopped, figures that mean something."""
 
+import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from platebridge.errors import InputError, PlatebridgeError, RequestError  # noqa: E402
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition  # noqa: E402
 from platebridge_server.training import data, distil, evaluate, simulate, train, users  # noqa: E402
+from platebridge_server.training.__main__ import entry  # noqa: E402
 from platebridge_server.training.__main__ import main as command  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
@@ -201,7 +205,7 @@ SMALL = {"widths": (8, 12), "blocks": (1, 1), "embedding": 16}
 def test_training_goes_on_where_it_stopped_and_exports_what_loads(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CROP", 32)
     monkeypatch.setattr(train, "CROP", 32)
-    options = {"threads": 1, "compiled": False, "config": SMALL, "least_clips": 1}
+    options = {"threads": 1, "compiled": False, "config": SMALL}
     first = train.train(folder, tmp_path / "run", 0.03, **options)
     more = train.train(folder, tmp_path / "run", 0.06, resume=True, **options)
     assert more > first > 0
@@ -216,9 +220,9 @@ def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_
     monkeypatch.setattr(train, "CROP", 32)
     monkeypatch.setattr(distil, "FRAMES", 4)
     monkeypatch.setattr(distil, "VIEW", (48, 64))
-    train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL, least_clips=1)
+    train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL)
     weights = train.export(tmp_path / "run", "0", tmp_path / "weights")
-    options = {"steps": 2, "sigma_min": 0.8, "compiled": False, "least_clips": 1}
+    options = {"steps": 2, "sigma_min": 0.8, "compiled": False}
     first = distil.distil(folder, weights, tmp_path / "last", 0.03, **options)
     seconds = json.loads((tmp_path / "last" / "state.json").read_text())["seconds"]
     more = distil.distil(folder, weights, tmp_path / "last", seconds / 60 + 0.03, resume=True, **options)
@@ -234,6 +238,117 @@ def test_the_last_lesson_goes_on_where_it_stopped_and_its_sampler_goes_with_the_
     halfway = train.export(tmp_path / "last", "2", tmp_path / "half", weights, 0.5) / "unet" / "diffusion_pytorch_model.safetensors"
     old, new, between = (rows["enter.weight"].float() for rows in (before, after, load_file(halfway)))
     torch.testing.assert_close(between, (old + new) / 2, atol=1e-3, rtol=0)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Weights of a small network, with a sampler of their own."""
+    network = dust.DustNetwork(frame_numbers=condition.FRAME_NUMBERS, condition_channels=condition.CHANNELS, **SMALL)
+    network.half().write(tmp_path / "small" / "unet")
+    dust.DustLevels(sigma_min=0.8, sigma_max=12.0).write(tmp_path / "small" / "scheduler")
+    return tmp_path / "small"
+
+
+def test_weights_that_learned_more_keep_the_sampler_they_had(folder, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CROP", 32)
+    train.train(folder, tmp_path / "run", 0.01, threads=1, compiled=False, start=small)
+    options = dust.DustLevels.read(train.export(tmp_path / "run", "0", tmp_path / "weights") / "scheduler").options
+    assert options["sigma_min"] == 0.8 and options["sigma_max"] == 12.0 and options["noise_taps"] == train.NOISE_TAPS
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_learned_of_it(folder, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CROP", 32)
+    real, calls = train.edm_loss, []
+
+    def spoilt(*given):
+        calls.append(given)
+        return real(*given) * (torch.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(train, "edm_loss", spoilt)
+    with pytest.raises(PlatebridgeError, match="iteration 3"):
+        train.train(folder, tmp_path / "run", 1, threads=1, compiled=False, start=small)
+    assert len(calls) == 3 and not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_shard_with_no_numbers_in_it_is_named(clips, tmp_path):
+    truth = clips[1].truth.clone()
+    truth[3, 0, 20, 30] = torch.nan
+    data.write_shard(tmp_path / "sim_00001.safetensors", [dataclasses.replace(clips[1], truth=truth)])
+    with pytest.raises(InputError, match=r"sim_00001.safetensors holds NaN"):
+        train.Clips(tmp_path, np.random.default_rng(0)).refresh()
+
+
+def _checkpoint(run, spoilt=False):
+    """One of a small network in `run`."""
+    run.mkdir(exist_ok=True)
+    network = dust.DustNetwork(**SMALL)
+    average = {name: value.detach().clone() for name, value in network.named_parameters()}
+    if spoilt:
+        average["enter.weight"][0, 0, 0, 0] = torch.nan
+    train._save(run, network, average, torch.optim.AdamW(network.parameters()), {"iterations": 1, "seconds": 1.0})
+
+
+def test_weights_that_are_no_numbers_are_not_exported(tmp_path):
+    _checkpoint(tmp_path / "run", spoilt=True)
+    with pytest.raises(PlatebridgeError, match=r"enter.weight"):
+        train.export(tmp_path / "run", "0", tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_checkpoint_takes_the_place_of_the_one_before_on_windows_too(clips, tmp_path, monkeypatch):
+    """There a file can't be renamed to one that is there."""
+    real = os.rename
+
+    def as_on_windows(this, that, **how):
+        if os.path.exists(that):
+            raise FileExistsError(183, "Cannot create a file when that file already exists", str(this), 183, str(that))
+        real(this, that, **how)
+
+    monkeypatch.setattr(os, "rename", as_on_windows)
+    for _ in range(2):
+        _checkpoint(tmp_path)
+        data.write_shard(tmp_path / "sim_00001.safetensors", clips)
+    assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
+
+
+def test_a_run_is_not_written_over_by_another(folder, small, tmp_path):
+    _checkpoint(tmp_path / "run")
+    kept = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(RequestError, match="--resume"):
+        train.train(folder, tmp_path / "run", 0.01, threads=1, compiled=False, config=SMALL)
+    with pytest.raises(RequestError, match="--resume"):
+        distil.distil(folder, small, tmp_path / "run", 0.01, steps=2, sigma_min=0.8, compiled=False)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ("train --data {} --out {}/run --minutes 1", "holds no clips"),
+        ("train --data {} --out {}/run --minutes 1 --from {}/wrong", "wrong holds no weights"),
+        ("distil --data {} --out {}/run --minutes 1 --from dust", "holds no clips"),
+        ("evaluate --weights {}/wrong", "wrong holds no weights"),
+        ("evaluate --set {} --weights {}/wrong", "wrong holds no weights"),
+        ("evaluate --set {}/nowhere", "There is no folder"),
+        ("export --run {}/wrong --version 1 --to {}/out", "wrong holds no checkpoint"),
+        ("sheet --data {} --png {}/sheet.png", "holds no shards"),
+    ],
+)
+def test_a_mistake_is_answered_in_a_sentence(tmp_path, capsys, options, said):
+    assert entry([part.replace("{}", str(tmp_path)) for part in options.split()]) in (1, 2)
+    printed = capsys.readouterr()
+    assert said in printed.err and "Traceback" not in printed.err and len(printed.err.splitlines()) == 1
+
+
+def test_a_mistake_is_answered_so_by_several_processes_too(tmp_path):
+    with pytest.raises(InputError, match="holds no clips"):
+        train.train_together(tmp_path, tmp_path / "run", 1.0, 2, threads=1, compiled=False)
+
+
+def test_one_clip_is_enough_to_learn_from(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CROP", 32)
+    data.write_shard(tmp_path / "set_short.safetensors", clips[1:])
+    assert train.train(tmp_path, tmp_path / "run", 0.01, threads=1, compiled=False, config=SMALL) > 0
 
 
 def test_weights_that_ship_are_written_over_on_purpose_alone(capsys):
@@ -452,9 +567,9 @@ def test_the_last_lesson_answers_users_guides_too(folder, guides, tmp_path, monk
     monkeypatch.setattr(distil, "ASKED", 0.5)
     for path in (*guides.iterdir(), *folder.iterdir()):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL, least_clips=1)
+    train.train(folder, tmp_path / "run", 0.02, threads=1, compiled=False, config=SMALL)
     weights = train.export(tmp_path / "run", "0", tmp_path / "weights")
-    lines, options = [], {"steps": 2, "sigma_min": 0.8, "compiled": False, "least_clips": 1}
+    lines, options = [], {"steps": 2, "sigma_min": 0.8, "compiled": False}
     monkeypatch.setattr(distil.Weave, "owed", lambda self, made, truth: lines.append(made.shape) or made.sum() * 0)
     count = distil.distil(tmp_path, weights, tmp_path / "last", 0.03, **options)
     assert 0 < len(lines) <= count and lines[0] == (1, 4, 3, 16, 32)

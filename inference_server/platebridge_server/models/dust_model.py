@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from platebridge.errors import ModelError
 from platebridge.request import ModelSettings
+from platebridge.takes import hash_file
 
 from . import dust
 from .base import GuideReader, Passes
@@ -16,22 +18,28 @@ STEPS = {"draft": dust.DRAFT_STEPS, "final": dust.FINAL_STEPS, "crisp": dust.CRI
 
 
 class DustModel:
-    """See base.Model."""
+    """See base.Model. folder: other weights than those that ship, in diffusers' layout."""
 
     name = "dust"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Optional[Path] = None) -> None:
+        self._folder = folder
         self._dust: Optional[dust.Dust] = None
         self._device = ""
 
     def card(self) -> Dict[str, Any]:
-        return dust.card()
+        """The shipped one's; of other weights it says by their files what passes are theirs, sampler and all."""
+        if self._folder is None:
+            return dust.card()
+        files = sorted(path for path in self._folder.glob("*/*") if path.is_file())
+        made_of = {path.relative_to(self._folder).as_posix(): hash_file(path) for path in files}
+        return {**dust.card(), "weights_sha256": dust.sampling.weights_sha256(self._folder), "files": made_of}
 
     def load(self, device: str) -> None:
         if self._dust is not None and self._device == device:
             return
         try:
-            self._dust = dust.load(device)
+            self._dust = dust.load(device, folder=self._folder)
         except dust.WeightsDiffer as problem:
             raise ModelError(str(problem), "`platebridge doctor` shows what is there.") from problem
         except OSError as problem:

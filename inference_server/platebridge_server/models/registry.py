@@ -6,8 +6,9 @@ Those that ship come first, then the large ones that we know, here or not, then 
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from platebridge.errors import ModelError, PlatebridgeError
 
@@ -53,6 +54,17 @@ def find(name: str) -> Model:
     if (name, make) not in _made:
         _made[name, make] = make()
     return _made[name, make]
+
+
+@contextlib.contextmanager
+def in_place_of(name: str, model: Model) -> Iterator[None]:
+    """Within it another model makes this process's takes by that name: one that is being judged, and not for artists to choose."""
+    before, _MODELS[name] = _MODELS[name], lambda: model
+    try:
+        yield
+    finally:
+        _made.pop((name, _MODELS[name]), None)
+        _MODELS[name] = before
 
 
 def cards() -> List[Dict[str, Any]]:

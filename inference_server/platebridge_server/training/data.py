@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from platebridge.errors import InputError, PlatebridgeError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -78,7 +79,7 @@ def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
     }
     beside = path.with_suffix(f".part{os.getpid()}")
     save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside)
-    beside.rename(path)
+    beside.replace(path)
 
 
 def make(folder: Path, simulations: int, first_seed: int, workers: int = 1, chance: int = 0) -> None:
@@ -101,7 +102,7 @@ def make(folder: Path, simulations: int, first_seed: int, workers: int = 1, chan
             command += ["--seeds", ",".join(str(seed) for seed in part), "--chance", str(chance)]
             running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}))
     if any(process.wait() for process in running):
-        raise RuntimeError("A worker that makes training data failed; its message is above. Start again to go on from there.")
+        raise PlatebridgeError("A worker that makes training data failed; its message is above.", "Start again to go on from there.")
 
 
 def shards(folder: Path, held_out: bool = False) -> list[Path]:
@@ -149,7 +150,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def contact_sheet(folder: Path, path: Path, count: int = 8, held_out: bool = False) -> None:
-    """Re-simulated guide | soft guide | truth, for a few clips: look at it before training on it."""
+    """Re-simulated guide | soft guide | truth, for a few clips: look at it before training on it. Raises InputError: there are none."""
     rows = []
     for shard in shards(folder, held_out)[:count]:
         for clip in read_shard(shard):
@@ -158,6 +159,8 @@ def contact_sheet(folder: Path, path: Path, count: int = 8, held_out: bool = Fal
             guides = torch.cat([clip.guide[frame : frame + 1], soft])
             guides = F.interpolate(guides, clip.truth.shape[-2:], mode="bicubic", align_corners=False).clamp_min(0)
             rows.append(np.concatenate([picture(guides[0]), picture(guides[1]), picture(clip.truth[frame])], 1))
+    if not rows:
+        raise InputError(f"{folder} holds no shards to show.", "Make some first: make-data, or train --set.")
     half = (len(rows) + 1) // 2
     rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
     write_png(path, np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1))

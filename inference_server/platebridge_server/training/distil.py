@@ -18,7 +18,7 @@ import math
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 import torch
@@ -96,22 +96,21 @@ def sampled(model, scheduler: DustLevels, white: torch.Tensor, wide: torch.Tenso
 
 
 def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, sigma_min: float, threads: int = 1, seed: int = 0,
-           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 1, least_clips: int = 2) -> int:
+           device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 1) -> int:
     """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
 
     steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
-    many iterations.
+    many iterations. Raises RequestError and InputError as `train.train` does.
     """
     torch.set_num_threads(threads)
+    state = train.gone_on_with(out, resume)
     out.mkdir(parents=True, exist_ok=True)
     network = DustNetwork.read(start / "unet")
     network.hear(told.FRAME_NUMBERS, told.CHANNELS)
     network = network.to(device=device, memory_format=torch.channels_last).train()
     critic = Critic().to(device=device, memory_format=torch.channels_last)
-    state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min}
-    state.update(train.begun_from(start))
-    if resume and (out / "state.json").exists():
-        state = json.loads((out / "state.json").read_text())
+    anew = {"iterations": 0, "seconds": 0.0, "seed": seed, "steps": steps, "sigma_min": sigma_min, **train.begun_from(start)}
+    state = state or anew
     average = {key: value.detach().clone() for key, value in network.named_parameters()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.5, 0.99), weight_decay=1e-2)
     judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99), weight_decay=1e-2)
@@ -120,8 +119,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
         critic.load_state_dict(load_file(out / "critic.safetensors"))
     torch.manual_seed(state["seed"] * 1000003 + state["iterations"])
     clips = train.Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
-    if clips.refresh() < least_clips:
-        raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
+    clips.begin()
     size = clips.least(VIEW, network.multiple)
     scheduler = DustLevels(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
     scheduler.set_timesteps(steps)

@@ -6,8 +6,6 @@ The set lies as `studio.py` says. It knows files and takes; the figures are `jud
 
 from __future__ import annotations
 
-import json
-import math
 import tempfile
 from pathlib import Path
 from typing import Callable
@@ -21,26 +19,24 @@ from platebridge_server import command_generate as command
 from platebridge_server import judge
 from platebridge_server import shot as shots
 from platebridge_server.models import registry
-from platebridge_server.training import data, studio
+from platebridge_server.training import data, evaluate, studio
 
 
 def run(model: str, folder: Path, json_path: Path | None = None, sheets: Path | None = None, say: Callable[[str], None] = print) -> dict:
     """Figures by shot, said as a table. sheets: a folder for a contact sheet of each shot, SHOT.png. Raises PlatebridgeError."""
     registry.find(model)
     figures = {}
-    for shot in studio.shots(folder):
+    for shot in studio.judged_shots(folder):
         say(f"{shot.folder.name}: {len(shot.truth)} frames")
         with tempfile.TemporaryDirectory(prefix="platebridge-set-") as scratch:
-            clip = judged(shot, studio.make_take(shot, Path(scratch), model=model))
+            clip = judged(shot, studio.make_take(shot, Path(scratch), model=model, say=say))
         figures[shot.folder.name] = judge.judge(clip)
         if sheets is not None:
             sheets.mkdir(parents=True, exist_ok=True)
             data.write_png(sheets / f"{shot.folder.name}.png", judge.contact_sheet(clip))
     say(judge.table(figures))
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        plain = {name: {key: value if math.isfinite(value) else None for key, value in row.items()} for name, row in figures.items()}
-        json_path.write_text(json.dumps({"model": model, "shots": plain}, indent=1) + "\n", encoding="utf-8")
+        evaluate.write_json(json_path, {"model": model, "shots": figures})
     return figures
 
 

@@ -9,6 +9,7 @@ All metrics are of encoded passes (`condition.encode`) over a whole clip (frames
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -142,12 +143,12 @@ class Figures:
             self.background.append(float(clip[:, -1][empty].mean()))
 
     def result(self) -> dict:
-        """The figures by name."""
+        """The figures by name; NaN or infinity where the truth has nothing to compare with."""
         figures = {
             "power_spectrum_db": round(float((10 * torch.log10(self.power / self.truth_power)).abs().mean()), 3),
             "swd": [round(float(v), 5) for v in np.mean(self.distances, axis=0)],
             "weave_db": weave(self.waves, self.truth_waves),
-            "flicker": round(self.restless / self.truth_restless, 3),
+            "flicker": round(self.restless / self.truth_restless, 3) if self.truth_restless else math.nan,
             "background_alpha": round(float(np.mean(self.background or [0.0])), 6),
         }
         if self.count:
@@ -331,6 +332,20 @@ def table(figures: dict) -> str:
     return "\n".join(lines)
 
 
+def write_json(path: Path, figures: dict) -> None:
+    """The figures as they are, what can't be told as null: other programs' JSON has no NaN and no infinity."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {name: plain(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(plain(figures), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def run(
     folder: Path, weights: Path | None, json_path: Path | None, strip: Path | None, simulations: int, device: str, floor: bool = False
 ) -> None:
@@ -338,8 +353,7 @@ def run(
     figures = evaluate(folder, weights, simulations, device, strip, floor=floor)
     print(table(figures))
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(json_path, figures)
 
 
 def main(argv: list[str]) -> int:

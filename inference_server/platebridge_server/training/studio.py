@@ -8,28 +8,35 @@ The truth is premultiplied scene-linear RGBA, held out by the plate as the effec
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Iterable, Sequence
 
 import fileseq
 import numpy as np
 import torch
 from platebridge.dials import DIALS
 from platebridge.errors import InputError
+from platebridge.events import Event, Warned
 from platebridge.frames import FrameRange
 from platebridge.request import OutputSettings, ShotSettings, shot_name
 
 from platebridge_server import command_generate as command
 from platebridge_server import images
 from platebridge_server.models import registry
-from platebridge_server.training.evaluate import Figures
+from platebridge_server.models.dust_model import DustModel
+from platebridge_server.sequences import paths, typed
+from platebridge_server.training.evaluate import Figures, write_json
 
 REQUIRED, OPTIONAL = ("plate", "depth", "mask"), ("vectors",)
 OPTIONS = ("depth_kind", "depth_scale", "fps", "dials", "light")
+#: How restless dust is shows in no fewer frames.
+LEAST_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,51 @@ class Shot:
 
 def shots(folder: Path) -> list[Shot]:
     """The shots of a set, by name. Raises InputError when there are none, or one lacks an input."""
-    folder = Path(folder)
+    folder = typed(folder).resolve()  # "." has no name
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.", "Give the folder of a set: docs/dust.md shows how it is laid out.")
     found = [_shot(at) for at in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())) if sequence(at, "truth")]
     if not found:
         raise InputError(f"{folder} holds no shot with a truth.", "Put truth.####.exr beside plate, depth, mask and camera.json.")
     return found
+
+
+def judged_shots(folder: Path) -> list[Shot]:
+    """The shots of a set whose truths figures can be made of. Looked at before any take is made, or all figures are lost by the last one.
+
+    Raises InputError as `shots`, and when a truth lacks a frame, has fewer than `LEAST_FRAMES`, NaN, no dust, or not the plate's size.
+    """
+    found = shots(folder)
+    for shot in found:
+        _check_truth(shot)
+    return found
+
+
+def _check_truth(shot: Shot) -> None:
+    name, render = shot.folder.name, "Render this frame again."
+    consecutive(shot, "truth", shot.truth)
+    if len(shot.truth) < LEAST_FRAMES:
+        said = f"{name}'s truth is too short ({len(shot.truth)} of the {LEAST_FRAMES} frames that are needed)."
+        raise InputError(said, "Render more of it.", input="truth")
+    first = shot.frames.first
+    plate = images.read_header(paths(shot.patterns["plate"], shot.frames)[first], images.Where("plate", first)).display
+    dust = 0.0
+    for frame, path in sorted(shot.truth.items()):
+        picture = read_rgba(path)
+        size = "%dx%d" % (picture.shape[2], picture.shape[1])
+        if size != str(plate):
+            raise InputError(f"{name}'s truth is {size} and its plate {plate}.", render, input="truth", frame=frame)
+        dust = max(dust, float(picture[3].max()))
+    if dust <= 0:
+        raise InputError(f"{name}'s truth has no dust in any frame: its alpha is 0.", "Render it with its alpha.", input="truth")
+
+
+def consecutive(shot: Shot, name: str, frames: Iterable[int]) -> None:
+    """Raises InputError that names the first frame that is missing: a jump would be taken for motion."""
+    there = set(frames)
+    for frame in range(min(there), max(there)):
+        if frame not in there:
+            raise InputError(f"{shot.folder.name} has no {name} here.", "Render this frame too.", input=name, frame=frame)
 
 
 def sequence(folder: Path, name: str):
@@ -90,7 +135,21 @@ def _options(path: Path) -> dict:
     if strange:
         mend = "A dial stands within \"dials\"." if strange[0] in DIALS else "docs/dust.md shows one."
         raise InputError(f"{path} says {strange[0]}, which is none of {', '.join(OPTIONS)}.", mend)
+    if not isinstance(told.get("dials", {}), dict):
+        raise InputError(f"{path} says dials {told['dials']!r}, which is no table.", 'Write {"dials": {"amount": 1.2}}.')
+    if "light" in told and not _two_colours(told["light"]):
+        mend = 'Write {"light": {"sun": [1.0, 0.8, 0.6], "sky": [0.2, 0.3, 0.5]}}.'
+        raise InputError(f"{path} says light {told['light']!r}, which is not the two colours of sun and sky, and not black.", mend)
     return told
+
+
+def _two_colours(light) -> bool:
+    """Whether it is {"sun": [r, g, b], "sky": [r, g, b]}, neither of them black."""
+    if not isinstance(light, dict) or set(light) != {"sun", "sky"}:
+        return False
+    colours = [colour for colour in light.values() if isinstance(colour, list) and len(colour) == 3]
+    numbers = [n for colour in colours for n in colour if isinstance(n, (int, float)) and math.isfinite(n) and n >= 0]
+    return len(numbers) == 6 and all(any(colour) for colour in colours)
 
 
 def read_rgba(path: Path) -> torch.Tensor:
@@ -99,17 +158,25 @@ def read_rgba(path: Path) -> torch.Tensor:
 
 
 def read_picture(path: Path, channels: Sequence[str]) -> torch.Tensor:
-    """(channels, h, w) float32 over the display window, 0 outside the data. Raises InputError: no EXR, or a channel is not in it."""
-    header = images.read_header(path)
-    found = {name: (part.index, name) for part in header.parts[:1] for name in part.channels if name in channels}
+    """(channels, h, w) float32 over the display window, 0 outside the data; of them Z alone may hold NaN or infinity.
+
+    Raises InputError, by the file's name: no whole EXR, a channel is not in it, or holds NaN or infinity.
+    """
+    try:
+        header = images.read_header(path)
+        found = {name: (part.index, name) for part in header.parts[:1] for name in part.channels if name in channels}
+        samples, part = images.read_channels(header, found.values()), header.parts[0]
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", error.mend, input="truth") from None
     if len(found) < len(channels):
         lacks = f"{path} lacks one of {', '.join(channels[:-1])} and {channels[-1]}."
         raise InputError(lacks, "docs/dust.md says what the files of a set hold.", input="truth")
-    samples, part = images.read_channels(header, found.values()), header.parts[0]
     inside, seen = part.data.slices_in(part.display)
     picture = torch.zeros(len(channels), part.display.height, part.display.width)
-    for channel, name in enumerate(channels):
-        picture[channel][inside] = torch.from_numpy(samples[found[name]][seen].astype(np.float32))
+    for plane, name in zip(picture, channels):
+        plane[inside] = torch.from_numpy(samples[found[name]][seen].astype(np.float32))
+        if name != "Z" and not plane.isfinite().all():
+            raise InputError(f"{path} holds NaN or infinity in {name}.", "Render this frame again.", input="truth")
     return picture
 
 
@@ -134,35 +201,42 @@ def request_of(shot: Shot, sources: command.Sources | None = None, seed: int = 1
     )
 
 
-def make_take(shot: Shot, out: Path, seed: int = 1, model: str = "dust") -> Path:
-    """The shot's take, made as `platebridge generate` makes it. Raises PlatebridgeError."""
+def make_take(
+    shot: Shot, out: Path, seed: int = 1, model: str = "dust", say: Callable[[str], None] = print, device: str | None = None
+) -> Path:
+    """The shot's take, made as `platebridge generate` makes it; `say` hears what it warns of. Raises PlatebridgeError."""
+
+    def show(event: Event) -> None:
+        if isinstance(event, Warned):
+            where = " ".join(part for part in (event.input, f"frame {event.frame}" if event.frame is not None else "") if part)
+            say(f"Note: {where}{': ' if where else ''}{event.message}")
+
     sources = command.Sources(shot.patterns)
     request, files = request_of(shot, sources, seed, model)
     writer = command.begin(request, sources, out)
-    command.run_here(request, files, writer, lambda event: None, lambda: False)
+    command.run_here(request, files, writer, show, lambda: False, device)
     return writer.path
 
 
-def evaluate(folder: Path, say: Callable[[str], None] = print) -> dict:
+def evaluate(folder: Path, say: Callable[[str], None] = print, weights: Path | None = None, device: str | None = None) -> dict:
     """Figures of takes against the truths of a set, pooled, and each shot's own: spectrum, SWD, flicker, background and
     `coverage`, the take's mean alpha over the truth's. `upsampled_guide` has the same of the takes' guides.
 
-    Where a set's clouds differ from ours there is no right pixel to compare: these are figures of texture, rest and amount.
+    weights: a folder of them, in the shipped ones' place. device: "cpu", "cuda:0" …; None takes the best there is. Where a set's clouds
+    differ from ours there is no right pixel to compare: these are figures of texture, rest and amount.
     """
     model, guide = Figures(), Figures()
     out: dict = {"shots": {}}
-    for shot in shots(folder):
+    for shot in judged_shots(folder):
         say(f"{shot.folder.name}: {len(shot.truth)} frames")
         begun = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="platebridge-set-") as scratch:
-            take = make_take(shot, Path(scratch))
+        judged = registry.in_place_of("dust", DustModel(weights)) if weights else contextlib.nullcontext()
+        with tempfile.TemporaryDirectory(prefix="platebridge-set-") as scratch, judged:
+            take = make_take(shot, Path(scratch), say=say, device=device)
             seconds = time.perf_counter() - begun
             frames = sorted(shot.truth)
             truth = encode(torch.stack([read_rgba(shot.truth[frame]) for frame in frames]))
             effect, plain = (torch.stack([read_rgba(take / f"{kind}.{frame:04d}.exr") for frame in frames]) for kind in ("effect", "guide"))
-        if effect.shape != truth.shape:
-            size = "%dx%d" % (truth.shape[3], truth.shape[2])
-            raise InputError(f"{shot.folder.name}: the truth is {size} and the plate is not.", "Render both at one size.", input="truth")
         plain = torch.nn.functional.interpolate(plain, truth.shape[-2:], mode="bicubic", align_corners=False)
         effect, plain = encode(effect), encode(plain)
         own = Figures()
@@ -174,9 +248,9 @@ def evaluate(folder: Path, say: Callable[[str], None] = print) -> dict:
     return {"model": model.result(), "upsampled_guide": guide.result(), **out}
 
 
-def run(folder: Path, json_path: Path | None) -> None:
+def run(folder: Path, json_path: Path | None, weights: Path | None = None, device: str | None = None) -> None:
     """The command: evaluate, print, and write what was asked for."""
-    figures = evaluate(folder)
+    figures = evaluate(folder, weights=weights, device=device)
     rows = [("all", figures["model"]), ("upsampled guide", figures["upsampled_guide"]), *figures["shots"].items()]
     heads = ("spectrum dB", "SWD fine", "middle", "weave dB", "flicker", "background", "coverage")
     print(" " * 24 + "".join(f"{head:>12}" for head in heads))
@@ -184,5 +258,4 @@ def run(folder: Path, json_path: Path | None) -> None:
         values = (row["power_spectrum_db"], *row["swd"][:2], row["weave_db"], row["flicker"], row["background_alpha"])
         print(f"{name:24}" + "".join(f"{value:>12.4g}" for value in values) + (f"{row['coverage']:>12.3g}" if "coverage" in row else ""))
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(json_path, figures)

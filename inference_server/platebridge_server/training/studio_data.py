@@ -2,7 +2,7 @@
 """A studio's own simulations as shards to train on: the whole dust of each shot in passes, beside the set that `studio.py` judges.
 
 What is learned from is `whole.####.exr` of a shot: the dust rendered **without** the plate's holdout (the network refines the whole
-cloud; the cut is made afterwards), channels A, Z in the plate's units and either the passes sun.Y and ambient.Y (a renderer's light
+cloud; the cut is made afterwards), channels A, Z in any unit and either the passes sun.Y and ambient.Y (a renderer's light
 groups under white lights) or R, G and B with `"light": {"sun": [r, g, b], "sky": [r, g, b]}` in options.json, the colours of light and
 dust together that the passes were multiplied by. It knows files and passes; nothing of networks.
 
@@ -11,12 +11,15 @@ Guides are the truth's own, softened: our simulation of the shot would be anothe
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Callable
 
 import numpy as np
 import torch
 from platebridge.errors import InputError, RequestError
+from platebridge.takes import hash_file
 
 from platebridge_server.camera import CameraPath
 from platebridge_server.guide import domain
@@ -30,38 +33,73 @@ _MULTIPLE = 32
 
 
 def make(folder: Path, out: Path, say: Callable[[str], None] = print) -> int:
-    """One shard `set_SHOT.safetensors` in `out` for each shot of the set; those that are there stay. Returns how many clips lie there.
+    """One shard `set_SHOT_….safetensors` in `out` for each shot of the set, and no earlier one of it. Returns how many clips lie there.
 
-    Raises InputError, RequestError: a shot lacks `whole`, a channel, 20 frames, or light whose two colours can be told apart.
+    Raises InputError, RequestError: a shot lacks `whole`, a channel, 20 frames on end of one size, or light whose two colours can be told
+    apart.
     """
     out.mkdir(parents=True, exist_ok=True)
     count = 0
     for shot in studio.shots(folder):
-        path = out / f"set_{shot.folder.name}.safetensors"
+        files = _whole(shot)
+        own = f"set_{shot.folder.name}_{_short(str(shot.folder))}_"
+        path = out / f"{own}{_made_of(shot, files)}.safetensors"
         if not path.exists():
-            say(f"{shot.folder.name}: {len(shot.truth)} frames")
+            say(f"{shot.folder.name}: {len(files)} frames")
             data.write_shard(path, clips(shot))
+        for earlier in data.shards(out):
+            if earlier.name.startswith(own) and earlier != path:
+                earlier.unlink()
         count += data.count(path)
     return count
 
 
-def clips(shot: studio.Shot) -> list[Clip]:
-    """The shot's frames in clips of 20, the last one reaching back where they don't come out even."""
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _made_of(shot: studio.Shot, files: dict[int, Path]) -> str:
+    """Another word when options, camera or frames are others: names, sizes and times tell, no picture is read."""
+    camera = shot.folder / "camera.json"
+    seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files.values()]
+    return _short(json.dumps([shot.options, hash_file(camera) if camera.exists() else "", seen]))
+
+
+def _whole(shot: studio.Shot) -> dict[int, Path]:
+    """The files of `whole` by frame, in order. Raises InputError: there are none, too few, or one is missing among them."""
     sequence = studio.sequence(shot.folder, NAME)
     if sequence is None:
         lacks = f"{shot.folder} has no {NAME}.####.exr to train on."
         raise InputError(lacks, "Render the dust without the plate's holdout as well.", input="truth")
     frames = sorted(sequence.frameSet())
+    studio.consecutive(shot, NAME, frames)
     if len(frames) < CLIP_FRAMES:
         lacks = f"{shot.folder.name} has {len(frames)} frames of {NAME}; a clip is {CLIP_FRAMES}."
         raise InputError(lacks, "Render more of it.", input="truth")
-    passes, depth = zip(*(_read(Path(sequence.frame(frame)), shot.options) for frame in frames))
-    light = torch.from_numpy(_light(shot, frames, passes[0].shape[-2:])).float()
+    return {frame: Path(sequence.frame(frame)) for frame in frames}
+
+
+def clips(shot: studio.Shot) -> list[Clip]:
+    """The shot's frames in clips of 20, the last one reaching back where they don't come out even. Depth in parts of the shot's own:
+    what is learned is free of units, and half floats end at 65504."""
+    files = _whole(shot)
+    frames = list(files)
+    passes, depth = zip(*(_read(path, shot.options) for path in files.values()))
+    for frame, picture in zip(frames, passes):
+        if picture.shape != passes[0].shape:
+            size, first = ("%dx%d" % (part.shape[2], part.shape[1]) for part in (picture, passes[0]))
+            lacks = f"{shot.folder.name}'s {NAME} is {size} here and {first} in its first frame."
+            raise InputError(lacks, "Render this frame again.", input=NAME, frame=frame)
+    middles = [part[part.isfinite()].median() for part in depth if part.isfinite().any()]
+    unit = torch.stack(middles).median() if middles else 1.0
+    height, width = (side // _MULTIPLE * _MULTIPLE for side in passes[0].shape[-2:])
+    light = torch.from_numpy(_light(shot, frames, (height, width))).float()
     starts = list(range(0, len(frames) - CLIP_FRAMES, CLIP_FRAMES)) + [len(frames) - CLIP_FRAMES]
     out = []
     for start in starts:
         part = slice(start, start + CLIP_FRAMES)
-        truth, far = torch.stack(passes[part]), torch.stack(depth[part])
+        truth, far = (torch.stack(column[part])[..., :height, :width] for column in (passes, depth))
+        far = far / unit
         unknown = torch.full((len(truth), 2), torch.nan)
         out.append(Clip(truth, far, *data.soft_guide(truth, far, data.SOFT_SIGMA, GUIDE_SCALE), light[part], unknown))
     return out
@@ -71,7 +109,7 @@ def _read(path: Path, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """Passes (3, h, w), premultiplied and linear, and depth (h, w), inf where clear, of one frame."""
     told = options.get("light")
     picture = studio.read_picture(path, ("R", "G", "B", "A", "Z") if told else ("sun.Y", "ambient.Y", "A", "Z"))
-    *light, alpha, depth = picture[:, : picture.shape[1] // _MULTIPLE * _MULTIPLE, : picture.shape[2] // _MULTIPLE * _MULTIPLE]
+    *light, alpha, depth = picture
     sun, ambient = _told_apart(torch.stack(light), told) if told else light
     depth = torch.where((alpha > 1e-4) & (depth > 0), depth, torch.inf)
     return torch.stack([sun, ambient, alpha.clamp(0, 1)]).clamp_min(0), depth

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 import torch.distributed
 import torch.multiprocessing
+from platebridge import errors
+from platebridge.errors import InputError, ModelError, PlatebridgeError, RequestError
 from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust import condition as told
@@ -52,11 +54,13 @@ class Clips:
     clips: list = field(default_factory=list)
 
     def refresh(self) -> int:
-        """Take in shards that have appeared; the number of clips there are."""
+        """Take in shards that have appeared; the number of clips there are. Raises InputError: one of them holds NaN or infinity."""
         for path in data.shards(self.folder):
             if path not in self.seen:
                 self.seen.add(path)
                 for clip in data.read_shard(path):
+                    if not (clip.truth.isfinite().all() and clip.guide.isfinite().all()):
+                        raise InputError(f"{path} holds NaN or infinity.", "Remove it, and make it again from frames without.")
                     if float(clip.truth[:, 2].mean()) < 0.004:
                         continue  # next to no dust: nothing to learn but the empty picture
                     guides = [(clip.guide, clip.guide_depth)]
@@ -70,6 +74,11 @@ class Clips:
                         rows.append((told.tell(low, depth).half(), lack.numpy()))
                     self.clips.append((truth.half(), rows, clip.light_view, clip.cell))
         return len(self.clips)
+
+    def begin(self) -> None:
+        """`refresh`, for the first time. Raises InputError: there is nothing to learn from."""
+        if not self.refresh():
+            raise InputError(f"{self.folder} holds no clips with dust in them.", "Make some first: make-data, or train --set.")
 
     def least(self, most: tuple[int, int], multiple: int) -> tuple[int, int]:
         """(h, w) that every clip has: at most `most`, and a multiple of so many pixels."""
@@ -147,10 +156,19 @@ def _save(folder: Path, network, average, optimiser, state: dict) -> None:
     for number, slot in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in slot.items()})
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "checkpoint.part")
-    (folder / "checkpoint.part").rename(folder / "checkpoint.safetensors")
+    (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
     state = {**state, "config": network.options}
     (folder / "state.part").write_text(json.dumps(state, indent=1))
-    (folder / "state.part").rename(folder / "state.json")
+    (folder / "state.part").replace(folder / "state.json")
+
+
+def gone_on_with(out: Path, resume: bool) -> dict[str, Any] | None:
+    """The state of the checkpoint in `out` that a run goes on with; None where there is none. Raises RequestError, or it would be lost."""
+    if not (out / "state.json").exists():
+        return None
+    if not resume:
+        raise RequestError(f"{out} holds a checkpoint that would be written over.", "Go on with it by --resume, or give another --out.")
+    return json.loads((out / "state.json").read_text())
 
 
 def _restore(folder: Path, network, average, optimiser) -> None:
@@ -201,44 +219,51 @@ class Team:
 
 
 def _member(rank: int, size: int, meeting: str, folder: Path, out: Path, minutes: float, options: dict) -> None:
-    train(folder, out, minutes, team=Team(rank, size, Path(meeting)), **options)
+    try:
+        train(folder, out, minutes, team=Team(rank, size, Path(meeting, "meeting")), **options)
+    except PlatebridgeError as error:
+        Path(meeting, f"error_{rank}").write_text(json.dumps(error.to_dict()))
+        raise
 
 
 def train_together(folder: Path, out: Path, minutes: float, processes: int, **options) -> None:
-    """`train` in several processes at once; options as there."""
+    """`train` in several processes at once; options and errors as there."""
     if processes <= 1:
         train(folder, out, minutes, **options)
         return
     with tempfile.TemporaryDirectory() as meeting:
-        torch.multiprocessing.spawn(_member, (processes, f"{meeting}/meeting", folder, out, minutes, options), nprocs=processes)
+        try:
+            torch.multiprocessing.spawn(_member, (processes, meeting, folder, out, minutes, options), nprocs=processes)
+        except torch.multiprocessing.ProcessRaisedException:  # all it holds is a traceback
+            for said in Path(meeting).glob("error_*"):
+                raise errors.from_dict(json.loads(said.read_text())) from None
+            raise
 
 
 def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, threads: int = 2, device: str = "cpu", seed: int = 0,
-          compiled: bool = True, config: dict | None = None, least_clips: int = 2, batch: int = BATCH, start: Path | None = None,
-          late_frames: int = 14, team: Team | None = None) -> int:
+          compiled: bool = True, config: dict | None = None, batch: int = BATCH, start: Path | None = None, late_frames: int = 14,
+          team: Team | None = None) -> int:
     """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
 
     `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `sampling.WEIGHTS`).
 
     The learning rate falls along a cosine of the clock; the last third sees crops of `late_frames`, against flicker. Writes
-    checkpoint.safetensors, state.json and log.jsonl into `out`.
+    checkpoint.safetensors, state.json and log.jsonl into `out`. Raises RequestError: a checkpoint is there that isn't to be resumed;
+    InputError: `folder` has no clips, or NaN in them; PlatebridgeError: the loss is no number any more.
     """
     torch.set_num_threads(threads)
+    state = gone_on_with(out, resume) or {"iterations": 0, "seconds": 0.0, "seed": seed}
     out.mkdir(parents=True, exist_ok=True)
-    state: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "seed": seed}
-    if resume and (out / "state.json").exists():
-        state = json.loads((out / "state.json").read_text())
     team = team or Team()
     torch.manual_seed(state["seed"])  # of one mind about the first weights
     clips = Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
-    if clips.refresh() < least_clips:
-        raise RuntimeError(f"There are only {len(clips.clips)} clips in {folder}; make more data first.")
+    clips.begin()
     if "config" in state:
         network = DustNetwork(**state["config"])
     elif start is not None:
         network = DustNetwork.read(start / "unet")
         network.hear(told.FRAME_NUMBERS, told.CHANNELS)
-        state["rate"] = AGAIN
+        state.update(rate=AGAIN, sampler=DustLevels.read(start / "scheduler").options)
         state.update(begun_from(start))
     else:
         all_told = {"frame_numbers": told.FRAME_NUMBERS, "condition_channels": told.CHANNELS}
@@ -277,7 +302,10 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             loss.mean().backward()
             clock = total if asked else before + time.monotonic() - begun
             seconds, shared = team.agree(network, clock, float(loss.detach().mean()))
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            steep = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            if not math.isfinite(shared + float(steep)):
+                raise PlatebridgeError(f"The loss is no number any more in iteration {iteration + 1}; it has not been learned from.",
+                                       "Go on from the checkpoint before by --resume.")
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             iteration += 1
@@ -315,8 +343,11 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     """Write a run's averaged weights in diffusers' layout (halves), and how they came to be: in the package's card, or beside them.
 
     start, share: so much of what the run learned, the rest being the weights in `start`, from which it began (Wang et al. 2018 interpolate
-    so). For a critic's lesson that an eye finds too strong.
+    so). For a critic's lesson that an eye finds too strong. The sampler is the one that the run was taught for, or that the weights it
+    began from had. Raises InputError: there is no checkpoint; ModelError: its weights are no numbers.
     """
+    if not (run / "state.json").exists():
+        raise InputError(f"{run} holds no checkpoint.", "Give the --out of `train` or `distil`.")
     state = json.loads((run / "state.json").read_text())
     network = DustNetwork(**state["config"])
     tensors = load_file(run / "checkpoint.safetensors")
@@ -325,11 +356,14 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
         begun = DustNetwork.read(start / "unet")
         begun.hear(network.frame_numbers, network.condition_channels)
         learned = {k: torch.lerp(begun.state_dict()[k], v.float(), share) for k, v in learned.items()}
+    spoilt = [k for k, v in learned.items() if not v.isfinite().all()]
+    if spoilt:
+        raise ModelError(f"What {run} learned holds NaN or infinity, in {spoilt[0]}.", "Train anew, from frames without.")
     network.load_state_dict(learned)
     folder = to or WEIGHTS
     network.half().write(folder / "unet")
-    sampler = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
-    DustLevels(noise_taps=NOISE_TAPS, **sampler).write(folder / "scheduler")
+    taught_for = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
+    DustLevels(**{**state.get("sampler", {}), **taught_for, "noise_taps": NOISE_TAPS}).write(folder / "scheduler")
     card = shipped_card()
     history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
     if "sigma_min" in state:

@@ -125,7 +125,7 @@ def make(folder: Path, count: int, first_seed: int = 0) -> None:
             if made is not None:
                 beside = path.with_suffix(f".part{os.getpid()}")
                 save_file({name: part.half().contiguous() for name, part in made.items()}, beside)
-                beside.rename(path)
+                beside.replace(path)
                 break
         print(f"{path.stem}", flush=True)
 
