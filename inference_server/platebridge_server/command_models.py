@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -91,7 +92,7 @@ def remove(name: str = typer.Argument(help="The model."), as_json: bool = _JSON)
         if as_json:
             print(json.dumps({"removed": name, "freed": freed}))
         else:
-            out.print("%s is gone; %s are free again." % (name, size(freed)), highlight=False, soft_wrap=True)
+            out.print("%s is gone; %s are free again." % (name, size(freed)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _list(as_json: bool, whole: bool) -> None:
@@ -103,15 +104,16 @@ def _list(as_json: bool, whole: bool) -> None:
             print(json.dumps({str(card["name"]): card for card in cards}, indent=1))
         elif whole:
             for card in cards:
-                table = Table(title=str(card["name"]), show_header=False, title_justify="left")
+                table = Table(title=escape(str(card["name"])), show_header=False, title_justify="left")
                 for key, value in card.items():
                     if key not in ("layout", "network"):
-                        table.add_row(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+                        table.add_row(key, escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
                 out.print(table)
         else:
             for row in rows(cards):
-                out.print("[bold]%s[/]  %s, %s" % (row["name"], row["licence"], row["size"]), highlight=False, soft_wrap=True)
-                out.print("  " + row["state"], highlight=False, soft_wrap=True)
+                line = tuple(escape(row[key]) for key in ("name", "licence", "size"))
+                out.print("[bold]%s[/]  %s, %s" % line, highlight=False, soft_wrap=True)
+                out.print("  " + row["state"], markup=False, highlight=False, soft_wrap=True)
 
 
 def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
@@ -139,7 +141,7 @@ def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
 @contextlib.contextmanager
 def shown(as_json: bool, doing: str) -> Iterator[Callable[[str, int, int], None]]:
     """A bar for bytes on standard error, or nothing where a program reads."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     bar = Progress(*columns, console=err, disable=as_json, transient=True)
     with bar:
         task = bar.add_task(doing, total=None)
@@ -154,6 +156,6 @@ def _say(model: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"name": model.name, "folder": str(model.folder), **model.manifest}))
     else:
-        found = model.name, len(model.files), size(model.bytes), model.card["weights_sha256"][:12]
+        found = escape(model.name), len(model.files), size(model.bytes), model.card["weights_sha256"][:12]
         out.print("[green]%s[/] is here and whole: %d files, %s, weights SHA-256 %s…" % found, highlight=False, soft_wrap=True)
-        out.print("  in %s" % model.folder, highlight=False, soft_wrap=True)
+        out.print("  in %s" % model.folder, markup=False, highlight=False, soft_wrap=True)

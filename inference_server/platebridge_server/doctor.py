@@ -118,9 +118,10 @@ def _disk() -> List[Finding]:
         ("disk for work", platformdirs.user_cache_dir("platebridge", appauthor=False)),
         ("disk for files", tempfile.gettempdir()),
     ):
-        there = Path(folder)
-        while not there.exists():
-            there = there.parent
+        there = next((at for at in (Path(folder), *Path(folder).parents) if at.exists()), None)
+        if there is None:
+            found.append(Finding(False, what, "there is no drive %s" % Path(folder).anchor, "Bring it back: %s lies there." % folder))
+            continue
         free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
         good = free >= LEAST_DISK and writable
         mend = "" if good else "Give write access to %s." % there if not writable else "Make room: %.0f GB are wanted." % (LEAST_DISK / 1e9)

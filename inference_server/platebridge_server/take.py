@@ -38,15 +38,16 @@ def source_types(card: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str, Any]) -> Dict[str, str]:
-    """The header of one frame's file. kind: "comp", "effect", "guide" or "picture". A guide is no model's work and names none.
+    """The header of one frame's file. kind: "comp", "effect", "guide" or "picture". A guide is no model's work and names none; what
+    somebody's own guide is, only they know.
 
     The flat IPTC key is the name that OpenImageIO itself gives the property in formats that carry XMP; OpenEXR has no
     agreed place for XMP, so the packet lies in a plain string beside it.
     """
-    source_type = source_types(card)[kind]
+    source_type = "" if kind == "guide" and request.inputs.guide else source_types(card)[kind]
     out = {
         "Iptc4xmpExt:DigitalSourceType": source_type,
-        "xmp": _packet(source_type),
+        "xmp": _packet(source_type) if source_type else "",
         "platebridge:version": platebridge.__version__,
         "platebridge:kind": kind,
         "platebridge:take": take_id,

@@ -197,6 +197,24 @@ def test_a_fetch_that_is_killed_goes_on_within_the_file(serve):
     assert (model.folder / WEIGHTS).read_bytes() == (hub.folder / WEIGHTS).read_bytes()
 
 
+def test_a_second_fetch_of_the_model_waits_for_the_first(serve):
+    hub = serve(numbers=3_000_000)
+    hub.stall_at = (WEIGHTS, 11_000_000)
+    process = subprocess.Popen([sys.executable, "-m", "platebridge_server", "models", "fetch", NAME, "--revision", COMMIT, "--json"])
+    try:
+        assert hub.stalled.wait(60)
+        with pytest.raises(ModelError, match=r"being fetched by another process"):
+            fetching.fetch(NAME, COMMIT)
+        assert hub.asked.count((WEIGHTS, 0)) == 1 and len(partials()) == 1
+    finally:
+        process.kill()
+        process.wait()
+    hub.let_go.set()
+    hub.stall_at = None
+    fetching.fetch(NAME, COMMIT)
+    assert [path.name for path in store.root().iterdir()] == [NAME]
+
+
 def test_half_a_file_of_another_commit_is_not_gone_on_with(hub, tmp_path):
     with pytest.raises(Cancelled):
         fetching.fetch(NAME, COMMIT, cancelled=lambda: bool(partials() and partials()[0].stat().st_size))

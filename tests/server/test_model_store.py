@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Large models on this machine: only what their card describes is taken in, and only what was taken in is loaded."""
 
+import errno
 import json
 import os
 import pickle
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 from platebridge.errors import Cancelled, ModelError, StorageError
@@ -12,6 +15,7 @@ from platebridge.request import ModelSettings, PaintSettings
 from platebridge_server import cli, doctor
 from platebridge_server.models import cards, layout, registry, store
 from platebridge_server.models.base import Asked
+from rich.console import Console
 from tiny_model import make_model
 from typer.testing import CliRunner
 
@@ -105,6 +109,22 @@ def test_a_folder_under_the_models_own_name_is_taken_in_where_it_lies_and_stays_
         assert store.find(NAME) is None
         assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
     assert [path.name for path in store.root().iterdir()] == [NAME]
+
+
+def test_a_folder_on_another_disk_that_is_linked_under_the_models_name_is_taken_in_where_it_lies(folder, monkeypatch):
+    store.root().mkdir(parents=True)
+    (store.root() / NAME).symlink_to(folder)
+    replace = os.replace
+
+    def across(source, target):
+        if os.stat(os.path.dirname(source)).st_ino != os.stat(os.path.dirname(target)).st_ino:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", across)
+    assert store.add(folder).folder == store.root() / NAME and (folder / store.MANIFEST).is_file()
+    store.remove(NAME)
+    assert (folder / "model_index.json").is_file() and [path.name for path in store.root().iterdir()] == [NAME]
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -391,6 +411,34 @@ def test_only_models_are_removed(name):
         store.remove(name)
 
 
+def killed(name, hours):
+    """What a killed command left, so many hours ago."""
+    place = store.root() / name
+    (place / "vae").mkdir(parents=True)
+    for path in (place / "vae" / "half.safetensors", place / store.MANIFEST):
+        path.write_text("{}")
+    for path in (place, *place.rglob("*")):
+        os.utime(path, (then := time.time() - hours * 3600, then))
+    return place
+
+
+def test_what_a_killed_command_left_is_no_model_and_is_swept_by_the_next(folder):
+    removed, old, young = killed(".removed-a", 0), killed(".adding-b", 25), killed(".adding-c", 1)
+    assert store.names() == [] and "removed" not in run("list")[1]
+    store.add(folder)
+    assert not removed.exists() and not old.exists() and young.exists()
+    killed(".removed-a", 0)
+    store.remove(NAME)
+    assert not removed.exists()
+
+
+def test_removing_that_is_killed_leaves_no_model(folder, monkeypatch):
+    store.add(folder, copy=True)
+    monkeypatch.setattr(store.shutil, "rmtree", lambda *a, **k: None)
+    store.remove(NAME)
+    assert len(list(store.root().glob(".removed-*/vae"))) == 1 and not list(store.root().glob("*/" + store.MANIFEST))
+
+
 # --- what is seen of it ------------------------------------------------------------------------------------------------------
 
 
@@ -436,3 +484,31 @@ def test_the_doctor_looks_at_large_models_and_does_not_load_them(folder):
     assert "SHA-256" in {f.what: f for f in doctor._models()}["model " + NAME].found
     (folder / "model_index.json").unlink()
     assert not {f.what: f for f in doctor._models()}["model " + NAME].good
+
+
+def test_a_drive_that_is_not_there_is_said_so(monkeypatch, folder):
+    with monkeypatch.context() as lost:
+        lost.setattr(Path, "exists", lambda path: False)
+        with pytest.raises(StorageError, match=r"There is no drive /\."):
+            store.check_room(Path("/models/of/ours"), 1, lambda path: 10**12)
+        assert {f.found for f in doctor._disk() if not f.good} == {"there is no drive /"}
+
+
+def test_a_path_is_shown_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "jobs [old]"))
+    folder = make_model(tmp_path / "copied [two]")
+    assert "in %s\n" % folder in run("add", folder)[1]
+    assert "in %s\n" % folder in run("list")[1]
+    monkeypatch.setattr(doctor, "examine", lambda connection: [doctor.Finding(False, "model [a]", "lost [b]", "Put back [c].")])
+    said = CliRunner().invoke(cli.app, ["doctor"]).stdout
+    assert "model [a]" in said and "lost [b]" in said and "Put back [c]." in said
+
+
+def test_what_to_open_is_shown_as_it_is(tmp_path, capsys, monkeypatch):
+    take = tmp_path / "jobs [old]" / "take_0001"
+    take.mkdir(parents=True)
+    (take / "preview.mp4").touch()
+    monkeypatch.setattr(cli, "out", Console(width=400))
+    cli._say_what_to_open(take, False)
+    said = capsys.readouterr().out
+    assert "Done. %s\n" % take in said and str(take / "preview.mp4") in said

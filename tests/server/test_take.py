@@ -70,3 +70,15 @@ def test_the_eye_sees_an_anamorphic_plate_desqueezed():
     assert abs(int(lit.any(0).sum()) - int(lit.any(1).sum())) <= 2
     black = np.zeros((60, 40, 3), "f4")
     assert take.display(black, 40, 2.0).shape == (30, 40, 3) and take.display(black).shape == (60, 40, 3)
+
+
+def test_somebodys_own_guide_is_given_no_source_type(tiny_shot):
+    from dataclasses import replace
+
+    request = tiny_shot.request()
+    own = replace(request, inputs=replace(request.inputs, guide=request.inputs.plate))
+    card = {"trained": False}
+    ours, theirs = (take.labels("guide", one, "7" * 32, card) for one in (request, own))
+    assert ours["Iptc4xmpExt:DigitalSourceType"].endswith("/algorithmicMedia") and "xmp" in ours
+    assert not {"Iptc4xmpExt:DigitalSourceType", "xmp"} & set(theirs) and theirs["platebridge:kind"] == "guide"
+    assert "xmp" in take.labels("comp", own, "7" * 32, card)

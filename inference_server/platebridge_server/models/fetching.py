@@ -14,9 +14,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator, List, Optional
+from typing import BinaryIO, Callable, Dict, Iterator, List, Optional
 
 from platebridge.errors import Cancelled, ModelError, PlatebridgeError, RequestError
 from platebridge.takes import storage_error
@@ -57,31 +58,19 @@ def fetch(
         raise RequestError(said, "Take one from the list of commits on the model's page, and give it with --revision.")
     store.check_absent(name)
     place = store.root() / (".fetching-" + name)
-    with online():
-        remote = {file.path: file for file in _announced(repository, revision)}
-        wanted = [remote[path] for path in layout.wanted(remote, card)]
-        _sweep(place, wanted)
-        total = sum(file.size for file in wanted)
-        store.check_room(store.root(), total - sum(min(_there(place, file), file.size) for file in wanted), free)
-        hashes, done = {}, 0
-        for file in wanted:
-
-            def tell(within: int, file: Remote = file, done: int = done) -> None:
-                progress(file.path, done + within, total)
-
-            try:
-                hashes[file.path] = _fetched(place, file, repository, revision, tell, cancelled)
-            except Cancelled:
-                raise Cancelled("Cancelled; what was fetched is kept, and the same command goes on with it.") from None
-            except OSError as problem:
-                if problem.errno is None or isinstance(problem, ConnectionError):  # the way's trouble, not the disk's
-                    raise
-                raise storage_error(problem, place) from problem
-            done += file.size
-    layout.checked(place, card)
-    said = {"source": {"kind": "hub", "repository": repository, "revision": revision}, "folder": "."}
-    store.write_manifest(place, card, False, hashes, {file.path: file.size for file in wanted}, said)
-    store.become(place, name)
+    with _alone(place, name):
+        store.sweep()
+        with online():
+            remote = {file.path: file for file in _announced(repository, revision)}
+            wanted = [remote[path] for path in layout.wanted(remote, card)]
+            _sweep(place, wanted)
+            total = sum(file.size for file in wanted)
+            store.check_room(store.root(), total - sum(min(_there(place, file), file.size) for file in wanted), free)
+            hashes = _all_fetched(place, wanted, repository, revision, progress, cancelled)
+        layout.checked(place, card)
+        said = {"source": {"kind": "hub", "repository": repository, "revision": revision}, "folder": "."}
+        store.write_manifest(place, card, False, hashes, {file.path: file.size for file in wanted}, said)
+        store.become(place, name)
     return store.remembered(_installed(name))
 
 
@@ -99,6 +88,37 @@ def online() -> Iterator[None]:
     finally:
         constants.HF_HUB_OFFLINE = True
         os.environ["HF_HUB_OFFLINE"] = before or "1"
+
+
+@contextlib.contextmanager
+def _alone(place: Path, name: str) -> Iterator[None]:
+    """One fetch of a model at a time: two would write into the same halves of files. The system lets the lock go when the process ends,
+    however it ends. It lies beside the folder, which is renamed in the end: Windows renames none with an open file in it."""
+    path = place.with_name(place.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115 (closed below)
+    except OSError as problem:
+        raise storage_error(problem, path) from problem
+    with file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            said = "The model %s is being fetched by another process." % name
+            raise ModelError(said, "Wait for that one; if it ends early, the same command goes on with what came.") from None
+        except OSError:
+            pass  # a share that knows no locks
+        yield
+    with contextlib.suppress(OSError):
+        path.unlink()  # the model is whole; after a fetch that was broken off it waits beside the halves
 
 
 def _installed(name: str) -> store.Installed:
@@ -176,6 +196,29 @@ def _fetched(
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, target)
     return found
+
+
+def _all_fetched(
+    place: Path, wanted: List[Remote], repository: str, revision: str, progress: store.Progress, cancelled: Callable[[], bool]
+) -> Dict[str, str]:
+    """Every file's SHA-256, by its path, once all lie whole in their places."""
+    total, done = sum(file.size for file in wanted), 0
+    hashes: Dict[str, str] = {}
+    for file in wanted:
+
+        def tell(within: int, file: Remote = file, done: int = done) -> None:
+            progress(file.path, done + within, total)
+
+        try:
+            hashes[file.path] = _fetched(place, file, repository, revision, tell, cancelled)
+        except Cancelled:
+            raise Cancelled("Cancelled; what was fetched is kept, and the same command goes on with it.") from None
+        except OSError as problem:
+            if problem.errno is None or isinstance(problem, ConnectionError):  # the way's trouble, not the disk's
+                raise
+            raise storage_error(problem, place) from problem
+        done += file.size
+    return hashes
 
 
 def _transfer(out: _Counted, there: int, file: Remote, repository: str, revision: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 import platformdirs
 from platebridge.errors import Cancelled, ModelError, StorageError
-from platebridge.takes import storage_error
+from platebridge.takes import storage_error, write_whole
 
 from . import cards, layout
 
@@ -33,6 +33,8 @@ MANIFEST = "platebridge.json"
 MANIFEST_VERSION = 1
 #: Of the disk, bytes that stay free when weights are copied or fetched.
 RESERVE = 2 * 2**30
+#: Seconds after which a copy that nothing was written to is one that was killed.
+ABANDONED = 24 * 3600
 _ANEW = "To take it anew: platebridge models remove %s, then add or fetch it."
 Progress = Callable[[str, int, int], None]  # (file, bytes done, bytes in all)
 
@@ -69,7 +71,7 @@ def root() -> Path:
 def names() -> List[str]:
     """The models that are here."""
     with contextlib.suppress(OSError):
-        return sorted(path.parent.name for path in root().glob("*/" + MANIFEST))
+        return sorted(name for path in root().glob("*/" + MANIFEST) if not (name := path.parent.name).startswith("."))
     return []
 
 
@@ -140,6 +142,7 @@ def add(
     card: a studio's own; one of ours is recognised from the folder. Raises ModelError, StorageError; then nothing was taken in.
     """
     folder = Path(folder).resolve()
+    sweep()
     own = card is not None
     if card is None:
         card = layout.nearest(folder, [cards.card(name) for name in cards.names()])
@@ -166,6 +169,7 @@ def add(
 def remove(name: str) -> int:
     """Takes a model away and gives the bytes that are free again. A folder of yours that was only pointed at stays."""
     place = _place(name)
+    sweep()
     if not (place / MANIFEST).is_file():
         raise ModelError("The model %s is not here." % name, "`platebridge models list` shows what is.")
     gone = root() / (".removed-" + uuid.uuid4().hex)
@@ -176,13 +180,25 @@ def remove(name: str) -> int:
             return freed
         freed = sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
         os.replace(place, gone)  # first out of sight, so that nobody opens half a model
-        shutil.rmtree(gone)
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps it, too
+            (gone / MANIFEST).unlink()
+            shutil.rmtree(gone)
     except OSError as problem:
         raise storage_error(problem, place) from problem
     return freed
 
 
 # --- what fetching needs, too ------------------------------------------------------------------------------------------------
+
+
+def sweep() -> None:
+    """Takes away what killed commands left half removed or half copied: tens of GB that nobody sees. What can't be stays."""
+    for place in root().glob(".removed-*"):
+        shutil.rmtree(place, ignore_errors=True)
+    for place in root().glob(".adding-*"):
+        with contextlib.suppress(OSError):
+            if max(path.stat().st_mtime for path in (place, *place.rglob("*"))) < time.time() - ABANDONED:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def check_absent(name: str, in_place: bool = False) -> None:
@@ -198,10 +214,10 @@ def check_absent(name: str, in_place: bool = False) -> None:
 
 
 def check_room(place: Path, wanted: int, free: Callable[[Path], int]) -> None:
-    """Raises StorageError when `wanted` bytes more would not leave RESERVE free on the disk of `place`."""
-    there = place
-    while not there.exists():
-        there = there.parent
+    """Raises StorageError when `wanted` bytes more would not leave RESERVE free on the disk of `place`, or when there is no such disk."""
+    there = next((folder for folder in (place, *place.parents) if folder.exists()), None)
+    if there is None:
+        raise StorageError("There is no drive %s." % place.anchor, "Bring it back, or name another folder in %s." % VARIABLE)
     left = free(there)
     if left < wanted + RESERVE:
         raise StorageError(
@@ -214,18 +230,19 @@ def check_room(place: Path, wanted: int, free: Callable[[Path], int]) -> None:
 def being_added(name: str, in_place: bool = False) -> Iterator[Path]:
     """A folder that becomes the model's own when the block ends well, and is gone when it doesn't. in_place: the model lies there already,
     and the manifest alone comes to it."""
-    place = root() / (".adding-" + uuid.uuid4().hex)
+    place = root() / (name if in_place else ".adding-" + uuid.uuid4().hex)
     try:
-        place.mkdir(parents=True)
-        yield place
         if in_place:
-            os.replace(place / MANIFEST, root() / name / MANIFEST)
-        else:
+            yield place
+            return
+        place.mkdir(parents=True)
+        try:
+            yield place
             become(place, name)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
     except OSError as problem:
         raise storage_error(problem, place) from problem
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def become(place: Path, name: str) -> None:
@@ -255,7 +272,7 @@ def write_manifest(
         "files": {file: {"sha256": hashes[file], "bytes": sizes[file]} for file in sizes},
         **({"card": dict(card)} if own else {}),
     }
-    (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_whole(place / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def weights_sha256(hashes: Mapping[str, str]) -> str:
