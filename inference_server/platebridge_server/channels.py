@@ -11,10 +11,10 @@ from typing import Dict, List, Optional, Tuple
 
 from platebridge.errors import InputError
 
-from .images import Header, Where
+from .images import Header, PartHeader, Where
 
 Channel = Tuple[int, str]
-#: Usual names, best first; each line is one choice, all of whose channels must be there. Upper and lower case are one.
+#: Usual names, best first; each line is one choice, all of whose channels must be there, in one layer. Upper and lower case are one.
 USUAL: Dict[str, Tuple[Tuple[str, ...], ...]] = {
     "plate": (("R", "G", "B"), ("rgba.R", "rgba.G", "rgba.B"), ("*Combined.R", "*Combined.G", "*Combined.B"), ("*.R", "*.G", "*.B")),
     "depth": (("depth.Z",), ("Z",), ("*.Depth.Z",), ("depth.V",), ("depth",), ("*.depth",), ("depth.*",), ("*.Z",)),
@@ -24,10 +24,11 @@ USUAL: Dict[str, Tuple[Tuple[str, ...], ...]] = {
         ("*.Vector.X", "*.Vector.Y"),
         ("X", "Y"),
         ("backward.u", "backward.v"),
-        ("R", "G"),
     ),
     "guide": (("R", "G", "B", "A"), ("rgba.R", "rgba.G", "rgba.B", "rgba.A"), ("*Combined.R", "*Combined.G", "*Combined.B", "*Combined.A")),
 }
+#: Motion written as colour: only where a file has nothing else, for elsewhere R and G are the picture's.
+_COLOUR_AS_VECTORS = ("R", "G")
 _WANT = {"plate": "R, G and B", "depth": "depth.Z or Z", "mask": "mask or A", "vectors": "Vector.X and Vector.Y", "guide": "R, G, B and A"}
 _COUNT = {"plate": 3, "depth": 1, "mask": 1, "vectors": 2, "guide": 4}
 
@@ -36,23 +37,38 @@ def find(header: Header, input: str, named: Tuple[str, ...] = (), where: Where =
     """The channels of an input, in order. named: the artist's choice; empty means the usual names.
 
     A file with a single channel is a depth or a mask whatever the channel is called.
-    Raises InputError that lists what is there.
+    Raises InputError that lists what is there, or says that what is named lies in different parts.
     """
     there = header.channels
     if named:
         if len(named) != _COUNT[input]:
             raise InputError("%d channels are named where %d are needed." % (len(named), _COUNT[input]), "Name them in order.", input=input)
-        found = [_one(header, name) for name in named]
-        if None in found:
-            raise _absent(header, input, "no channel %s" % named[found.index(None)], where)
-        return [f for f in found if f is not None]
+        for part in header.parts:
+            meant = [_meant(part, name) for name in named]
+            if all(meant):
+                return [(part.index, names[0]) for names in meant]
+        absent = [name for name in named if not any(_meant(part, name) for part in header.parts)]
+        if absent:
+            raise _absent(header, input, "no channel %s" % absent[0], where)
+        said = "The channels %s lie in different parts of the file." % ", ".join(named)
+        raise InputError(said, "Name those of one part.", input=input, frame=where.frame)
     if len(there) == 1 and _COUNT[input] == 1:
         return there
-    for choice in USUAL[input]:
-        picked = [_one(header, pattern) for pattern in choice]
-        if None not in picked:
-            return [p for p in picked if p is not None]
+    alone = input == "vectors" and len(header.parts) == 1 and {name.lower() for _, name in there} <= set("rgba")
+    for choice in USUAL[input] + ((_COLOUR_AS_VECTORS,) if alone else ()):
+        found = _chosen(header, choice)
+        if found:
+            return found
     raise _absent(header, input, "no channel called %s" % _WANT[input], where)
+
+
+def depth_with(header: Header, channels: List[Channel]) -> Optional[Channel]:
+    """The depth of the picture that has these channels: the Z beside them, else what is called depth in the file. None if there is none."""
+    own = beside(header, channels, "Z")
+    if own is not None:
+        return own
+    found = (_chosen(header, choice) for choice in USUAL["depth"] if choice != ("*.Z",))  # of any layer: it may be another picture's
+    return next((picked[0] for picked in found if picked), None)
 
 
 def beside(header: Header, channels: List[Channel], suffix: str) -> Optional[Channel]:
@@ -65,16 +81,31 @@ def beside(header: Header, channels: List[Channel], suffix: str) -> Optional[Cha
     return None
 
 
-def _one(header: Header, pattern: str) -> Optional[Channel]:
-    """The first channel that a name or pattern means; in files of many parts a part's name may stand before the channel's."""
-    want = pattern.lower()
+def _chosen(header: Header, choice: Tuple[str, ...]) -> List[Channel]:
+    """The first channels that a choice of names or patterns means, all of one layer; none if the file has no such layer."""
     for part in header.parts:
-        for name in part.channels:
-            if fnmatch.fnmatchcase(name.lower(), want) or (
-                part.name and fnmatch.fnmatchcase("%s.%s" % (part.name.lower(), name.lower()), want)
-            ):
-                return part.index, name
-    return None
+        for name in _meant(part, choice[0]):
+            first = part.index, name
+            found = [first, *(beside(header, [first], pattern[-1]) for pattern in choice[1:])]
+            if None not in found and not (len(choice) == 1 and _of_a_vector(part, name)):
+                return [channel for channel in found if channel is not None]
+    return []
+
+
+def _meant(part: PartHeader, pattern: str) -> List[str]:
+    """A part's channels that a name or pattern means; in files of many parts the part's name may stand before the channel's."""
+    want, before = pattern.lower(), part.name.lower() + "."
+    return [
+        name
+        for name in part.channels
+        if fnmatch.fnmatchcase(name.lower(), want) or (part.name and fnmatch.fnmatchcase(before + name.lower(), want))
+    ]
+
+
+def _of_a_vector(part: PartHeader, name: str) -> bool:
+    """Whether a channel is the third of a layer's X, Y and Z: of a normal, a position, a motion."""
+    layered = bool(part.name) or "." in name
+    return layered and name.lower().endswith("z") and all(name.lower()[:-1] + c in map(str.lower, part.channels) for c in "xy")
 
 
 def _absent(header: Header, input: str, what: str, where: Where) -> InputError:

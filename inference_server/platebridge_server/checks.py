@@ -134,6 +134,8 @@ def check_pixels(shot: Shot, cancelled: Callable[[], bool] = lambda: False) -> I
                 tally.depth(shot, frame)
             else:
                 tally.count(name, frame, shot.raw(name, frame))
+            if name == "guide" and shot.guide_depth(frame) is None:
+                tally.flat.append(frame)
         tally.mask_meets_depth(shot, frame)
     yield Progress("reading", len(frames), len(frames))
     yield from tally.verdict()
@@ -150,6 +152,10 @@ class _Tally:
         self.holes: List[int] = []
         self.inverse: List[int] = []
         self.near: List[int] = []
+        self.far: List[int] = []
+        self.far_end = 0.0
+        self.flat: List[int] = []  # the guide
+        self.most_mask = 0.0
         self.masked, self.masked_solid = False, False
 
     def count(self, name: str, frame: int, pixels: np.ndarray) -> None:
@@ -157,8 +163,11 @@ class _Tally:
         good = np.isfinite(pixels)
         if not good.all():
             self._bad(name, frame, int((~good.all(axis=-1)).sum()))
-        if name == "mask" and float(np.max(pixels, initial=0.0, where=good)) > 1.001:
-            self.over_one.append(frame)
+        if name == "mask":
+            most = float(np.max(pixels, initial=0.0, where=good))
+            self.most_mask = max(self.most_mask, most)
+            if most > 1.001:
+                self.over_one.append(frame)
 
     def depth(self, shot: Shot, frame: int) -> None:
         raw = shot.raw_depth(frame)
@@ -182,6 +191,10 @@ class _Tally:
             self.holes.append(frame)
         if zeros.any():
             self.zero_sky.append(frame)
+        far = depth.far_end(raw, self.request.settings.depth_scale) if kind in ("z", "distance") else np.nan
+        if np.isfinite(far):
+            self.far.append(frame)
+            self.far_end = max(self.far_end, far)
         if kind == "z":
             step = max(1, min(raw.shape) // 128)
             small = raw[::step, ::step] * np.float32(self.request.settings.depth_scale)
@@ -215,6 +228,13 @@ class _Tally:
                 input="mask",
                 frame=frames.first,
             )
+        if self.most_mask <= 0.5 and not (self.request.inputs.guide or self.request.simulation):
+            raise InputError(
+                "The mask is nowhere above 0.5, and only what is counts as collapsing.",
+                "Paint or render what collapses at 1.",
+                input="mask",
+                frame=frames.first,
+            )
         if not (self.masked_solid or self.request.simulation):
             raise InputError(
                 "Wherever the mask is, the depth is sky, in every frame.",
@@ -223,21 +243,29 @@ class _Tally:
                 frame=frames.first,
             )
         for name, bad in self.bad.items():
-            yield Warned(
-                "NaN or infinite pixels in %s were taken as %s." % (_frames(bad), "holes" if name == "depth" else "0"), name, bad[0]
-            )
+            taken = {"depth": "holes", "vectors": "standing still"}.get(name, "0")
+            yield Warned("NaN or infinite pixels in %s were taken as %s." % (_frames(bad), taken), name, bad[0])
         if self.over_one:
             yield Warned("The mask goes above 1 in %s; it was cut off at 1." % _frames(self.over_one), "mask", self.over_one[0])
         if self.zero_sky:
             yield Warned("Depth 0 in %s was taken as sky." % _frames(self.zero_sky), "depth", self.zero_sky[0])
+        if self.far:
+            yield Warned(
+                "The farthest depth, %g in %s, lies far beyond all else and was taken as sky." % (self.far_end, _frames(self.far)),
+                "depth",
+                self.far[0],
+            )
         if self.holes:
             yield Warned("Holes in the depth of %s were filled from around them." % _frames(self.holes), "depth", self.holes[0])
         if self.near:
             yield Warned(
-                "Everything is nearer than 1 m in %s: is the depth in metres? Give its unit with --depth-scale." % _frames(self.near),
+                "Everything is nearer than 1 m in %s: is the depth in metres? Give its unit with --depth-scale, or say --depth-kind."
+                % _frames(self.near),
                 "depth",
                 self.near[0],
             )
+        if self.flat:
+            yield Warned("The guide has no Z in %s: nothing in the plate holds it out." % _frames(self.flat), "guide", self.flat[0])
 
     def _bad(self, name: str, frame: int, count: int) -> None:
         if not self.scrub:

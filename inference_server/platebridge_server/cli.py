@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -24,6 +26,7 @@ from platebridge.errors import InputError, RequestError
 from platebridge.frames import parse_range
 from platebridge.request import OutputSettings, ShotSettings, differing_dials, from_dict, shot_name
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperCommand
@@ -72,7 +75,7 @@ class Bars:
         elif isinstance(event, events.Warned):
             where = " ".join(part for part in (event.input, "frame %d" % event.frame if event.frame is not None else "") if part)
             self._bars.console.print(
-                "[yellow]Note:[/] ", where + ": " if where else "", event.message, sep="", markup=True, highlight=False
+                "[yellow]Note:[/] ", escape(where + ": " if where else ""), escape(event.message), sep="", markup=True, highlight=False
             )
 
 
@@ -207,7 +210,7 @@ def generate(
     for path in done:
         _say_what_to_open(path, as_json)
     if done and (done[-1] / sheet.NAME).exists() and not as_json:
-        out.print("The whole wedge at a glance: %s" % (done[-1] / sheet.NAME), highlight=False, soft_wrap=True)
+        out.print("The whole wedge at a glance: %s" % (done[-1] / sheet.NAME), markup=False, highlight=False, soft_wrap=True)
 
 
 def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connection, device, again: bool = False) -> None:
@@ -221,13 +224,19 @@ def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connect
         if not (use_server or again):
             command.forget_if_empty(writer)
         if (writer.path / takes.MARKER).exists():
-            there = (" --server %s" % (connection or "")).rstrip() if use_server else ""
+            there = " --server" + (" " + _quoted(connection) if connection else "") if use_server else ""
             err.print(
-                "What came is kept. To go on: platebridge generate --resume %s%s" % (writer.path, there),
+                "What came is kept. To go on: platebridge generate --resume %s%s" % (_quoted(writer.path), there),
+                markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
         raise
+
+
+def _quoted(path: Path) -> str:
+    """A path as it is typed in a shell of this system."""
+    return '"%s"' % path if os.name == "nt" else shlex.quote(str(path))
 
 
 @app.command()
@@ -310,7 +319,8 @@ def doctor(
         else:
             table = Table(show_header=False, box=None, pad_edge=False)
             for f in findings:
-                table.add_row("[green]ok[/]" if f.good else "[red]no[/]", f.what, f.found + ("" if f.good else "\n[bold]" + f.mend + "[/]"))
+                said = escape(f.found) + ("" if f.good else "\n[bold]%s[/]" % escape(f.mend))
+                table.add_row("[green]ok[/]" if f.good else "[red]no[/]", escape(f.what), said)
             out.print(table)
     if not all(f.good for f in findings):
         raise typer.Exit(1)
@@ -369,11 +379,11 @@ def _say_what_to_open(path: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"event": "Take", "path": str(path)}), flush=True)
         return
-    out.print("[green]Done.[/] %s" % path, highlight=False, soft_wrap=True)
+    out.print("[green]Done.[/] %s" % escape(str(path)), highlight=False, soft_wrap=True)
     out.print("  over the plate:  comp.####.exr", highlight=False)
     out.print("  as a layer:      effect.####.exr (premultiplied RGBA and Z, its light and shadow as layers)", highlight=False)
     if (path / "preview.mp4").exists():
-        out.print("  to look at:      %s" % (path / "preview.mp4"), highlight=False, soft_wrap=True)
+        out.print("  to look at:      %s" % (path / "preview.mp4"), markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

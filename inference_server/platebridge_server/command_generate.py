@@ -269,8 +269,9 @@ def scratch_folder(take_id: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in root.iterdir():
-            if old not in (folder, *(root / kept for kept in SHELVES)) and time.time() - old.stat().st_mtime > KEPT_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another take has ended a moment ago
+                if old not in (folder, *(root / kept for kept in SHELVES)) and time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                    shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, folder) from error
     return folder

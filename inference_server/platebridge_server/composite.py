@@ -10,7 +10,7 @@ files and no models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Optional
 
 import numpy as np
@@ -101,6 +101,11 @@ def nothing(height: int, width: int, painted: bool = False) -> Effect:
     none = np.zeros((height, width), np.float16)
     colour = np.zeros((height, width, 3), np.float16) if painted else None
     return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none, painted=colour)
+
+
+def shadow_alone(shadow: Optional[np.ndarray], plate_depth: np.ndarray, painted: bool = False) -> Effect:
+    """No dust, and the shadow (h, w) of what lies beyond the picture; None is none. plate_depth: (h, w) metres, inf is sky."""
+    return replace(nothing(*plate_depth.shape, painted=painted), shadow=_darkness(shadow, plate_depth))
 
 
 def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.ndarray] = None,

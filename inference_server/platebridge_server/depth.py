@@ -12,6 +12,10 @@ import numpy as np
 
 #: Renderers write 1e10 (Blender), 1e30 or inf where nothing is; half floats turn them all into inf.
 SKY_FROM = 1e9
+#: A farthest depth stands for the sky (a far clip, an inf that was cut off) from so many metres on, on more than this part of the picture.
+FAR_END_FROM, FAR_END_PART = 1000.0, 0.01
+#: The largest half float: what a writer that knows no inf makes of all that is farther.
+HALF_MAX = 65504.0
 #: A gap in the depth up to this many pixels wide is a hole to be filled; a wider run of zeros is sky.
 HOLE_PX = 4
 #: A normalised depth's near end is the camera itself, where nothing can stand: so much of the way to its far end is the least.
@@ -46,12 +50,32 @@ def to_metres(
             zero = raw == 0
             zeros = zero & wide(zero | broken) if zero.any() else none
             broken |= zero & ~zeros
-            sky = zeros | (raw >= SKY_FROM)
+            sky = zeros | (raw >= SKY_FROM) | (raw == far_end(raw, scale))
             z = raw * np.float32(scale)
             if kind == "distance" and ray_scale is not None:
                 z = z * ray_scale.astype(np.float32)
     z = np.where(sky, np.float32(np.inf), z).astype(np.float32)
     return (filled(z, broken) if broken.any() else z), broken, zeros
+
+
+def unclamped(raw: np.ndarray) -> np.ndarray:
+    """A depth in its file's own type, where half floats at their largest are +inf. raw: (h, w), not 1/Z and not normalised."""
+    return np.where(raw >= HALF_MAX, np.float16(np.inf), raw) if raw.dtype == np.float16 else raw
+
+
+def far_end(raw: np.ndarray, scale: float = 1.0) -> float:
+    """The farthest depth below SKY_FROM, in the file's unit, where it evidently stands for the sky; NaN where it doesn't.
+
+    raw: (h, w), as the file has it. scale: metres per unit. It stands for the sky if it fills a part of the picture with one number
+    far beyond all else: next to nothing lies between a tenth of it and it, as filtered edges do. A wall that faces the camera is nearer.
+    """
+    far = float(np.max(raw, initial=0.0, where=raw < SKY_FROM))
+    if far * scale >= FAR_END_FROM:
+        there, near = np.count_nonzero(raw == far), np.count_nonzero((raw > 0) & (raw <= 0.1 * far))
+        between = np.count_nonzero((raw > 0.1 * far) & (raw < far))
+        if near and there > FAR_END_PART * raw.size and there > 10 * between:
+            return far
+    return float("nan")
 
 
 def wide(area: np.ndarray) -> np.ndarray:
@@ -89,18 +113,16 @@ def looks_inverse(z: np.ndarray) -> bool:
     """Whether depth said to be Z is evidently 1/Z. z: (h, w) metres, as read.
 
     Two signs together, either of which alone could be an odd scene: nothing at all is farther than a metre, and numbers
-    fall where a picture goes away from the camera: the lower quarter (ground, near) is well above the upper, or the
-    upper quarter is plain 0, which is how 1/Z writes infinity.
+    fall where a picture goes away from the camera: of the rows that have a depth, the lower quarter (ground, near) is well above
+    the upper. A sky of 0 says nothing: 1/Z writes infinity so, and so do masks of Z.
     """
     known = np.isfinite(z) & (z > 0) & (z < SKY_FROM)
     if not known.any() or float(z[known].max()) > 1.0:
         return False
-    quarter = max(1, z.shape[0] // 4)
-    top, bottom = z[:quarter], z[-quarter:]
-    low = bottom[known[-quarter:]]
-    high = top[known[:quarter]]
-    zero_above = float((top == 0).mean()) > 0.25
-    return zero_above or bool(low.size and high.size and np.median(low) > 1.2 * np.median(high))
+    z, known = z[known.any(1)], known[known.any(1)]
+    quarter = max(1, len(z) // 4)
+    low, high = (z[part][known[part]] for part in (slice(-quarter, None), slice(quarter)))
+    return bool(np.median(low) > 1.2 * np.median(high))
 
 
 def _grown(area: np.ndarray) -> np.ndarray:

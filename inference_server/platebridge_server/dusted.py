@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 import numpy as np
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest, ModelSettings, PaintSettings
-from platebridge.takes import storage_error
+from platebridge.takes import storage_error, write_whole
 
 from . import composite, effect, images, layers, work
 from .composite import Effect
@@ -122,7 +122,7 @@ class Draft:
             data = images.encode([part])
             self._kept.put(_name(frame), data)
             try:
-                (self._own / _name(frame)).write_bytes(data)
+                write_whole(self._own / _name(frame), data)  # one that is there is taken for whole
             except OSError as error:
                 raise storage_error(error, self._own) from error
 

@@ -23,6 +23,7 @@ from platebridge.errors import Cancelled
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
+from platebridge.takes import storage_error
 
 from . import channels, checks, composite, effect, images, layers, light, matte, references, sheet, take, work
 from .composite import Effect
@@ -30,6 +31,7 @@ from .dusted import DRAWN_BY, Draft, Dusting
 from .guide import shelf
 from .guide.guide import Guide, simulation_of
 from .guide.own import OwnGuide
+from .guide.store import Store
 from .images import Header, Part, Where, Window
 from .live import streamed
 from .models import registry
@@ -42,6 +44,8 @@ from .work import Box
 GUIDE_PIXELS = 60_000
 #: Width of the pictures sent while work goes on.
 GLANCE = 320
+#: Of a take's facts, its request's own: a take that is made of an earlier one's passes has not that one's.
+OWN = ("light", "light_at", "simulation")
 
 
 def generate(
@@ -67,7 +71,12 @@ def generate(
     """
 
     def work_on(say: Callable[[Event], None]) -> None:
-        _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
+        try:
+            _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
+        except OSError as error:  # inputs have their own sentences: it is the disk that the work is kept on
+            if error.errno is None:  # a library's own
+                raise
+            raise storage_error(error, error.filename or scratch) from error
 
     yield from streamed(work_on)
 
@@ -140,12 +149,13 @@ class _Generation:
                 self._write_frame(frame, made, self._guide_picture)
         self._send()
         if self.guide.bbox:
-            told = {k: v for k, v in self.facts.items() if k not in ("light", "simulation")}
-            self.kept.finish({**told, "passes_of": self.take_id})
+            self.kept.finish({**self.facts, "passes_of": self.take_id})
 
     def _light_again(self, earlier: Dict[str, Any]) -> None:
         """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new."""
-        self.facts.update(earlier)
+        self.facts.update({name: fact for name, fact in earlier.items() if name not in OWN})
+        if self.request.inputs.guide is None:
+            self._keep_simulation()
         for frame in self._wanted():
             if self.cancelled():
                 raise Cancelled()
@@ -153,6 +163,14 @@ class _Generation:
                 made = self.kept.effect(self._layer_names(frame)["effect"])
                 self._write_frame(frame, made, lambda f: self.kept.effect(self._layer_names(f)["guide"]))
         self._send()
+
+    def _keep_simulation(self) -> None:
+        """Another camera may ask for this take's simulation: it stays as long as its passes. One that has left the shelf is made again."""
+        name = simulation_of(self.request)
+        kept = Store(self._shelf("guides", name), name)
+        if not (kept.has("plan") or self.request.simulation):
+            with self._timed("guide"):
+                self._simulated()
 
     def _made_by(self) -> Dict[str, Any]:
         """The cards of all models that have a part in the effect, and what goes into it by name alone."""
@@ -217,10 +235,10 @@ class _Generation:
         if box is None or not dusty:
             self._warn(self._nothing_to_do())
             for frame in wanted:
-                yield frame, composite.nothing(*self.shot.size, painted=self.paints)
+                yield frame, self._without_dust(frame)
             return
         for frame in (f for f in wanted if f < dusty[0]):
-            yield frame, composite.nothing(*self.shot.size, painted=self.paints)
+            yield frame, self._without_dust(frame)
         during = {f for f in wanted if dusty[0] <= f <= dusty[-1]}
         if during:
             with contextlib.closing(self._generated(box, range(dusty[0], dusty[-1] + 1), min(during))) as made:
@@ -230,13 +248,27 @@ class _Generation:
                     if frame == max(during):
                         break
         for frame in (f for f in wanted if f > dusty[-1]):
-            yield frame, composite.nothing(*self.shot.size, painted=self.paints)
+            yield frame, self._without_dust(frame)
+
+    def _without_dust(self, frame: int) -> Effect:
+        """A frame with no dust in the picture. What has left it, or not come into it, may throw its shadow there all the same."""
+        if self.request.guide_at(frame).shadow <= 0:
+            return composite.nothing(*self.shot.size, painted=self.paints)
+        plate_depth = self.shot.depth(frame)
+        return composite.shadow_alone(self.guide.shadow(frame, plate_depth), plate_depth, painted=self.paints)
 
     def _nothing_to_do(self) -> Warned:
+        frames, start = self.request.frames, self.request.guide.start_frame
+        if all(self.request.guide_at(f).amount <= 0 for f in frames):
+            return Warned("The amount is 0, so the effect is empty in every frame.")
         if self.request.inputs.guide is not None:
             return Warned("The guide is empty in every frame, and so is the effect.", "guide")
-        if all(self.request.guide_at(f).amount <= 0 for f in self.request.frames):
-            return Warned("The amount is 0, so the effect is empty in every frame.")
+        if self.request.simulation and any(self.guide.cell(f) for f in frames):
+            return Warned("The cloud of the simulation is never in this camera's picture.", "camera")
+        if start > frames.last:
+            return Warned("The start frame %d lies after the last frame, so no dust is born: the effect is empty in every frame." % start)
+        if len(frames) == 1:
+            return Warned("One frame shows no motion, so no dust is born: the effect is empty.", "mask")
         return Warned("Nothing in the mask moves, so no dust is born: the effect is empty in every frame.", "mask")
 
     def _generated(self, box: Box, frames: range, first_needed: int) -> Generator[Tuple[int, Effect], None, None]:
@@ -385,6 +417,9 @@ class _Generation:
         coverage = channels.beside(header, found, "A")
         on_canvas, _ = part.header.data.slices_in(self.shot.window)
         # The canvas holds every frame's data window, so this is the whole of this one.
+        if np.count_nonzero(rgba[..., 3]) > np.count_nonzero(rgba[on_canvas][..., 3]):
+            said = "The dust goes beyond the plate's data window, and there the comp has no pixels; the effect is whole."
+            self._warn(Warned(said, "plate"))
         rgba, shadow = rgba[on_canvas], shadow[on_canvas]
         plate = {c: part.samples[name] for c, (_, name) in zip("RGB", found)}
         over = composite.over(rgba, plate, part.samples[coverage[1]] if coverage else None, shadow)

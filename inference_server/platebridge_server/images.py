@@ -39,6 +39,8 @@ LOSSLESS = {
 _LAYOUT = ("channels", "chunkCount", "compression", "dataWindow", "displayWindow", "lineOrder", "preview", "tiles", "type", "version")
 #: So much is looked at for lists of channels: headers are a few kB, though a Cryptomatte's names can be long.
 HEADER_BYTES = 1 << 18
+#: IPTC's words, in a header's flat key or its XMP, for a picture that a trained model had a hand in.
+_BY_A_MODEL = re.compile(r"digitalsourcetype/(compositeWithT|t)rainedAlgorithmicMedia")
 _OTHERS = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
 _TYPES = {"half": oiio.HALF, "float": oiio.FLOAT, "uint": oiio.UINT32}
 _KINDS = {np.dtype(np.float16): "half", np.dtype(np.float32): "float", np.dtype(np.uint32): "uint"}
@@ -174,6 +176,17 @@ def read(path: Path, where: Where = Where()) -> List[Part]:
     return [Part(part, {name: samples[part.index, name] for name in part.channels}, told[part.index]) for part in header.parts]
 
 
+def check_canvas(window: Window, where: Where = Where()) -> None:
+    """Raises InputError where the windows of a picture, each of which may be small, lie on a canvas larger than we take."""
+    if max(window.width, window.height) > MAX_SIDE or window.width * window.height > MAX_PIXELS:
+        raise InputError(
+            "The picture's windows span %s pixels, more than this server takes." % window,
+            "Stay below %d pixels a side." % MAX_SIDE,
+            input=where.input,
+            frame=where.frame,
+        )
+
+
 def metadata(path: Path, where: Where = Where()) -> List[Dict[str, Any]]:
     """Of each part, what its header says beside channels, windows and how the pixels lie. Raises InputError where that can't be kept."""
     try:
@@ -184,20 +197,30 @@ def metadata(path: Path, where: Where = Where()) -> List[Dict[str, Any]]:
         ) from None
     except RuntimeError as error:
         raise _refused(str(error), where) from None
-    return [{name: value for name, value in header.items() if name not in _LAYOUT} for header in headers]
+    return [{name: value for name, value in header.items() if name not in _LAYOUT and not _empty(value)} for header in headers]
+
+
+def _empty(value: Any) -> bool:
+    """An empty list: OpenEXR's module reads one, and can't tell of which kind to write it."""
+    return isinstance(value, list) and not value
 
 
 def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}) -> bytes:
     """The bytes of an EXR with these parts: windows, types and metadata as they have them, `attributes` added to each.
 
+    Labels among them take the place of another take's. Its XMP stays as `platebridge:plate_xmp`, and a composite over what a trained model
+    made is one, too.
     attributes: by OpenEXR's names. A lossy compression becomes ZIP. The same parts give the same bytes: where a header has no date, none
     is made up. The work is done without the GIL, on one thread.
     """
     made = []
+    if any(_BY_A_MODEL.search(str(part.metadata.get(name))) for part in parts for name in ("Iptc4xmpExt:DigitalSourceType", "xmp")):
+        higher = "/compositeSynthetic", "/compositeWithTrainedAlgorithmicMedia"
+        attributes = {name: value.replace(*higher) if isinstance(value, str) else value for name, value in attributes.items()}
     for part in parts:
         head = part.header
         told = {
-            **part.metadata,
+            **(_inherited(part.metadata) if attributes else part.metadata),
             **attributes,
             "compression": LOSSLESS.get(head.compression, OpenEXR.ZIP_COMPRESSION),
             "dataWindow": _corners(head.data),
@@ -208,6 +231,13 @@ def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}) -> b
     out = io.BytesIO()
     OpenEXR.File(made, num_threads=0).write(out)
     return out.getvalue()
+
+
+def _inherited(metadata: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a header still says once a take of ours labels it: nothing of an earlier one: its weights would stand beside our model."""
+    packet = metadata.get("platebridge:plate_xmp", metadata.get("xmp"))
+    kept = {name: value for name, value in metadata.items() if not name.startswith("platebridge:")}
+    return {**kept, **({} if packet is None else {"platebridge:plate_xmp": packet})}
 
 
 def _corners(window: Window) -> Tuple[Tuple[int, int], Tuple[int, int]]:

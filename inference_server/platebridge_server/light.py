@@ -57,10 +57,10 @@ class DustLight:
 
 
 def of_shot(shot) -> PlateLight:
-    """The light of a shot: its first, middle and last frame. shot: `request.frames`, `plate(f)` and `depth(f)`."""
+    """The light of a shot: its first, middle and last frame. shot: `request.frames`, `plate(f)`, `depth(f)` and `plate_at(f)`."""
     frames = list(shot.request.frames)
     chosen = sorted({frames[round(i * (len(frames) - 1) / max(_FRAMES - 1, 1))] for i in range(_FRAMES)})
-    return estimate((shot.plate(f), shot.depth(f)) for f in chosen)
+    return estimate((shot.plate(f)[shot.plate_at(f)], shot.depth(f)[shot.plate_at(f)]) for f in chosen)
 
 
 def estimate(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> PlateLight:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shot as arrays: plate, depth in metres, mask, vectors and an artist's guide, read frame by frame.
 
-All arrays of a shot lie on one canvas: the union of the plate's data windows. So overscan is kept and worked on, a depth
-or mask with another data window is put where its window says, and a pixel of an array is the same pixel in all of them.
+All arrays of a shot lie on one canvas: the union of the plate's display and data windows. So overscan is kept and worked on, dust
+goes beyond a plate that was cropped to what is in it, a depth or mask with another data window is put where its window says, and
+a pixel of an array is the same pixel in all of them.
 A few frames are held, and of short shots the files that are read more than once; never the whole of a long one.
 Must not know guides, models or sockets.
 """
@@ -83,6 +84,12 @@ class Shot:
         """(h, w, 3) float32 scene-linear; 0 outside the plate's data window; NaN and inf, once allowed, are 0."""
         return self._hold("plate", frame, lambda: _scrubbed(self._read("plate", frame, 0.0)))
 
+    def plate_at(self, frame: int) -> Tuple[slice, slice]:
+        """Rows and columns of the canvas where the plate has pixels."""
+        header = self.header("plate", frame)
+        found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
+        return header.parts[found[0][0]].data.slices_in(self.window)[0]
+
     def depth(self, frame: int) -> np.ndarray:
         """(h, w) float32 metres along the camera's axis; +inf is sky, and where the file has no pixels. Holes are filled."""
         return self._hold("depth", frame, lambda: self.metres(frame, self.raw_depth(frame))[0])
@@ -95,7 +102,11 @@ class Shot:
 
     def raw_depth(self, frame: int) -> np.ndarray:
         """(h, w) float32, the file's own numbers on the canvas; outside its window what the kind of depth calls sky."""
-        return self._read("depth", frame, 0.0 if self.request.settings.depth_kind in ("inverse", "near_one") else np.inf)[..., 0]
+        kind = self.request.settings.depth_kind
+        header, found, samples = self._samples("depth", frame)
+        if kind in ("z", "distance"):
+            samples = {channel: depth.unclamped(raw) for channel, raw in samples.items()}
+        return _on_canvas(samples, header, found, self.window, 0.0 if kind in ("inverse", "near_one") else np.inf)[..., 0]
 
     def mask(self, frame: int) -> np.ndarray:
         """(h, w) float32 in [0, 1]; 0 outside the mask's data window."""
@@ -104,17 +115,23 @@ class Shot:
     def vectors(self, frame: int) -> Optional[np.ndarray]:
         """(h, w, 2) float32: where a pixel's surface was a frame before, less where it is, in pixels, x right, y up. Or None.
 
-        Blender's Vector pass has it as X and Y, measured; Nuke's as backward.u and backward.v.
+        Not finite where the file doesn't say: 0 would be a motion too. Blender's Vector pass has it as X and Y, measured; Nuke's as
+        backward.u and backward.v.
         """
         if self.source("vectors") is None:
             return None
-        return self._hold("vectors", frame, lambda: _scrubbed(self._read("vectors", frame, 0.0)))
+        return self._hold("vectors", frame, lambda: self._read("vectors", frame, np.nan))
 
     def guide_image(self, frame: int) -> Optional[GuidePicture]:
         """The artist's own guide at its own size, or None when the request has none. Its display window is the plate's."""
         if self.source("guide") is None:
             return None
         return self._hold("guide", frame, lambda: self._guide_picture(frame))
+
+    def guide_depth(self, frame: int) -> Optional[channels.Channel]:
+        """The channel that the guide's depth lies in, or None."""
+        header, source = self.header("guide", frame), self.source("guide")
+        return channels.depth_with(header, channels.find(header, "guide", source.channels if source else (), Where("guide", frame)))
 
     def raw(self, input: str, frame: int) -> np.ndarray:
         """(h, w, c) float32 as the file has it, its own data window only: for the checks, which count what is broken."""
@@ -152,15 +169,17 @@ class Shot:
         header = self.header("guide", frame)
         source = self.source("guide")
         found = channels.find(header, "guide", source.channels if source else (), Where("guide", frame))
-        z = channels.beside(header, found, "Z")
+        z = self.guide_depth(frame)
         samples = images.read_channels(header, found + ([z] if z else []), Where("guide", frame))
         shown, data = header.display, header.parts[found[0][0]].data
         whole = shown.union(data)
+        images.check_canvas(whole, Where("guide", frame))
         left, top = (whole.x - shown.x) / shown.width, (whole.y - shown.y) / shown.height
         part = (left, top, left + whole.width / shown.width, top + whole.height / shown.height)
         rgba = _scrubbed(_on_canvas(samples, header, found, whole, 0.0))
         if z is None:
             return GuidePicture(rgba, None, part)
+        samples[z] = depth.unclamped(samples[z])
         far = depth.to_metres(_on_canvas(samples, header, [z], whole, np.inf)[..., 0], "z", 1.0)[0]
         return GuidePicture(rgba, depth.filled(far, np.isinf(far), RIM), part)
 
@@ -188,7 +207,8 @@ class Shot:
             images.metadata(header.path, Where("plate", frame))  # what can't be kept in the comp is said now
             found = channels.find(header, "plate", self.request.inputs.plate.channels, Where("plate", frame))
             data, display = header.parts[found[0][0]].data, header.parts[found[0][0]].display
-            whole = data if whole is None else whole.union(data)
+            whole = (whole or display).union(display).union(data)
+            images.check_canvas(whole, Where("plate", frame))
         assert whole is not None  # a range has at least one frame
         return whole, display
 

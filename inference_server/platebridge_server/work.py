@@ -7,6 +7,7 @@ way back (bicubic, antialiased when shrunk); plate, depth and holdout stay at fu
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,14 +142,15 @@ def shrunk(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 
 
 class CroppedGuide:
-    """The guide as seen through a work area; each frame of a simulation is rendered once and kept in `scratch`.
+    """The guide as seen through a work area; each frame of a simulation is rendered once and kept in `scratch`, by areas.
 
     guide: has `size`, `frame(f)` and `through(f, camera)` as guide.Guide. camera(f): the canvas's camera.
     """
 
     def __init__(self, guide, area: WorkArea, camera, scratch: Path, fingerprint: str) -> None:
         self._guide, self._area, self._camera = guide, area, camera
-        self._store = Store(scratch, "%s %s" % (fingerprint, area))
+        # A folder for each area: another take of the same view may be at work on another one.
+        self._store = Store(scratch / hashlib.sha256(repr(area).encode()).hexdigest()[:12], "%s %s" % (fingerprint, area))
         self._last: Optional[Tuple[int, GuideFrame]] = None
 
     def frame(self, frame: int) -> GuideFrame:

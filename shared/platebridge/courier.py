@@ -237,8 +237,10 @@ class Courier(threading.Thread):
                         away = False
                         self._tell(Waiting(""))
                     continue
-                if asked:
-                    raise Cancelled(
+                if asked and not job.known:
+                    raise Cancelled("Cancelled before the server was reached.")
+                if asked:  # no Cancelled: that one ends the take, and only the server can say so
+                    raise ConnectionFailed(
                         "Cancelled; the server can't be reached, and may go on with it.", "Attach to the take to see what came."
                     )
                 problem = client.problem or ConnectionFailed("No server answers.", "Start it with `platebridge serve`.")

@@ -308,10 +308,10 @@ class Link(threading.Thread):
     def _welcome(self, message: Message) -> None:
         self.state, self.problem, self.device = "connected", None, message.body["device"] or "server"
         self._uploads.window = message.body["window"]
-        for call, _, _ in self._calls.values():
-            self._send(call)
         for following in list(self._takes.values()):
             self._subscribe(following)
+        for call, _, _ in self._calls.values():  # a cancel among them is of a take that the server must know by now
+            self._send(call)
 
     def _job_news(self, message: Message) -> None:
         following = self._takes.get(message.body["take"])
@@ -359,7 +359,7 @@ class Link(threading.Thread):
             except PlatebridgeError as error:  # a file of ours that is gone or has changed
                 for take in self._uploads.spoilt():
                     if take in self._takes:
-                        self._fail(self._takes[take], error)
+                        self._give_up(self._takes[take], error)
                 continue
             if message is None:
                 return
@@ -406,7 +406,7 @@ class Link(threading.Thread):
             sha256 = message.body["sha256"]
             for take in self._uploads.refused(sha256):
                 if take in self._takes:
-                    self._fail(self._takes[take], from_dict({**error.to_dict(), **place(self._takes[take].job, sha256)}))
+                    self._give_up(self._takes[take], from_dict({**error.to_dict(), **place(self._takes[take].job, sha256)}))
         elif "take" in message.body:
             following = self._takes.get(message.body["take"])
             if following is not None and message.body.get("follow", following.number) == following.number:
@@ -414,6 +414,11 @@ class Link(threading.Thread):
                 self._fail(following, error)
         else:
             raise error  # not about a job: about us
+
+    def _give_up(self, following: Following, error: PlatebridgeError) -> None:
+        """A file of the take can't be sent: it ends at the server too, which would run it as soon as another take brings that file."""
+        self.ask("cancel", {"take": following.job.take_id}, lambda message: None)
+        self._fail(following, error)
 
     def _fail(self, following: Following, error: PlatebridgeError) -> None:
         following.job.state = "failed"

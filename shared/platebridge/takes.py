@@ -15,7 +15,9 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Union
 
@@ -28,12 +30,14 @@ MARKER = "unfinished.json"
 MARKS = "marks.json"
 TRASH = "trash"
 _TEMPORARY = ".part-"
+_NAMES = re.compile(r"(comp|effect|guide|picture)\.-?\d+\.exr|preview\.mp4|sheet\.png|take\.json")
 AnyPath = Union[str, "os.PathLike[str]"]
 
 
 class TakeWriter:
     """Writes one take's files as they come. Make one with `create` (a new take) or `resume` (one that was interrupted).
 
+    Two programs may follow one take at once: each writes what the other has not.
     `path`: the take's folder. `note`: what stands in unfinished.json. `have`: files that are there, {name: sha256}.
     """
 
@@ -86,9 +90,7 @@ class TakeWriter:
                 raise StorageError("%s names no take." % (take / MARKER), "Generate a new take; this one is left as it is.")
             have = {}
             for file in sorted(take.iterdir()):
-                if file.name.startswith(_TEMPORARY):
-                    file.unlink()  # what a killed program had half written: never a file of the take
-                elif file.name not in (MARKER, MARKS) and safe_name(file.name) and file.is_file():
+                if _NAMES.fullmatch(file.name) and file.is_file():  # a Thumbs.db is none of the take
                     have[file.name] = hash_file(file)
         writer = cls(take, note, have)
         if writer.finished:
@@ -113,27 +115,25 @@ class TakeWriter:
         return path
 
     def _put(self, name: str, data: bytes) -> None:
-        """Under a temporary name, to the disk, and only then under its own: nobody ever reads half a frame."""
-        path, temporary = self.path / name, self.path / (_TEMPORARY + name)
+        path, sha256 = self.path / name, hashlib.sha256(data).hexdigest()
         with _storage(path):
             if path.exists():
-                if hash_file(path) == hashlib.sha256(data).hexdigest():
+                if hash_file(path) == sha256:
                     return
                 raise StorageError("%s is there already, with other content." % path, "Move it away, or generate a new take.")
             try:
-                with open(temporary, "wb") as out:
-                    out.write(data)
-                    out.flush()
-                    os.fsync(out.fileno())
-                os.replace(temporary, path)
-            except OSError:
-                with contextlib.suppress(OSError):  # the first error is the one to tell
-                    temporary.unlink()
-                raise
+                write_whole(path, data)
+            except OSError:  # another program was faster; Windows then refuses while somebody looks at the file
+                if not (path.exists() and hash_file(path) == sha256):
+                    raise
 
     def _forget_marker(self) -> None:
+        """The take is whole: what says that it is not goes, and what killed programs had half written."""
         with _storage(self.path), contextlib.suppress(FileNotFoundError):
             (self.path / MARKER).unlink()
+        for half in self.path.glob(_TEMPORARY + "*"):
+            with contextlib.suppress(OSError):  # Windows: another program writes it, and takes it away itself
+                half.unlink()
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,7 @@ def mark(path: AnyPath, marks: Marks) -> None:
     """Keeps star and note beside the take's files; what stood there before is replaced. Raises StorageError."""
     take = Path(path)
     with _storage(take):
-        temporary = take / (_TEMPORARY + MARKS)
-        temporary.write_text(json.dumps({"star": marks.star, "text": marks.text}), encoding="utf-8")
-        os.replace(temporary, take / MARKS)
+        write_whole(take / MARKS, json.dumps({"star": marks.star, "text": marks.text}).encode())
 
 
 def _marks(take: Path) -> Marks:
@@ -230,9 +228,11 @@ def throw_away(path: AnyPath) -> Path:
     take = Path(path)
     if not _number(take):
         raise StorageError("%s is no take." % take, "Choose a folder like take_0001.")
-    place = take.parent / TRASH / take.name
+    trash = take.parent / TRASH
     with _storage(take):
-        place.parent.mkdir(exist_ok=True)
+        trash.mkdir(exist_ok=True)
+        places = (trash / (take.name + ("-%d" % n if n > 1 else "")) for n in count(1))
+        place = next(p for p in places if not p.exists())  # the number may lie there already: a take that was copied back by hand
         take.rename(place)
     return place
 
@@ -254,6 +254,21 @@ def verify_take(path: AnyPath) -> List[str]:
         elif hash_file(file) != sha:
             faults.append("%s was altered." % name)
     return faults
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Under a temporary name of its own, to the disk, and only then under the right one: nobody ever reads half a file. Raises OSError."""
+    temporary = path.with_name("%s%s-%s" % (_TEMPORARY, uuid.uuid4().hex[:8], path.name))
+    try:
+        with open(temporary, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink()
+        raise
 
 
 def hash_file(path: AnyPath) -> str:

@@ -67,6 +67,56 @@ def test_an_interrupted_take_knows_its_request_and_what_it_has(tmp_path):
     assert names(first.path) == ["comp.1001.exr", "comp.1002.exr", "take.json"]
 
 
+def test_two_programs_may_write_one_take_at_once(tmp_path, monkeypatch):
+    """An artist attaches from a second Blender while the first one writes: whatever that one does then, both end well."""
+    first = TakeWriter.create(tmp_path, ID)
+    one, sync = ready("comp.1001.exr", b"one", 1001), os.fsync
+
+    def meanwhile(number):
+        monkeypatch.setattr(os, "fsync", sync)
+        second = TakeWriter.resume(first.path)
+        second.write(one)
+        finish(second)
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    first.write(one)
+    finish(first)
+    assert names(first.path) == ["comp.1001.exr", "comp.1002.exr", "take.json"] and verify_take(first.path) == []
+
+
+def test_a_program_that_attaches_takes_nothing_away_that_another_is_writing(tmp_path, monkeypatch):
+    first, sync = TakeWriter.create(tmp_path, ID), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (TakeWriter.resume(first.path), sync(number)))
+    assert first.write(ready("comp.1001.exr", b"one", 1001)).read_bytes() == b"one"
+
+
+def test_a_file_that_another_program_put_there_is_as_good_as_ours(tmp_path, monkeypatch):
+    """Windows refuses to replace a file that somebody looks at."""
+    writer = TakeWriter.create(tmp_path, ID)
+
+    def refused(temporary, path):
+        path.write_bytes(there)
+        raise PermissionError(errno.EACCES, "Access is denied", str(path))
+
+    monkeypatch.setattr(os, "replace", refused)
+    there = b"one"
+    writer.write(ready("comp.1001.exr", b"one", 1001))
+    there = b"half"
+    with pytest.raises(StorageError, match="no access"):
+        writer.write(ready("comp.1002.exr", b"two", 1002))
+    assert names(writer.path) == ["comp.1001.exr", "comp.1002.exr", "unfinished.json"]
+
+
+@pytest.mark.parametrize("stray", ["Thumbs.db", "desktop.ini", "notes.txt", "comp.1001.exr.bak", "ref.png"])
+def test_what_others_put_into_the_folder_is_no_file_of_the_take(tmp_path, stray):
+    writer = TakeWriter.create(tmp_path, ID)
+    ours = ["comp.-005.exr", "comp.1001.exr", "effect.1001.exr", "guide.1001.exr", "picture.1001.exr", "preview.mp4", "sheet.png"]
+    for name in (*ours, stray):
+        (writer.path / name).write_bytes(b"x")
+    assert sorted(TakeWriter.resume(writer.path).have) == ours
+
+
 def test_a_finished_take_is_not_gone_on_with(tmp_path):
     writer = TakeWriter.create(tmp_path, ID)
     finish(writer)
@@ -218,6 +268,15 @@ def test_a_take_that_was_thrown_away_lies_in_the_trash_and_its_number_is_not_use
     assert place == tmp_path / "trash" / "take_0002" and names(place) == ["unfinished.json"]
     assert [take.path for take in list_takes(tmp_path)] == [kept]
     assert TakeWriter.create(tmp_path, ID).path.name == "take_0003"
+
+
+def test_a_take_that_was_copied_back_from_the_trash_can_be_thrown_away_again(tmp_path):
+    for place in ("take_0001", "take_0001-2", "take_0001-3"):
+        (tmp_path / "take_0001").mkdir()
+        (tmp_path / "take_0001" / "note").write_text(place)
+        assert takes.throw_away(tmp_path / "take_0001") == tmp_path / "trash" / place
+        assert (tmp_path / "trash" / place / "note").read_text() == place
+    assert TakeWriter.create(tmp_path, ID).path.name == "take_0002"
 
 
 def test_only_takes_are_thrown_away(tmp_path):

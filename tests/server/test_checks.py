@@ -9,8 +9,11 @@ import pytest
 from platebridge.errors import InputError, StorageError
 from platebridge.events import FileReady, Progress, Warned
 from platebridge.frames import FrameRange
-from platebridge_server import checks
+from platebridge.request import FrameFile, Pass
+from platebridge.takes import hash_file
+from platebridge_server import checks, images
 from platebridge_server.generate import generate
+from platebridge_server.images import Window
 
 
 def run(shot, request=None, scratch=None):
@@ -89,6 +92,13 @@ FAULTS = {
         "sky",
         "depth",
     ),
+    "a mask nowhere above a half": (
+        lambda s, w: [edit(s, w, "mask", f, lambda p: p * 0.5) for f in s.paths["mask"]],
+        "mask",
+        1001,
+        "nowhere above 0.5",
+        "at 1",
+    ),
     "1/Z called Z": (
         lambda s, w: [edit(s, w, "depth", f, lambda p: np.where(p > 1e9, 0, 1 / p)) for f in s.paths["depth"]],
         "depth",
@@ -124,6 +134,67 @@ def test_bad_pixels_are_scrubbed_with_a_warning_that_names_the_frames(tiny_shot,
     warned = [e for e in run(tiny_shot, scrubbing(tiny_shot.request())) if isinstance(e, Warned) and "NaN" in e.message]
     assert [(e.input, e.frame) for e in warned] == [(name, 1005)]
     assert "1005-1006, 1008" in warned[0].message
+
+
+def test_a_vector_that_is_not_finite_is_told_as_standing_still(tiny_shot, write_exr):
+    edit(tiny_shot, write_exr, "vectors", 1004, putting(np.nan))
+    said = [e.message for e in run(tiny_shot, scrubbing(tiny_shot.request())) if isinstance(e, Warned) and e.input == "vectors"]
+    assert said == ["NaN or infinite pixels in frame 1004 were taken as standing still."]
+
+
+def test_a_faint_mask_is_enough_beside_an_own_guide(tiny_shot, write_exr):
+    for frame in tiny_shot.paths["mask"]:
+        edit(tiny_shot, write_exr, "mask", frame, lambda p: p * 0.5)
+    assert run(tiny_shot, with_guide(tiny_shot, write_exr, "RGBA"))
+
+
+def with_guide(shot, write_exr, channels):
+    """The shot's request with a guide of these channels, another one in each frame."""
+    for frame in shot.paths["plate"]:
+        path = write_exr(shot.folder / ("guide.%d.exr" % frame), np.full((16, 24, len(channels)), frame / 2000), channels)
+        shot.paths.setdefault("guide", {})[frame] = path
+    files = []
+    for frame, path in shot.paths["guide"].items():
+        shot.by_hash[hash_file(path)] = path
+        files.append(FrameFile(frame, hash_file(path), path.stat().st_size))
+    request = shot.request()
+    return dataclasses.replace(request, inputs=dataclasses.replace(request.inputs, guide=Pass("guide", (), tuple(files))))
+
+
+def test_a_guide_without_depth_is_told_to_be_held_out_by_nothing(tiny_shot, write_exr):
+    def said(channels):
+        told = run(tiny_shot, with_guide(tiny_shot, write_exr, channels))
+        return [(e.message, e.frame) for e in told if isinstance(e, Warned) and e.input == "guide"]
+
+    assert said(("R", "G", "B", "A")) == [("The guide has no Z in frames 1001-1008: nothing in the plate holds it out.", 1001)]
+    assert said(("R", "G", "B", "A", "depth.Z")) == []
+
+
+def test_channels_of_the_plate_in_different_parts_are_refused(tiny_shot, tmp_path):
+    two = [images.new_part({c: np.ones((64, 96), np.float16)}, Window(0, 0, 96, 64), Window(0, 0, 96, 64)) for c in ("ao.R", "G")]
+    two[1].samples["B"] = two[1].samples["G"]
+    for at, (part, name) in enumerate(zip(two, ("ao", "beauty"))):
+        part.header = dataclasses.replace(part.header, index=at, name=name)
+    for path in tiny_shot.paths["plate"].values():
+        path.write_bytes(images.encode(two))
+    request = tiny_shot.request()
+    named = dataclasses.replace(request.inputs.plate, channels=("ao.R", "G", "B"))
+    with pytest.raises(InputError, match="different parts"):
+        run(tiny_shot, dataclasses.replace(request, inputs=dataclasses.replace(request.inputs, plate=named)))
+
+
+def test_a_sky_cut_off_at_the_far_clip_is_taken_with_a_warning(tiny_shot, write_exr):
+    for frame in tiny_shot.paths["depth"]:
+        edit(tiny_shot, write_exr, "depth", frame, lambda p: np.where(p > 1e9, 1e6, p))
+    said = [e.message for e in run(tiny_shot) if isinstance(e, Warned) and e.input == "depth"]
+    assert said == ["The farthest depth, 1e+06 in frames 1001, 1004-1008, lies far beyond all else and was taken as sky."]
+
+
+def test_a_table_top_in_metres_before_a_sky_of_zero_is_asked_about_and_goes_on(tiny_shot, write_exr):
+    for frame in tiny_shot.paths["depth"]:
+        edit(tiny_shot, write_exr, "depth", frame, lambda p: np.where(p > 1e9, 0, p / 40))
+    said = [e.message for e in run(tiny_shot) if isinstance(e, Warned) and e.input == "depth"]
+    assert any("nearer than 1 m" in message and "--depth-kind" in message for message in said)
 
 
 def test_sky_as_zero_is_taken_with_a_warning(tiny_shot, write_exr):

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from platebridge.errors import Cancelled
 from platebridge.takes import list_takes, verify_take
-from platebridge_server import cli, sequences
+from platebridge_server import cli, command_generate, sequences
 from platebridge_server.guide import solver
 from platebridge_server.models import registry
 from platebridge_server.models.base import Passes
@@ -374,6 +375,23 @@ def test_a_cancelled_take_keeps_its_frames_and_says_how_to_go_on(run, small, tmp
         assert (ours == theirs).all()
     code, _, error = run("generate", "--resume", take)
     assert code == 1 and "no unfinished take" in error
+
+
+def test_what_to_type_to_go_on_can_be_typed(run, small, tmp_path, monkeypatch):
+    fail_after(monkeypatch, 1)
+    _, _, error = run(*asking(small, tmp_path / "the client's takes"))
+    typed = shlex.split(next(line for line in error.splitlines() if "--resume" in line).partition("To go on: ")[2])
+    assert typed == ["platebridge", "generate", "--resume", str(tmp_path / "the client's takes" / "take_0001")]
+
+
+def test_another_take_that_ends_meanwhile_is_no_trouble(tmp_path, monkeypatch):
+    """Takes of one farm share the folder for work under way, and each removes its own."""
+    root = command_generate.scratch_folder("1" * 32).parent
+    os.utime(command_generate.scratch_folder("2" * 32), (1e9, 1e9))
+    real = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([folder / "ended", *real(folder)]))
+    command_generate.scratch_folder("3" * 32)
+    assert {path.name for path in real(root)} == {"1" * 32, "3" * 32}
 
 
 def pixels(path):

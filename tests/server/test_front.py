@@ -182,11 +182,17 @@ def test_a_client_that_goes_away_cancels_nothing(house, shot, tmp_path):
         assert isinstance(drain(client.attach(take))[-1], Done)
 
 
+def ends_at_the_server(client):
+    """The one job that the server has is cancelled, though only its client knows what went wrong."""
+    until(lambda: [job["state"] for job in client.jobs().result(5)] == ["cancelled"], "the job's end")
+
+
 def test_a_file_that_changed_after_it_was_hashed_is_named_by_input_and_frame(house, shot):
     plate = shot.request().inputs.plate.at(1003)
     shot.paths[plate.sha256].write_bytes(os.urandom(plate.size))
     with Client(house.connection) as client:
         error = drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1].error
+        ends_at_the_server(client)
     assert (error["code"], error["input"], error["frame"]) == (InputError.code, "plate", 1003) and "changed" in error["message"]
 
 
@@ -195,7 +201,20 @@ def test_a_file_that_is_gone_or_cut_short_is_named_by_input_and_frame(house, sho
     spoil(shot.paths[shot.request().inputs.depth.at(1002).sha256])
     with Client(house.connection) as client:
         error = drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1].error
+        ends_at_the_server(client)
     assert (error["code"], error["input"], error["frame"]) == (InputError.code, "depth", 1002)
+
+
+def test_a_take_whose_upload_failed_does_not_run_when_the_next_one_brings_the_file(house, shot):
+    path = shot.paths[shot.request().inputs.mask.at(1006).sha256]
+    path.rename(path.with_name("away"))
+    with Client(house.connection) as client:
+        drain(client.upload_and_submit(shot.request(), shot.open_file, "1" * 32, house.origin()))
+        path.with_name("away").rename(path)
+        assert isinstance(drain(client.upload_and_submit(shot.request(), shot.open_file, "2" * 32, house.origin()))[-1], Done)
+        assert {take for take, _ in house.made()} == {"2" * 32}
+        last = drain(client.upload_and_submit(shot.request(), shot.open_file, "1" * 32, house.origin(), again=True))[-1]
+    assert isinstance(last, Done)
 
 
 def test_a_request_that_is_no_good_is_refused_with_its_sentence(house, shot):
@@ -290,6 +309,16 @@ def test_a_job_asked_for_before_the_server_is_up_runs_when_it_is(houses, shot):
         until(lambda: client.state == "lost", "the client to notice")
         house.start()
         assert isinstance(drain(job)[-1], Done)
+
+
+def test_a_job_cancelled_before_the_server_is_up_never_runs(houses, shot):
+    house = houses()
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
+        answer = job.cancel()
+        house.start()
+        assert drain(job)[-1].error["code"] == "cancelled" and answer.result(5) is None
+    assert house.made() == []
 
 
 def test_a_client_of_another_version_is_told_which_side_to_upgrade(house):

@@ -6,6 +6,7 @@ must hold for every model; test_generate_dust.py goes the way once with the real
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -17,10 +18,12 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 import torch
-from platebridge.errors import Cancelled, ModelError
+from platebridge.errors import Cancelled, ModelError, RequestError, StorageError
 from platebridge.events import Done, FileReady, Preview, Progress, Started, Warned
+from platebridge.request import Camera, CameraFrame
 from platebridge_server.generate import generate
 from platebridge_server.guide import shelf
+from platebridge_server.guide.guide import Guide
 from platebridge_server.models import registry
 from platebridge_server.models.base import Passes
 
@@ -423,6 +426,34 @@ def test_a_light_that_changes_over_the_shot_asks_neither_guide_nor_model_and_is_
         assert spec.get_string_attribute("platebridge:" + name) == its.get_string_attribute("platebridge:" + name)
 
 
+def test_a_take_that_is_lit_again_tells_its_own_light_alone(shot, make, scratch):
+    asked = {"first": "1001:0,1008:2", "still": 1.5, "moving": "1001:4,1008:1"}
+    told = {name: make(shot, shot.request(light=light), scratch=scratch.parent / name)[1] for name, light in asked.items()}
+    assert StandIn.asked == list(range(StandIn.asked[0], 1009))  # once
+    told = {name: json.loads(files["take.json"]) for name, files in told.items()}
+    assert told["still"]["light"]["sun"] != told["first"]["light"]["sun"] == [0, 0, 0] and "light_at" not in told["still"]
+    assert told["moving"]["light_at"]["1001"] == told["moving"]["light"] != told["first"]["light"]
+
+
+def test_a_simulation_counts_as_used_where_only_its_passes_are(shot, make, scratch):
+    make(shot, scratch=scratch)
+    (simulation,) = (scratch.parent / "guides").iterdir()
+    os.utime(simulation, (time.time() - 86400,) * 2)
+    make(shot, shot.request(light=2.0), scratch=scratch.parent / "lit")
+    assert time.time() - simulation.stat().st_mtime < shelf.IN_USE
+
+
+def test_a_simulation_that_has_left_its_shelf_comes_again_with_its_take_as_the_refusal_says(shot, make, scratch):
+    another = dataclasses.replace(shot.request(), simulation=json.loads(make(shot, scratch=scratch)[1]["take.json"])["simulation"])
+    shutil.rmtree(scratch.parent / "guides")
+    with pytest.raises(RequestError, match="once more, as it was"):
+        make(shot, another, scratch=scratch.parent / "refused")
+    StandIn.asked = []
+    make(shot, scratch=scratch.parent / "once more")
+    assert not StandIn.asked  # the model's passes lie there still
+    assert "comp.1008.exr" in make(shot, another, scratch=scratch.parent / "another")[1]
+
+
 def test_an_amount_that_grows_over_the_shot_shows_in_the_effect_and_names_its_curve_in_the_take(shot, make, tmp_path):
     seen = {}
     for name, amount in (("still", 2.0), ("grown", "1003:0,1008:2")):
@@ -487,7 +518,60 @@ def test_the_shadow_has_the_finished_dusts_holes(make, make_shot, monkeypatch):
 def test_one_frame_has_nothing_that_moves_and_says_so(make, make_shot):
     events, files = make(make_shot(width=32, height=24, frames=1))
     assert {"comp.1001.exr", "effect.1001.exr", "take.json"} <= set(files)
-    assert any(e.input == "mask" and "moves" in e.message for e in events if isinstance(e, Warned))
+    assert reasons(events) == ["One frame shows no motion, so no dust is born: the effect is empty."]
+
+
+def reasons(events):
+    """What is said of an effect with nothing in it."""
+    return [e.message for e in events if isinstance(e, Warned) and "No camera" not in e.message]
+
+
+def test_a_start_frame_after_the_last_is_named_where_no_dust_is(make, make_shot):
+    files = make_shot(width=32, height=24, frames=3)
+    assert reasons(make(files, files.request(start_frame=1004))[0]) == [
+        "The start frame 1004 lies after the last frame, so no dust is born: the effect is empty in every frame."
+    ]
+
+
+def test_a_kept_cloud_that_the_camera_does_not_see_is_named_so(shot, make, scratch):
+    made = json.loads(make(shot, scratch=scratch)[1]["take.json"])["simulation"]
+    away = Camera(frames=(CameraFrame(1001, ((1.0, 0, 0, 0), (0, 0, 1.0, 0), (0, -1.0, 0, 0), (0, 0, 0, 1.0))),))
+    request = dataclasses.replace(shot.request(), simulation=made, camera=away)
+    assert reasons(make(shot, request, scratch=scratch)[0]) == ["The cloud of the simulation is never in this camera's picture."]
+
+
+def test_where_the_dust_has_left_the_picture_its_shadow_stays(make, make_shot, monkeypatch):
+    files = make_shot(frames=8)
+    request = files.request(shadow=1.0, density=4.0)
+    whole = on_disk(make(files, request)[1], files.folder / "whole")
+    seen = Guide.empty
+    monkeypatch.setattr(Guide, "empty", lambda self, frame: frame != 1006 or seen(self, frame))
+    left = on_disk(make(files, request)[1], files.folder / "left")
+    for frame in (1005, 1007, 1008):  # before the first with dust in it, and after the last
+        effect, comp = (pixels(left / ("%s.%d.exr" % (kind, frame)))[0] for kind in ("effect", "comp"))
+        plate, was = pixels(files.paths["plate"][frame])[0], pixels(whole / ("effect.%d.exr" % frame))[0]["shadow"].astype(float)
+        assert not effect["A"].any() and effect["shadow"].sum() == pytest.approx(was.sum(), rel=0.2) and was.sum() > 0
+        lit = 1 - effect["shadow"].astype(np.float32)
+        assert all((comp[c] == (plate[c].astype(np.float32) * lit).astype(np.float16)).all() for c in "RGB")
+    assert not pixels(left / "effect.1001.exr")[0]["shadow"].any()  # nothing is in the air yet
+
+
+def test_the_dust_goes_beyond_a_plate_that_was_cropped_and_the_comp_keeps_its_window(make, make_shot, write_exr):
+    files = make_shot(frames=8)
+    whole = on_disk(make(files)[1], files.folder / "whole")
+    for path in files.paths["plate"].values():
+        plate, _ = pixels(path)
+        write_exr(path, np.stack([plate[c] for c in "RGB"], -1)[12:40, 36:56], "RGB", "half", data=(36, 12), display=(0, 0, 96, 64))
+    events, out = make(files)
+    cropped = on_disk(out, files.folder / "cropped")
+    (effect, layer), (was, _) = (pixels(folder / "effect.1008.exr") for folder in (cropped, whole))
+    assert (layer.x, layer.y, layer.width, layer.height) == (0, 0, 96, 64)
+    assert (effect["A"] == was["A"]).all() and effect["A"][:, :36].any()
+    after = pixels(cropped / "comp.1008.exr")[1]
+    assert (after.x, after.y, after.width, after.height, after.full_width) == (36, 12, 20, 28, 96)
+    assert [e.message for e in events if isinstance(e, Warned) and e.input == "plate"] == [
+        "The dust goes beyond the plate's data window, and there the comp has no pixels; the effect is whole."
+    ]
 
 
 def test_sixteen_pixels_are_enough(make, make_shot):
@@ -534,6 +618,25 @@ def test_previews_are_small_pictures_and_the_movie_has_every_frame(whole):
     with av.open(str(folder / "preview.mp4")) as movie:
         assert sum(1 for _ in movie.decode(video=0)) == 8
         assert float(movie.streams.video[0].average_rate) == 24.0
+
+
+@pytest.mark.parametrize("where", ["numpy.save", "platebridge_server.take.preview_mp4", "platebridge_server.generate._Journal.add"])
+def test_a_full_disk_where_the_work_is_kept_is_a_sentence(shot, make, monkeypatch, where):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(where, full)
+    with pytest.raises(StorageError, match=r"disk is full.*scratch"):
+        make(shot)
+
+
+def test_a_librarys_own_trouble_is_not_taken_for_the_disks(shot, make, monkeypatch):
+    def lacking(self, device):
+        raise OSError("Can't load the tokenizer.")
+
+    monkeypatch.setattr(StandIn, "load", lacking)
+    with pytest.raises(OSError, match="tokenizer"):
+        make(shot)
 
 
 def test_a_reader_that_stops_ends_the_work(shot, tmp_path, scratch):

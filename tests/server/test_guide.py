@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import falling_tower
 import numpy as np
 import pytest
 from falling_tower import FIRST, FallingTower
@@ -35,6 +36,16 @@ def same(a, b):
     pictures = all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("sun", "ambient", "alpha", "depth"))
     pieces = (a.chunks.arrays() if a.chunks else {}), (b.chunks.arrays() if b.chunks else {})
     return pictures and pieces[0].keys() == pieces[1].keys() and all(np.array_equal(pieces[0][k], pieces[1][k]) for k in pieces[0])
+
+
+def test_a_tower_that_stands_gives_no_dust_where_its_vectors_say_nothing(tmp_path, monkeypatch):
+    """The camera passes it by: a vector of 0 would be a tower that goes along with the camera."""
+    straight = falling_tower.looking
+    monkeypatch.setattr(falling_tower, "looking", lambda eye, target: straight(eye, (eye[0], *target[1:])))
+    shot = FallingTower(frames=4, begin=None, travel=0.6)
+    told = shot.vectors
+    monkeypatch.setattr(shot, "vectors", lambda frame: np.where(shot.mask(frame)[..., None] > 0, np.nan, told(frame)))
+    assert simulated(tmp_path, shot).bbox is None
 
 
 def test_before_the_collapse_there_is_exactly_nothing_then_dust(plain):
@@ -113,6 +124,17 @@ def test_dust_all_over_the_plate_is_rendered_once(plain, tmp_path, monkeypatch):
     monkeypatch.setattr(plain, "through", None)
     seen = CroppedGuide(plain, area, plain.shot.camera.at, tmp_path, "crop").frame(LAST)
     assert same(seen, again) and bool((seen.deep.cumulative_alpha == again.deep.cumulative_alpha).all())
+
+
+def test_two_crops_of_one_guide_are_kept_side_by_side(plain, tmp_path):
+    """Two takes of one view at work at once: a draft and its painting, or two workers."""
+    areas = WorkArea(8, 4, 64, 40, (80, 128)), WorkArea(0, 0, 96, 54, (54, 96))
+    alone = [plain.through(LAST, area.camera(plain.shot.camera.at(LAST), area.guide_size)) for area in areas]
+    one, two = (CroppedGuide(plain, area, plain.shot.camera.at, tmp_path, "crop") for area in areas)
+    assert same(one.frame(LAST), alone[0]) and same(two.frame(LAST), alone[1])
+    fresh = [CroppedGuide(plain, area, plain.shot.camera.at, tmp_path, "crop") for area in areas]
+    assert [same(crop.frame(LAST), wanted) for crop, wanted in zip(fresh, alone)] == [True, True]
+    assert len(list(tmp_path.rglob("frame.*"))) == 2  # each is kept once
 
 
 def test_a_model_is_told_how_large_a_cell_of_the_cloud_is_in_its_field(plain, tmp_path):

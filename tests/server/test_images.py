@@ -210,9 +210,44 @@ def test_a_header_keeps_what_only_the_format_itself_knows(tmp_path):
         assert type(after[name]) is type(before[name]) and repr(after[name]) == repr(before[name]), name
 
 
+@pytest.mark.parametrize("kind", ["stringvector", "floatvector"])
+def test_an_empty_list_in_a_header_is_left_out(tmp_path, kind):
+    """OpenEXR's module reads one and can't write it."""
+    path = tmp_path / "plate.exr"
+    OpenEXR.File({"tags": OpenEXR.OpaqueAttribute(b"", kind), "owner": "us"}, {"R": np.ones((4, 4), np.float16)}).write(str(path))
+    (tmp_path / "again.exr").write_bytes(images.encode(images.read(path)))
+    again = images.metadata(tmp_path / "again.exr")[0]
+    assert again["owner"] == "us" and "tags" not in again
+
+
 def test_text_in_a_header_that_is_not_utf_8_is_named(tmp_path, write_exr):
     path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 1)), "Y", "half", attributes={"owner": "M\u00fcller"})
     path.write_bytes(path.read_bytes().replace("\u00fc".encode(), b"\xfc "))
     with pytest.raises(InputError, match="UTF-8") as refused:
         images.read(path, Where("plate", 1003))
     assert refused.value.frame == 1003 and refused.value.mend
+
+
+TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+
+
+@pytest.mark.parametrize("where", ["Iptc4xmpExt:DigitalSourceType", "xmp"])
+def test_a_composite_over_what_a_trained_model_made_says_so_and_keeps_the_plates_packet(tmp_path, write_exr, where):
+    earlier = {"xmp": "<x/>", "platebridge:model": "dust", "platebridge:weights": "5" * 64, "Artist": "somebody", where: "<%s>" % TRAINED}
+    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 3)), "RGB", "half", attributes={})
+    path.write_bytes(images.encode(images.read(path), earlier))
+    ours = {"Iptc4xmpExt:DigitalSourceType": SYNTHETIC, "xmp": "<%s>" % SYNTHETIC, "platebridge:model": "guide"}
+    for _ in range(2):  # a take over a take
+        path.write_bytes(images.encode(images.read(path), ours))
+        (said,) = images.metadata(path)
+        raised = SYNTHETIC.replace("compositeSynthetic", "compositeWithTrainedAlgorithmicMedia")
+        assert (said["Iptc4xmpExt:DigitalSourceType"], said["xmp"]) == (raised, "<%s>" % raised)
+        assert said["platebridge:plate_xmp"] == earlier["xmp"] and said["Artist"] == "somebody"
+        assert said["platebridge:model"] == "guide" and "platebridge:weights" not in said
+
+
+def test_a_composite_over_a_photograph_says_what_it_is(tmp_path, write_exr):
+    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 3)), "RGB", "half", attributes={"xmp": "<it rained, and a dog was trained/>"})
+    path.write_bytes(images.encode(images.read(path), {"Iptc4xmpExt:DigitalSourceType": SYNTHETIC}))
+    assert images.metadata(path)[0]["Iptc4xmpExt:DigitalSourceType"] == SYNTHETIC

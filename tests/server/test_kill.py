@@ -12,8 +12,10 @@ import psutil
 import pytest
 from house import HERE, Shot, folder_hashes, new_take, until
 from platebridge.client import Client
-from platebridge.errors import JobError, StorageError
+from platebridge.courier import Courier, Ended, Input, Started, Waiting
+from platebridge.errors import Cancelled, ConnectionFailed, JobError, StorageError
 from platebridge.events import Done, Failed, FileReady, Progress, Warned
+from platebridge.request import GenerateRequest, Inputs
 from platebridge.takes import TakeWriter, verify_take
 
 TAKE = "7" * 32  # the same in the disturbed and the undisturbed run: take.json names it
@@ -221,6 +223,51 @@ def test_a_cancel_survives_a_kill(houses, shot, tmp_path):
         last = follow(client.attach(TAKE), TakeWriter.create(tmp_path / "takes", TAKE))[-1]
     assert isinstance(last, Failed) and last.error["code"] == "cancelled"
     assert [frame for _, frame in house.made()] == [1001]
+
+
+def sent(house, shot, tmp_path):
+    """A take on its way as a DCC sends it."""
+    request = shot.request()
+    passes = {name: getattr(request.inputs, name).files for name in ("plate", "depth", "mask")}
+    inputs = {name: Input(name, {f.frame: shot.paths[f.sha256] for f in files}) for name, files in passes.items()}
+    asked = GenerateRequest(request.shot, request.frames, Inputs())
+    courier = Courier.send(lambda: Client(house.connection), asked, inputs, lambda: None, tmp_path / "takes", house.origin())
+    courier.start()
+    return courier
+
+
+def news(courier, kind):
+    """The next piece of news of a kind."""
+    while True:
+        assert courier.bell.wait(30), "no news came"
+        for found in iter(courier.take_news, None):
+            if isinstance(found, kind):
+                return found
+
+
+def test_a_take_cancelled_while_its_server_is_away_can_be_attached_to_later(houses, shot, tmp_path):
+    """The server never hears of it and goes on: without the folder nobody would know the take's id."""
+    house = houses().start()
+    house.hold(1001)
+    courier = sent(house, shot, tmp_path)
+    news(courier, Started)
+    house.kill()
+    news(courier, Waiting)
+    courier.cancel()
+    error = news(courier, Ended).error
+    assert isinstance(error, ConnectionFailed) and "may go on" in str(error)
+    house.let_go(1001)
+    house.start()
+    again = Courier.resume(lambda: Client(house.connection), tmp_path / "takes" / "take_0001", house.origin())
+    again.start()
+    assert news(again, Ended).error is None and verify_take(tmp_path / "takes" / "take_0001") == []
+
+
+def test_a_take_cancelled_before_any_server_was_there_leaves_no_folder(houses, shot, tmp_path):
+    courier = sent(houses(), shot, tmp_path)
+    news(courier, Waiting)
+    courier.cancel()
+    assert isinstance(news(courier, Ended).error, Cancelled) and list((tmp_path / "takes").iterdir()) == []
 
 
 def test_a_take_folder_that_vanishes_midway_loses_nothing(houses, shot, tmp_path, undisturbed):

@@ -11,7 +11,7 @@ from platebridge.frames import FrameRange
 from platebridge.request import Camera, CameraFrame, FrameFile, GenerateRequest, Inputs, Pass, ShotSettings
 from platebridge.takes import hash_file
 from platebridge_server import depth as depths
-from platebridge_server import images
+from platebridge_server import images, light
 from platebridge_server import shot as shot_module
 from platebridge_server.shot import KEPT, Shot
 
@@ -191,6 +191,8 @@ def test_an_artists_guide_keeps_its_own_size_and_its_depth(one_frame, tmp_path, 
     assert picture.rgba.shape == (8, 20, 4) and (picture.rgba == 0.25).all()
     assert picture.depth[2, 3] == 17.0 and np.isinf(picture.depth[:, 12:]).all() and (picture.depth[:, :12] == 17.0).all()
     assert one_frame(guide=np.zeros((8, 12, 4))).guide_image(1001).depth is None
+    named = one_frame(guide=write_exr(tmp_path / "named.exr", pixels, ["R", "G", "B", "A", "depth.Z"])).guide_image(1001)
+    assert np.array_equal(named.depth, picture.depth)
     assert picture.part == (0, 0, 1, 1)
     wider = write_exr(tmp_path / "wider.exr", np.ones((8, 20, 4)), "RGBA", data=(-4, -1), display=(0, 0, 10, 4))
     assert one_frame(guide=wider).guide_image(1001).part == (-0.4, -0.25, 1.6, 1.75)
@@ -201,6 +203,15 @@ def test_scrubbed_pixels_are_zero_in_the_plate_and_no_mask(one_frame):
     plate[3, 4, 1], mask[5, 6] = np.nan, np.inf
     shot = one_frame(ShotSettings(bad_pixels="scrub"), plate=plate, mask=mask)
     assert tuple(shot.plate(1001)[3, 4]) == (1.0, 0.0, 1.0) and shot.mask(1001)[5, 6] == 0.0
+
+
+def test_where_vectors_say_nothing_they_are_nan_and_not_zero(one_frame, tmp_path, write_exr):
+    """0 is a motion too: that of what goes along with the camera."""
+    pixels = np.full((10, 30, 2), 3.0)
+    pixels[4, 5, 0], pixels[4, 6, 1] = np.nan, np.inf
+    vectors = write_exr(tmp_path / "v.exr", pixels, ("Vector.X", "Vector.Y"), data=(0, 10), display=(0, 0, 30, 20))
+    said = np.isfinite(one_frame(ShotSettings(bad_pixels="scrub"), vectors=vectors).vectors(1001)).all(-1)
+    assert not said[:10].any() and said[10:].sum() == 300 - 2
 
 
 def test_only_a_few_frames_are_in_memory(make_shot):
@@ -233,8 +244,33 @@ def test_data_windows_that_move_lie_on_one_canvas(make_shot, write_exr):
     for at, (frame, path) in enumerate(sorted(files.paths["plate"].items())):
         write_exr(path, np.full((10, 12, 3), frame), "RGB", data=(at * 8, 3), display=(0, 0, 32, 24))
     shot = Shot(files.request(), files.open_file)
-    assert (shot.window.x, shot.window.y, shot.window.width, shot.window.height) == (0, 3, 20, 10)
-    assert shot.plate(1002)[0, 7, 0] == 0 and shot.plate(1002)[0, 8, 0] == 1002
+    assert (shot.window.x, shot.window.y, shot.window.width, shot.window.height) == (0, 0, 32, 24)
+    assert shot.plate(1002)[3, 7, 0] == 0 and shot.plate(1002)[3, 8, 0] == 1002
+    write_exr(files.paths["plate"][1002], np.full((10, 12, 3), 2.0), "RGB", data=(28, -3), display=(0, 0, 32, 24))
+    shot = Shot(files.request(), files.open_file)
+    assert (shot.window.x, shot.window.y, shot.window.width, shot.window.height) == (0, -3, 40, 27)
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [{"display": (0, 0, 10**6, 10**6)}, {"data": (10**6, 0), "display": (0, 0, 32, 24)}],
+    ids=["a display window as large as the moon", "pixels as far as the moon"],
+)
+def test_a_canvas_that_no_picture_has_is_refused_before_memory_is_taken(make_shot, write_exr, windows):
+    files = make_shot(width=32, height=24, frames=2)
+    write_exr(files.paths["plate"][1002], np.ones((24, 32, 3)), "RGB", "half", **windows)
+    with pytest.raises(InputError, match="more than this server takes") as refused:
+        Shot(files.request(), files.open_file)
+    assert (refused.value.input, refused.value.frame) == ("plate", 1002)
+
+
+def test_the_light_is_read_where_the_plate_has_pixels(make_shot, write_exr):
+    files = make_shot(width=32, height=24, frames=2)
+    for path in files.paths["plate"].values():
+        write_exr(path, np.full((12, 10, 3), 0.5), "RGB", "half", data=(12, 10), display=(0, 0, 32, 24))
+    got = light.of_shot(Shot(files.request(), files.open_file))
+    even = light.estimate([(np.full((12, 10, 3), 0.5, np.float32), np.full((12, 10), 9.0))])
+    assert np.allclose([got.sun, got.sky], [even.sun, even.sky], rtol=1e-6)
 
 
 @pytest.mark.parametrize("most", [None, 0, 1, 3])
@@ -262,6 +298,54 @@ def test_one_over_z_is_told_from_metres():
     assert depths.looks_inverse((1 / metres).astype(np.float32))
     assert not depths.looks_inverse(metres.astype(np.float32))
     assert not depths.looks_inverse((metres / 100).astype(np.float32))  # a unit of its own, but farther is more
+
+
+@pytest.mark.parametrize("table", ["stands before a black sky", "fills the picture"])
+def test_a_table_top_in_metres_is_not_taken_for_one_over_z(table):
+    rows = np.linspace(1, 0, 40)[:, None] * np.ones((1, 50))
+    metres = (0.3 + 0.5 * rows).astype(np.float32)
+    if "sky" in table:
+        metres[:16] = 0
+    assert not depths.looks_inverse(metres)
+    inverse = np.where(metres > 0, 1 / np.maximum(metres * 10, 1e-3), 0).astype(np.float32)
+    assert depths.looks_inverse(inverse)
+
+
+@pytest.mark.parametrize("kind", ["z", "distance"])
+def test_a_half_float_at_its_largest_is_sky(one_frame, tmp_path, write_exr, kind):
+    pixels = np.full((20, 30, 1), 9.0)
+    pixels[0, 0] = 65504.0
+    depth = write_exr(tmp_path / "d.exr", pixels, ("Z",), "half")
+    z = one_frame(ShotSettings(depth_kind=kind), depth=depth).depth(1001)
+    assert np.isinf(z[0, 0]) and np.isinf(z).sum() == 1
+    guide = write_exr(tmp_path / "g.exr", np.concatenate([np.ones((20, 30, 4)), pixels], -1), ("R", "G", "B", "A", "Z"), "half")
+    assert one_frame(guide=guide).guide_image(1001).depth[0, 0] == 9.0  # nothing stands there: its neighbour's depth is spread over it
+
+
+@pytest.mark.parametrize(
+    ("far", "share", "between", "sky"),
+    [
+        (65504.0, 0.3, 0, True),
+        (1e6, 0.3, 0, True),
+        (1e6, 0.3, 0.01, True),  # a filtered edge between the sky and what stands before it
+        (1e6, 0.3, 0.1, False),  # a landscape goes on up to there
+        (1e6, 0.001, 0, False),  # a speck
+        (900.0, 0.3, 0, False),  # a wall before which stands what is near
+        (600.0, 0.7, 0, False),
+        (9.0, 1.0, 0, False),
+        (5000.0, 1.0, 0, False),  # a card, and nothing before it
+    ],
+)
+def test_a_farthest_value_that_fills_the_background_is_sky(far, share, between, sky):
+    z = np.linspace(5, 50, 10_000, dtype=np.float32)
+    z[: int(share * 10_000)] = far
+    z[int(share * 10_000) : int((share + between) * 10_000)] = np.linspace(0.3, 0.9, int(between * 10_000)) * far
+    z = z.reshape(100, 100)
+    assert (depths.far_end(z) == far) == sky
+    got = depths.to_metres(z, "z", 1.0)[0]
+    assert np.isinf(got).any() == sky and np.array_equal(np.isinf(got), (z == far) & sky)
+    assert np.isinf(depths.to_metres(z, "distance", 1.0, np.full(z.shape, 0.9))[0]).any() == sky
+    assert not np.isinf(depths.to_metres(z * 0.5 / far, "near_zero", 1.0)[0]).any()
 
 
 def test_settings_that_do_not_fit_a_kind_are_not_used(one_frame):

@@ -4,6 +4,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 pytest.importorskip("transformers", reason="Wan's text encoder is transformers' own: pip install 'platebridge[server]'")
 
-from platebridge_server import colour, painted
+from platebridge.errors import StorageError
+from platebridge_server import colour, dusted, painted
 from platebridge_server.models import dust_model
 from vace_takes import alone, frames, guides, installed, make, pixels, plain, shot, wanted  # noqa: F401
 
@@ -97,6 +99,27 @@ def test_a_shelf_that_is_cleared_while_the_painter_works_costs_nothing(make, sho
     monkeypatch.setattr(painted.Painting, "scene", cleared)
     _, again = make(request, passes=tmp_path / "passes")
     assert frames(again) == frames(whole)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit that plays a full disk is POSIX")
+def test_a_full_disk_leaves_no_half_of_a_draft_to_be_led_by(make, shot, tmp_path, monkeypatch):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    settled = dusted.Dusting.settled
+
+    def full(self, *frame):
+        made = settled(self, *frame)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+        return made
+
+    monkeypatch.setattr(dusted.Dusting, "settled", full)
+    try:
+        with pytest.raises(StorageError, match="disk is full"):
+            make(asked(shot, "tiny-vace", led_by="draft", seed=15))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "work/0/scratch/draft").iterdir()) == []
 
 
 def test_another_seed_is_another_draft_and_a_guide_is_no_draft(make, shot, shown):

@@ -156,6 +156,29 @@ def test_nobody_waits_for_a_worker_that_is_still_starting_and_it_hears_all_in_or
     assert bench.until_last()[-1].fields["error"]["code"] == "cancelled"
 
 
+BROKEN = """
+import sys
+from pathlib import Path
+if Path(%r).exists():
+    sys.exit(1)
+from fake_generator import generate
+"""
+
+
+def test_a_cancel_while_no_worker_is_up_reaches_the_next_one(bench, tmp_path, monkeypatch):
+    (tmp_path / "broken").touch()
+    (tmp_path / "broken_generator.py").write_text(BROKEN % str(tmp_path / "broken"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    bench = bench(generator="broken_generator:generate")
+    bench.submit()
+    assert bench.until_last()[-1] == Died(TAKE, "exit code 1")  # the next one is started a moment later
+    (bench.control / "hold.1001").touch()
+    bench.submit()
+    bench.engine.cancel(TAKE)
+    (tmp_path / "broken").unlink()
+    assert bench.until_last()[-1].fields["error"]["code"] == "cancelled"
+
+
 def test_closing_ends_the_process(bench):
     bench = bench()
     worker = psutil.Process(until(bench.engine.pids, "a worker")[0])

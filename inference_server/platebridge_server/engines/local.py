@@ -171,6 +171,8 @@ class _Worker:
             threading.Thread(target=_pass_on, args=(self._orders, process.stdin), name="orders", daemon=True).start()
             if self.task is not None:
                 self._say(_run_message(self.task))
+                if self._cancelled:  # while there was no process
+                    self._say({"t": "cancel", "take": self.task.take})
         while True:
             try:
                 message = read_message(process.stdout)

@@ -34,7 +34,7 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 6
+VERSION = 7
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
 MARCH_STEPS, PLANES = 70, 10

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which channels are taken of a file that has many: those the trade means, all of one layer, and none by mistake."""
+
+from pathlib import Path
+
+import pytest
+from platebridge.errors import InputError
+from platebridge_server import channels
+from platebridge_server.images import Header, PartHeader, Where, Window
+
+HERE = Window(0, 0, 8, 8)
+RGBA = ("R", "G", "B", "A")
+
+
+def file(*parts):
+    """Of each part its channels, or (name, channels)."""
+    named = [part if isinstance(part[1], tuple) else ("", part) for part in parts]
+    return Header(Path(), tuple(PartHeader(at, n, c, ("half",) * len(c), HERE, HERE, "zip") for at, (n, c) in enumerate(named)))
+
+
+def layer(name, letters):
+    return tuple("%s.%s" % (name, c) for c in letters)
+
+
+def names(header, input, named=()):
+    return [name for _, name in channels.find(header, input, named)]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [layer("V.Normal", "XYZ"), layer("V.Vector", "XYZW"), layer("V.Position", "XYZ"), layer("P", "XYZ"), layer("n", "xyz")],
+)
+def test_the_third_of_a_vector_is_no_depth(beside):
+    with pytest.raises(InputError, match=r"no channel called depth\.Z or Z") as refused:
+        channels.find(file(layer("V.Combined", "RGBA") + beside), "depth", (), Where("depth", 1001))
+    assert "--depth-channels" in refused.value.mend
+    assert names(file(layer("V.Combined", "RGBA") + beside + ("zdepth.Z",)), "depth") == ["zdepth.Z"]
+    assert names(file(RGBA + beside), "depth", (beside[2],)) == [beside[2]]  # by the artist's word
+
+
+def test_the_third_of_a_vector_in_a_part_of_its_own_is_no_depth():
+    assert channels.find(file(("rgba", RGBA), ("N", ("X", "Y", "Z")), ("far", ("Z",))), "depth") == [(2, "Z")]
+
+
+def test_a_depth_that_lies_beside_plain_x_and_y_is_still_found():
+    assert names(file(RGBA + ("X", "Y", "Z")), "depth") == ["Z"]
+
+
+@pytest.mark.parametrize("more", [("forward.u", "forward.v"), ("Z",), layer("V.Normal", "XYZ")])
+def test_colour_is_no_motion_where_the_file_has_other_layers(more):
+    with pytest.raises(InputError, match=r"no channel called Vector\.X and Vector\.Y"):
+        channels.find(file(RGBA + more), "vectors")
+    with pytest.raises(InputError, match=r"no channel called Vector\.X and Vector\.Y"):
+        channels.find(file(("rgba", RGBA), ("motion", RGBA)), "vectors")
+
+
+@pytest.mark.parametrize("whole", [("R", "G"), ("R", "G", "B"), RGBA])
+def test_vectors_may_be_the_colour_of_a_file_that_has_nothing_else(whole):
+    assert names(file(whole), "vectors") == ["R", "G"]
+
+
+def test_a_plates_channels_are_of_one_layer():
+    assert names(file(("AO.R",) + layer("beauty", "RGB")), "plate") == ["beauty.R", "beauty.G", "beauty.B"]
+    assert channels.find(file(("ao", ("ao.R",)), ("beauty", layer("beauty", "RGB"))), "plate") == [(1, c) for c in layer("beauty", "RGB")]
+    assert names(file(layer("V.Combined", "RGBA") + layer("W.Combined", "RGBA")), "guide") == list(layer("V.Combined", "RGBA"))
+
+
+def test_channels_that_are_named_are_of_one_part():
+    two = file(("ao", ("ao.R", "depth.Z")), ("beauty", layer("beauty", "RGB")))
+    assert channels.find(two, "plate", layer("beauty", "RGB")) == [(1, c) for c in layer("beauty", "RGB")]
+    assert channels.find(file(("a", ("R",)), ("b", ("R", "G", "B"))), "plate", ("R", "G", "B")) == [(1, c) for c in "RGB"]
+    with pytest.raises(InputError) as refused:
+        channels.find(two, "plate", ("ao.R", "beauty.G", "beauty.B"), Where("plate", 1001))
+    assert (refused.value.input, refused.value.frame) == ("plate", 1001)
+    assert "different parts" in refused.value.message and "one part" in refused.value.mend
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (file(RGBA + ("Z",)), (0, "Z")),
+        (file(RGBA + ("depth.Z",)), (0, "depth.Z")),
+        (file(layer("V.Combined", "RGBA") + ("V.Depth.Z",)), (0, "V.Depth.Z")),
+        (file(("rgba", RGBA), ("depth", ("Z",))), (1, "Z")),
+        (file(RGBA + layer("V.Normal", "XYZ")), None),
+        (file(RGBA + ("other.Z",)), None),
+        (file(RGBA), None),
+    ],
+)
+def test_a_guides_depth_is_beside_its_colour_or_called_so(header, wanted):
+    assert channels.depth_with(header, channels.find(header, "guide")) == wanted
