@@ -135,6 +135,7 @@ def _render_strip(plan: Plan, scene: Any, frame: int, which: str) -> List[float]
     """
     source = plan.sources[which]
     strip = sources.find_strip(scene, which, source.name)
+    sources.refuse_open_meta(scene, which)
     matte = which == "mask"
     changes = [
         *versions.exr_changes(scene.render.image_settings, layers=False, bits=32, alpha=matte),
@@ -144,6 +145,7 @@ def _render_strip(plan: Plan, scene: Any, frame: int, which: str) -> List[float]
         (scene.sequencer_colorspace_settings, "name", versions.linear_space(bpy.data)),
         *(mattes.as_data(strip) if matte else ()),
         *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
+        (scene.sequence_editor.channels[strip.channel], "mute", False),  # an empty sequencer falls through to the 3-D scene
         *((modifier, "mute", True) for modifier in strip.modifiers if sources.is_our_modifier(modifier)),
     ]
     with render_to_file(scene, changes) as file:

@@ -31,6 +31,7 @@ def render_edit(scene: Any, pattern: Path, frames: FrameRange, *, bits: int = 16
                 (render, "use_sequencer", True),
                 (render, "use_border", False),
                 (render, "use_multiview", False),
+                (render, "use_stamp", False),
                 (render, "use_file_extension", False),
                 (render, "use_overwrite", True),
                 (render, "filepath", str(path)),

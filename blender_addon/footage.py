@@ -33,7 +33,7 @@ def frames_of(clip: Any) -> FrameRange:
     """The scene's frames at which the clip shows something. Raises InputError where its footage can't be read."""
     if not clip.size[0] or clip.frame_duration < 1:
         raise InputError(
-            "The footage of %s can't be read: %s." % (clip.name, bpy.path.abspath(clip.filepath)),
+            "The footage of %s can't be read: %s." % (clip.name, _path(clip)),
             "Put it there, or choose another clip.",
             input="plate",
         )
@@ -56,13 +56,18 @@ def files(clip: Any, frames: FrameRange) -> Optional[Dict[int, Path]]:
     """The sequence's file at each of the scene's frames; None for a movie, whose frames are no files."""
     if clip.source != "SEQUENCE":
         return None
-    first = Path(bpy.path.abspath(clip.filepath))
+    first = _path(clip)
     found = _NUMBER.fullmatch(first.stem)  # the last digits of the name count, as Blender has it
     if found is None:
         return {frame: first for frame in frames}
     head, digits, tail = found.groups()
     at = int(digits) - clip.frame_start + clip.frame_offset
     return {frame: first.with_name("%s%0*d%s%s" % (head, len(digits), at + frame, tail, first.suffix)) for frame in frames}
+
+
+def _path(clip: Any) -> Path:
+    """Where its footage lies: beside its own .blend, where it is linked from another."""
+    return Path(bpy.path.abspath(clip.filepath, library=clip.library))
 
 
 def is_taken_as_it_is(clip: Any, size: Tuple[int, int]) -> bool:

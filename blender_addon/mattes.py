@@ -67,7 +67,7 @@ def channel_of_strip(wanted: str, strip: Any) -> str:
         return "ALPHA" if strip.scene is not None and strip.scene.render.film_transparent else "BRIGHTNESS"
     if strip.type != "IMAGE":
         return "BRIGHTNESS"
-    first = Path(bpy.path.abspath(strip.directory), strip.elements[0].filename)
+    first = Path(bpy.path.abspath(strip.directory, library=strip.id_data.library), strip.elements[0].filename)
     if is_picture(first):
         return chosen_channel(wanted, first)
     return "ALPHA" if "A" in {name.rpartition(".")[2] for name in passes.channel_names(first)} else "BRIGHTNESS"

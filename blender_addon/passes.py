@@ -7,7 +7,6 @@ Rows run from the top of the picture, as in the file.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import struct
@@ -19,6 +18,8 @@ import numpy as np
 from platebridge.errors import InputError, StorageError
 
 HALF_MAX = 65504.0
+_IN_MANIFEST = re.compile(r'"(.*?)":"([0-9a-f]{8})"(?=[,}])', re.S)
+"""A name and its hash. No JSON: Cycles writes names as they are, quotes and backslashes too; EEVEE escapes them."""
 
 
 def image_io() -> Any:
@@ -137,8 +138,9 @@ def cryptomatte_coverage(channels: Dict[str, np.ndarray], header: Dict[str, Any]
     for key, value in header.items():
         found = re.fullmatch(r"cryptomatte/([^/]+)/name", key)
         if found and value == typename:
-            manifest = json.loads(header["cryptomatte/%s/manifest" % found.group(1)])
-    ids = np.array([struct.unpack("<f", struct.pack("<I", int(manifest[name], 16)))[0] for name in names if name in manifest], np.float32)
+            manifest = dict(_IN_MANIFEST.findall(header["cryptomatte/%s/manifest" % found.group(1)]))
+    hashes = [manifest.get(name) or manifest.get(re.sub(r'(["\\])', r"\\\1", name)) for name in names]
+    ids = np.array([struct.unpack("<f", struct.pack("<I", int(known, 16)))[0] for known in hashes if known], np.float32)
     levels = sorted({key.rsplit(".", 1)[0] for key in channels if key.startswith(typename)})
     if not levels:
         raise InputError("The render has no Cryptomatte pass.", "Render with Cycles or EEVEE, or take the mask from files.", input="mask")

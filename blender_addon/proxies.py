@@ -8,7 +8,7 @@ capture would never be found good again. A solved camera is known by its solutio
 from __future__ import annotations
 
 import hashlib
-from typing import Any, List, Optional
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -17,17 +17,67 @@ from . import versions
 MOST_POINTS = 5000
 """A mesh with more is known by its number of points alone: this is for proxies, not for sculptures."""
 _CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "scale")
+_SHOWN_ONLY = (
+    "show_expanded", "show_preview", "show_viewport", "show_in_editmode", "show_on_cage", "show_group_selector", "show_manage_panel",
+    "is_active", "mute", "use_pin_to_last",
+)
 
 
-def set_down(scene: Any) -> str:
+def set_down(scene: Any, view_layer: Any) -> str:
     """A hash of every object that renders at any frame and is moved by nothing but its own keys: place, keys, and mesh or lens."""
     told = hashlib.sha256()
-    for thing in sorted(scene.objects, key=lambda thing: thing.name):
-        if renders_at_all(thing):
-            place = _place(thing)
-            if place is not None:
-                told.update(repr((thing.name, place, _make(thing))).encode())
+    rendered = {thing: _as_seen(layers) for thing, layers in in_layer(view_layer).items() if renders_at_all(thing)}
+    things = {**dict.fromkeys(instanced(rendered)), **rendered, **dict.fromkeys(thing for thing in scene.objects if thing.type == "CAMERA")}
+    for thing, seen in sorted(things.items(), key=lambda item: item[0].name_full):
+        place = _place(thing)
+        if place is not None:
+            told.update(repr((thing.name, seen, place, _make(thing), _modifiers(thing))).encode())
     return told.hexdigest()
+
+
+def in_layer(view_layer: Any) -> Dict[Any, List[Any]]:
+    """The objects that the view layer's collections give to a render, each with its layer collections; what is excluded gives none."""
+    out: Dict[Any, List[Any]] = {}
+    to_see = [view_layer.layer_collection]
+    while to_see:
+        layer = to_see.pop()
+        if layer.collection.hide_render:
+            continue
+        to_see += layer.children
+        if not layer.exclude:
+            for thing in layer.collection.objects:
+                out.setdefault(thing, []).append(layer)
+    return out
+
+
+def _as_seen(layers: Iterable[Any]) -> List[Tuple[bool, bool]]:
+    return sorted({(layer.holdout, layer.indirect_only) for layer in layers})
+
+
+def instanced(things: Iterable[Any]) -> Iterator[Any]:
+    """The objects that render inside the collection instances among these, and inside those in turn."""
+    for thing in things:
+        if thing.instance_type == "COLLECTION" and thing.instance_collection is not None:
+            inside = [part for part in thing.instance_collection.all_objects if renders_at_all(part)]
+            yield from inside
+            yield from instanced(inside)
+
+
+def plain_settings(thing: Any, keyed: Collection[str] = ()) -> List[Any]:
+    """Its numbers, choices and switches; those whose paths are in `keyed` are left out, for they depend on the current frame."""
+    plain = [p.identifier for p in thing.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM") and not p.is_readonly]
+    wanted = [name for name in plain if name not in _SHOWN_ONLY and not name.startswith("open_")]
+    values = [getattr(thing, name) for name in wanted if not keyed or thing.path_from_id(name) not in keyed]
+    return [value if isinstance(value, (bool, int, float, str)) else _listed(value) for value in values]
+
+
+def _listed(value: Any) -> List[Any]:
+    return sorted(value) if isinstance(value, set) else list(value)
+
+
+def _modifiers(thing: Any) -> List[Any]:
+    keyed = {curve.data_path for curve in versions.curves(thing.animation_data)}
+    return [[modifier.type, *plain_settings(modifier, keyed)] for modifier in thing.modifiers]
 
 
 def renders_at_all(thing: Any) -> bool:
@@ -61,12 +111,14 @@ def _keys(animation: Any) -> Optional[List[Any]]:
         return []
     if len(animation.drivers) or any(len(track.strips) for track in animation.nla_tracks):
         return None
-    out = []
-    for curve in versions.curves(animation):
-        at = np.empty(len(curve.keyframe_points) * 2, np.float32)
-        curve.keyframe_points.foreach_get("co", at)
-        out.append((curve.data_path, curve.array_index, hashlib.sha256(at.tobytes()).hexdigest()))
-    return out
+    return [(curve.data_path, curve.array_index, its_keys(curve)) for curve in versions.curves(animation)]
+
+
+def its_keys(curve: Any) -> str:
+    """A hash of the frames and values of a curve's keys."""
+    at = np.empty(len(curve.keyframe_points) * 2, np.float32)
+    curve.keyframe_points.foreach_get("co", at)
+    return hashlib.sha256(at.tobytes()).hexdigest()
 
 
 def _solution(constraint: Any) -> List[Any]:
@@ -87,6 +139,8 @@ def _make(thing: Any) -> List[Any]:
         return [round(getattr(thing.data, name), 5) for name in named] + [thing.data.sensor_fit]
     if thing.type != "MESH":
         return []
+    if thing.mode == "EDIT":  # what was reshaped there comes into the mesh when Edit Mode is left
+        thing.update_from_editmode()
     points = thing.data.vertices
     if len(points) > MOST_POINTS:
         return [len(points)]

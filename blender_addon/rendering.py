@@ -20,7 +20,13 @@ def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]
     with tempfile.TemporaryDirectory(prefix="platebridge_") as scratch:
         file = Path(scratch, "frame.exr")
         render = scene.render
-        changes = [*changes, (render, "filepath", str(file)), (render, "use_file_extension", True), (render, "use_overwrite", True)]
+        changes = [
+            *changes,
+            (render, "use_stamp", False),  # metadata is burnt into the pixels of a single-layer EXR too
+            (render, "filepath", str(file)),
+            (render, "use_file_extension", True),
+            (render, "use_overwrite", True),
+        ]
         with versions.borrowed(changes):
             try:
                 bpy.ops.render.render(write_still=True, scene=scene.name)

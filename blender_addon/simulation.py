@@ -19,8 +19,18 @@ def frames_to_visit(scene: Any, wanted: Sequence[int]) -> List[int]:
 
 def unbaked_from(scene: Any) -> Optional[int]:
     """The first frame of the earliest simulation in the scene that is not baked; None when all are, or there is none."""
-    starts = [cache.frame_start for cache in _caches(scene) if not cache.is_baked]
+    starts = [cache.frame_start for cache in _caches(scene) if not cache.is_baked] + list(_zones(scene))
     return min(starts) if starts else None
+
+
+def _zones(scene: Any) -> Iterator[int]:
+    """Where each simulation zone of Geometry Nodes begins, nested groups' too. Blender doesn't say which are baked, so all are stepped
+    through: with a baked one that costs a little time, and changes nothing."""
+    for thing in scene.objects:
+        for modifier in thing.modifiers:
+            for bake in getattr(modifier, "bakes", ()):
+                if bake.node is not None and bake.node.bl_idname == "GeometryNodeSimulationOutput":
+                    yield bake.frame_start if bake.use_custom_simulation_frame_range else scene.frame_start
 
 
 def _caches(scene: Any) -> Iterator[Any]:

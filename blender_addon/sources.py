@@ -27,10 +27,11 @@ CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
 """The channels of the passes we write; the plate's are RGB, or RGBA where the film is transparent."""
 _TREATMENT = (
     "color_multiply", "color_saturation", "use_flip_x", "use_flip_y", "strobe", "use_reverse_frames", "use_deinterlace", "alpha_mode",
-    "stream_index", "scene_input",
+    "stream_index", "scene_input", "blend_alpha",
 )
 """What a strip may have of its own that its picture shows."""
-_SHOWN_ONLY = ("show_expanded", "show_preview", "is_active", "mute")
+_MOVE = ("offset_x", "offset_y", "rotation", "scale_x", "scale_y")
+_CROP = ("min_x", "max_x", "min_y", "max_y")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         sources["depth"] = _on_disk("depth", shot.depth_files, frames)
     objects: Tuple[str, ...] = ()
     if shot.mask_source == "COLLECTION":
-        objects = _mask_objects(scene)
+        objects = _mask_objects(scene, view_layer)
         sources["mask"] = rendered("mask", shot.mask_collection.name)
     elif shot.mask_source == "STRIP":
         sources["mask"] = _mask_of_strip(scene, frames, rendered)
@@ -142,6 +143,8 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         sources["vectors"] = rendered("vectors", "Vectors of %s" % scene.name)
     elif shot.vectors_source == "FILES":
         sources["vectors"] = _on_disk("vectors", shot.vectors_files, frames)
+    for which in [which for which, source in sources.items() if source.how == "strip"]:
+        refuse_open_meta(scene, which)
     if shot.guide_files.strip():
         sources["guide"] = _on_disk("guide", shot.guide_files, frames)
     if shot.reference_file.strip() and (shot.model.strip() or "dust") not in BUILT_IN:
@@ -194,9 +197,11 @@ def _dials(shot: Any) -> Dict[str, Any]:
 def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool) -> Dict[str, str]:
     """For each input that is captured, and the camera: a hash of the settings it depends on. What moves in the scene is not in it."""
     size = scene_camera.picture_size(scene.render)
-    seen = scene.camera.name if scene.camera else ""
+    cuts = sorted((marker.frame, marker.camera.name) for marker in scene.timeline_markers if marker.camera is not None)
+    seen = cuts or (scene.camera.name if scene.camera else "")  # with cuts, the scene's camera is the one at the playhead
+    stands = proxies.set_down(scene, view_layer)
     samples = getattr(getattr(scene, "cycles", None), "samples", 0)
-    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, proxies.set_down(scene)]
+    look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, stands]
     told = {which: [source.how, source.channels, *look] for which, source in sources.items() if source.how == "render"}
     told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how not in ("files", "render"))
     if sources["plate"].how == "clip":
@@ -213,7 +218,7 @@ def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], object
         if sources["plate"].how == "files":
             told["mask"].append(str(sources["plate"].files[min(sources["plate"].files)]))  # its size is the mask's
     if camera:
-        told["camera"] = [size, seen, scene.unit_settings.scale_length, proxies.set_down(scene)]
+        told["camera"] = [size, seen, scene.unit_settings.scale_length, stands]
     return {which: hashlib.sha256(json.dumps(parts).encode()).hexdigest() for which, parts in told.items()}
 
 
@@ -277,10 +282,10 @@ def _notes(scene: Any, sources: Dict[str, Source]) -> Tuple[str, ...]:
 def _from_strip(scene: Any, which: str, frames: FrameRange) -> Source:
     """Depth from a strip: its EXR files as they are. Raises InputError."""
     strip = _strip_over(scene, which, frames)
-    if not holds_exr(strip) or not shows_unchanged(strip):
+    if not holds_exr(strip) or not shows_its_files(strip):
         raise InputError(
             "The strip %s is not EXR files shown as they are." % strip.name,
-            "Its numbers would be changed on the way: choose a strip of EXR files that is not moved, cropped or graded, or name the files.",
+            "Its numbers would be changed on the way: choose a strip of EXR files without crop, fade, keys or grade, or name the files.",
             input=which,
         )
     return _files_of(strip, which, frames)
@@ -298,16 +303,16 @@ def _mask_of_strip(scene: Any, frames: FrameRange, rendered: Callable[..., Sourc
     """A mask from a strip of any kind: a mask strip is drawn, pictures that stand as they are are read, all else is rendered."""
     strip = _strip_over(scene, "mask", frames)
     if strip.type == "MASK":
-        if not shows_unchanged(strip):
+        if not shows_its_files(strip):
             raise InputError(
-                "The mask strip %s is moved, cropped, graded or retimed." % strip.name,
+                "The mask strip %s is moved, cropped, faded, graded or retimed." % strip.name,
                 "Take that off, or move the shape itself: a mask strip is drawn as its mask is.",
                 input="mask",
             )
         return rendered("mask", roto.chosen(scene)[0].name, "mask")
     if strip.type == "SOUND":
         raise InputError("The strip %s is sound." % strip.name, "Choose the strip that holds the mask.", input="mask")
-    if strip.type == "IMAGE" and shows_unchanged(strip):
+    if strip.type == "IMAGE" and shows_its_files(strip):
         return _mask_of_files(scene, _files_of(strip, "mask", frames), rendered)
     if strip.type == "SCENE":
         _check_scene_strip(strip, "mask")
@@ -316,12 +321,18 @@ def _mask_of_strip(scene: Any, frames: FrameRange, rendered: Callable[..., Sourc
 
 def _of_strip(strip: Any) -> List[Any]:
     """What of a strip a rendered plate or mask depends on, beside its name: its files, where it stands, what is done to it."""
-    told: List[Any] = [strip.type, versions.content_start(strip), versions.first_frame(strip)]
+    keys = _animation(strip)
+    keyed = {path for path, *_ in keys}
+
+    def standing(part: Any, names: Iterable[str]) -> List[Any]:
+        """What has keys or a driver depends on the current frame, and is known by those."""
+        return [getattr(part, name) for name in names if hasattr(part, name) and part.path_from_id(name) not in keyed]
+
+    told: List[Any] = [strip.type, versions.content_start(strip), versions.first_frame(strip), keys]
     if hasattr(strip, "transform"):
-        move, crop = strip.transform, strip.crop
-        told += [move.offset_x, move.offset_y, move.rotation, move.scale_x, move.scale_y, crop.min_x, crop.max_x, crop.min_y, crop.max_y]
-    told += [getattr(strip, name, None) for name in _TREATMENT]
-    told += [[m.type, *_plain_settings(m)] for m in strip.modifiers if not m.mute and not is_our_modifier(m)]
+        told += [standing(strip.transform, _MOVE), standing(strip.crop, _CROP)]
+    told.append(standing(strip, _TREATMENT))
+    told += [[m.type, *proxies.plain_settings(m, keyed)] for m in strip.modifiers if not m.mute and not is_our_modifier(m)]
     if hasattr(strip, "colorspace_settings"):
         told.append(strip.colorspace_settings.name)
     if strip.type == "SCENE":
@@ -331,18 +342,25 @@ def _of_strip(strip: Any) -> List[Any]:
     return told + mattes.identity({at: path for at, path in enumerate(_its_files(strip)) if path.is_file()})
 
 
+def _animation(strip: Any) -> List[Tuple[str, int, str]]:
+    """(path, index, keys or driver) of all that is animated about the strip. Its scene holds that. When it is muted is no part of it."""
+    animation, inside = strip.id_data.animation_data, strip.path_from_id() + "."
+    if animation is None:
+        return []
+    told = [(curve.data_path, curve.array_index, proxies.its_keys(curve)) for curve in versions.curves(animation)]
+    told += [(curve.data_path, curve.array_index, curve.driver.expression) for curve in animation.drivers]
+    return sorted(item for item in told if item[0].startswith(inside) and item[0] != inside + "mute")
+
+
 def _its_files(strip: Any) -> List[Path]:
     if strip.type == "MOVIE":
-        return [Path(bpy.path.abspath(strip.filepath))]
-    folder = Path(bpy.path.abspath(strip.directory)) if strip.type == "IMAGE" else None
-    return [folder / element.filename for element in strip.elements] if folder is not None else []
+        return [Path(bpy.path.abspath(strip.filepath, library=strip.id_data.library))]
+    return [_folder(strip) / element.filename for element in strip.elements] if strip.type == "IMAGE" else []
 
 
-def _plain_settings(thing: Any) -> List[Any]:
-    """Its numbers, choices and switches."""
-    plain = [p.identifier for p in thing.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM")]
-    values = [getattr(thing, name) for name in plain if name not in _SHOWN_ONLY]
-    return [value if isinstance(value, (bool, int, float, str)) else list(value) for value in values]
+def _folder(strip: Any) -> Path:
+    """Where an image strip's files lie: beside its own .blend, where its scene is linked from another."""
+    return Path(bpy.path.abspath(strip.directory, library=strip.id_data.library))
 
 
 def _strip_over(scene: Any, which: str, frames: FrameRange) -> Any:
@@ -359,7 +377,7 @@ def _strip_over(scene: Any, which: str, frames: FrameRange) -> Any:
 
 
 def _files_of(strip: Any, which: str, frames: FrameRange) -> Source:
-    folder = Path(bpy.path.abspath(strip.directory))
+    folder = _folder(strip)
     files = {frame: folder / strip.strip_elem_from_frame(frame).filename for frame in frames}
     return Source("files", strip.name, _standing(which, files))
 
@@ -382,12 +400,18 @@ def find_strip(scene: Any, which: str, name: str) -> Any:
     return strip
 
 
+def refuse_open_meta(scene: Any, which: str) -> None:
+    """Raises InputError while a meta strip is open: Blender renders what is inside it, whatever else is asked for."""
+    if len(scene.sequence_editor.meta_stack):
+        raise InputError("A meta strip is open.", "Leave it (Tab) and press again.", input=which)
+
+
 def is_taken_as_it_is(strip: Any) -> bool:
     """Whether the strip's own files are the plate: scene-linear EXRs that the sequencer would show unchanged.
 
     Anything else (movies, 8-bit pictures, other colour spaces, strips moved, cropped or graded) is rendered through the sequencer.
     """
-    return holds_exr(strip) and strip.colorspace_settings.name == versions.linear_space(bpy.data) and shows_unchanged(strip)
+    return holds_exr(strip) and strip.colorspace_settings.name == versions.linear_space(bpy.data) and shows_its_files(strip)
 
 
 def holds_exr(strip: Any) -> bool:
@@ -400,8 +424,13 @@ def is_our_modifier(modifier: Any) -> bool:
     return bool(modifier.type == "COMPOSITOR" and modifier.node_group is not None and "platebridge" in modifier.node_group)
 
 
+def shows_its_files(strip: Any) -> bool:
+    """Whether the picture is the strip's files: unchanged, and not see-through."""
+    return strip.blend_alpha == 1 and shows_unchanged(strip)
+
+
 def shows_unchanged(strip: Any) -> bool:
-    """No transform, crop, flip, grade, modifier or retiming stands between the strip's files and the picture."""
+    """No transform, crop, flip, grade, modifier, keyframe or retiming stands between the strip's files and the picture."""
     move, crop = strip.transform, strip.crop
     return (
         (move.offset_x, move.offset_y, move.rotation) == (0, 0, 0)
@@ -413,21 +442,30 @@ def shows_unchanged(strip: Any) -> bool:
         and not strip.use_reverse_frames
         and not strip.use_deinterlace
         and not any(not modifier.mute for modifier in strip.modifiers if not is_our_modifier(modifier))
+        and not _animation(strip)
     )
 
 
-def _mask_objects(scene: Any) -> Tuple[str, ...]:
+def _mask_objects(scene: Any, view_layer: Any) -> Tuple[str, ...]:
+    """The names that the render's Cryptomatte gives to what is in the mask. Raises InputError."""
     collection = scene.platebridge.mask_collection
     if collection is None:
         raise InputError("No mask is chosen.", "Choose the collection that holds the pieces that fall, or mask files.", input="mask")
-    names = tuple(sorted(thing.name for thing in collection.all_objects if proxies.renders_at_all(thing) and thing.name in scene.objects))
-    if not names:
+    inside = [thing for thing in collection.all_objects if proxies.renders_at_all(thing) and thing.name in scene.objects]
+    if not inside:
         raise InputError(
             "The collection %s has no object that renders in %s." % (collection.name, scene.name),
             "Put the pieces that fall into it.",
             input="mask",
         )
-    return names
+    instances = {thing.name for thing in proxies.instanced(inside)}
+    outside = [thing for thing in proxies.in_layer(view_layer) if thing not in inside and proxies.renders_at_all(thing)]
+    twice = sorted(instances & {thing.name for thing in (*outside, *proxies.instanced(outside))})
+    if twice:
+        raise InputError(
+            "%s stands in the mask as a collection instance, and outside the mask too." % twice[0], "Make the instance real.", input="mask"
+        )
+    return tuple(sorted({thing.name for thing in inside} | instances))
 
 
 def _picture(which: str, text: str) -> Source:

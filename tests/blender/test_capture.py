@@ -405,3 +405,126 @@ def test_baked_scene_is_not_stepped_through(scene):
     from blender_addon import simulation
 
     assert simulation.frames_to_visit(scene, [1002, 1003]) == [1002, 1003]
+
+
+def test_unbaked_simulation_zone_is_stepped_through_from_the_scene_s_first_frame(scene):
+    """Nested in another group, as most are."""
+    from blender_addon import simulation
+
+    zone, tree = (bpy.data.node_groups.new(name, "GeometryNodeTree") for name in ("Zone", "Tree"))
+    begin, end = zone.nodes.new("GeometryNodeSimulationInput"), zone.nodes.new("GeometryNodeSimulationOutput")
+    begin.pair_with_output(end)
+    tree.nodes.new("GeometryNodeGroup").node_tree = zone
+    modifier = bpy.data.collections["Pieces"].objects[0].modifiers.new("Dust", "NODES")
+    modifier.node_group = tree
+    assert simulation.frames_to_visit(scene, [1003]) == [1001, 1002, 1003]
+    modifier.bakes[0].use_custom_simulation_frame_range, modifier.bakes[0].frame_start = True, 999
+    assert simulation.frames_to_visit(scene, [1003]) == [999, 1000, 1001, 1002, 1003]
+
+
+@pytest.fixture
+def brightened(scene, write_exr, tmp_path):
+    """A plate strip of 0.1 that is doubled, so the sequencer must render it; the scene is one frame long."""
+    from blender_addon import versions
+
+    path = write_exr(tmp_path / "p.exr", np.full((36, 64, 3), 0.1), "RGB")
+    strip = scene.sequence_editor_create().strips.new_image("Plate", str(path), 3, 1001)
+    strip.color_multiply, strip.colorspace_settings.name = 2, versions.linear_space(bpy.data)
+    scene.platebridge.plate_source, scene.platebridge.plate_strip, scene.frame_end = "STRIP", "Plate", 1001
+    return strip
+
+
+def burn_in_metadata(scene):
+    scene.render.use_stamp, scene.render.stamp_font_size = True, 12
+
+
+def mute_its_channel(scene):
+    scene.sequence_editor.channels[3].mute = True
+
+
+@pytest.mark.parametrize("change", [burn_in_metadata, mute_its_channel])
+def test_strip_is_captured_as_it_looks_whatever_the_output_and_channels_are_set_to(scene, brightened, plan_of, read_exr, change):
+    from blender_addon import capture
+
+    change(scene)
+    plan = plan_of()
+    list(capture.capture(plan))
+    plate = read_exr(plan.sources["plate"].files[1001])["G"]
+    assert plate.min() == plate.max() == pytest.approx(0.2, abs=1e-6)
+    assert scene.render.use_stamp == (change is burn_in_metadata)
+    assert scene.sequence_editor.channels[3].mute == (change is mute_its_channel)
+
+
+def test_edit_is_rendered_without_metadata_burnt_in(scene, brightened, read_exr, tmp_path):
+    from platebridge.frames import FrameRange
+
+    from blender_addon.edit import render_edit
+
+    burn_in_metadata(scene)
+    [(_, file)] = render_edit(scene, tmp_path / "edit.####.exr", FrameRange(1001, 1001))
+    edit = read_exr(file)["G"]
+    assert edit.min() == edit.max()
+
+
+def test_open_meta_strip_is_said_before_any_work(scene, brightened, plan_of, tmp_path):
+    editor = scene.sequence_editor
+    editor.display_stack(editor.strips.new_meta("Meta", 7, 1001))
+    with pytest.raises(InputError, match=r"plate: A meta strip is open\. Leave it \(Tab\) and press again"):
+        plan_of()
+    assert not (tmp_path / "takes").exists()
+
+
+@pytest.mark.parametrize("name", ['Wall 12"', "a\\b", '"', "Häuser, Süd"])
+def test_objects_may_be_called_anything(scene, plan_of, read_exr, name):
+    from blender_addon import capture
+
+    bpy.data.collections["Pieces"].objects[0].name = name
+    scene.frame_end = 1001
+    plan = plan_of()
+    list(capture.capture(plan))
+    assert read_exr(plan.sources["mask"].files[1001])["Y"].sum() > 100
+
+
+def test_manifest_that_escapes_names_is_read_too(monkeypatch):
+    """EEVEE's does."""
+    from blender_addon import passes
+
+    channels = {"L.CryptoObject00.%s" % part: np.ones((1, 1), np.float32) for part in "rgba"}
+    header = {"cryptomatte/1/name": "L.CryptoObject", "cryptomatte/1/manifest": '{"a\\\\b 12\\"":"3f800000"}'}
+    assert passes.cryptomatte_coverage(channels, header, "L", ['a\\b 12"']).item() == 1
+
+
+@pytest.fixture
+def instance(scene):
+    """The cube stands in the collection Asset, in no scene; the mask holds an Empty that shows Asset."""
+    asset, pieces = bpy.data.collections.new("Asset"), bpy.data.collections["Pieces"]
+    cube = pieces.objects[0]
+    asset.objects.link(cube)
+    for collection in (pieces, scene.collection):
+        if cube.name in collection.objects:
+            collection.objects.unlink(cube)
+    shown = bpy.data.objects.new("Building", None)
+    shown.instance_type, shown.instance_collection = "COLLECTION", asset
+    pieces.objects.link(shown)
+    return shown
+
+
+def test_collection_instance_in_the_mask_is_masked(scene, instance, plan_of, read_exr):
+    from blender_addon import capture
+
+    scene.frame_end = 1001
+    plan = plan_of()
+    list(capture.capture(plan))
+    mask = read_exr(plan.sources["mask"].files[1001])["Y"]
+    assert mask[18, 32] == 1 and mask[1, 1] == 0
+
+
+def test_instance_whose_objects_stand_outside_the_mask_too_is_refused(scene, instance, plan_of):
+    neighbour = instance.copy()
+    street = bpy.data.collections.new("Street")
+    scene.collection.children.link(street)
+    street.objects.link(neighbour)
+    with pytest.raises(InputError, match=r"mask: Cube stands in the mask as a collection instance, and outside .* Make the instance real"):
+        plan_of()
+    bpy.context.view_layer.layer_collection.children["Street"].exclude = True  # as assets' own collections are
+    assert plan_of().mask_objects == ("Building", "Cube")

@@ -199,8 +199,8 @@ def test_mask_strip_is_drawn_at_the_frames_that_the_strip_shows(scene, captured,
         assert masks[frame].sum() == pytest.approx(alpha * 12.8**2, rel=0.06)
     assert scene.frame_current == bpy.context.scene.frame_current and bpy.context.scene == scene
     assert not [other.name for other in bpy.data.scenes if "scratch" in other.name]
-    strip.color_multiply = 0.5
-    with pytest.raises(InputError, match="mask strip Roto is moved, cropped, graded or retimed"):
+    strip.blend_alpha = 0.5
+    with pytest.raises(InputError, match="mask strip Roto is moved, cropped, faded, graded or retimed"):
         plan_of()
 
 

@@ -316,16 +316,83 @@ def test_a_key_that_was_moved_is_captured_anew_and_a_parented_thing_is_not_looke
     from blender_addon import proxies
 
     cube = bpy.data.collections["Pieces"].objects[0]
-    before = proxies.set_down(scene)
+    before = proxies.set_down(scene, bpy.context.view_layer)
     scene.frame_set(1003)
-    assert proxies.set_down(scene) == before  # where it stands now is no matter
+    assert proxies.set_down(scene, bpy.context.view_layer) == before  # where it stands now is no matter
     cube.keyframe_insert("rotation_euler", frame=1002)
-    keyed = proxies.set_down(scene)
+    keyed = proxies.set_down(scene, bpy.context.view_layer)
     assert keyed != before
     cube.parent = scene.camera
-    parented = proxies.set_down(scene)
+    parented = proxies.set_down(scene, bpy.context.view_layer)
     cube.location.z += 1
-    assert proxies.set_down(scene) == parented != keyed
+    assert proxies.set_down(scene, bpy.context.view_layer) == parented != keyed
+
+
+def hide_a_collection(scene, wall):
+    bpy.data.collections["Set"].hide_render = True
+
+
+def exclude_a_collection(scene, wall):
+    bpy.context.view_layer.layer_collection.children["Set"].exclude = True
+
+
+def hold_a_collection_out(scene, wall):
+    bpy.context.view_layer.layer_collection.children["Set"].holdout = True
+
+
+def add_a_modifier(scene, wall):
+    wall.modifiers.new("Row", "ARRAY")
+
+
+def turn_a_modifier(scene, wall):
+    wall.modifiers["Thick"].thickness = 3
+
+
+def reshape_in_edit_mode(scene, wall):
+    import bmesh
+
+    bpy.context.view_layer.objects.active = wall
+    bpy.ops.object.mode_set(mode="EDIT")
+    next(iter(bmesh.from_edit_mesh(wall.data).verts)).co.x += 1
+
+
+def move_a_cut(scene, wall):
+    scene.timeline_markers["B"].frame = 1002
+
+
+def change_what_is_instanced(scene, wall):
+    bpy.data.collections["Asset"].objects[0].location.x += 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [hide_a_collection, exclude_a_collection, hold_a_collection_out, add_a_modifier, turn_a_modifier, reshape_in_edit_mode, move_a_cut,
+     change_what_is_instanced],
+)
+def test_what_a_render_would_show_is_captured_anew_and_the_playhead_is_no_change(scene, plan_of, change):
+    wall = next(thing for thing in scene.objects if thing.name.startswith("Plane"))
+    stage, asset = bpy.data.collections.new("Set"), bpy.data.collections.new("Asset")
+    scene.collection.children.link(stage)
+    stage.objects.link(wall)
+    scene.collection.objects.unlink(wall)
+    asset.objects.link(bpy.data.objects.new("Chimney", wall.data))
+    shown = bpy.data.objects.new("Shown", None)
+    shown.instance_type, shown.instance_collection = "COLLECTION", asset
+    stage.objects.link(shown)
+    thick = wall.modifiers.new("Thick", "SOLIDIFY")
+    for frame, offset in ((1001, 0), (1003, 1)):
+        thick.offset = offset
+        thick.keyframe_insert("offset", frame=frame)
+    other = bpy.data.objects.new("Other", scene.camera.data)
+    scene.collection.objects.link(other)
+    for name, frame, camera in (("A", 1001, scene.camera), ("B", 1003, other)):
+        scene.timeline_markers.new(name, frame=frame).camera = camera
+    scene.frame_set(1001)
+    before = plan_of().fingerprints
+    scene.frame_set(1003)
+    assert scene.camera == other and plan_of().fingerprints == before
+    change(scene, wall)
+    assert plan_of().fingerprints["depth"] != before["depth"]
 
 
 def test_pieces_that_appear_by_their_keys_are_in_the_mask_wherever_the_playhead_stands(scene, plan_of, read_exr):
@@ -385,6 +452,74 @@ def test_a_plate_strip_that_was_changed_is_captured_anew(scene, plan_of, tmp_pat
     assert capture(plan_of()) == []
     change(strip, names[5])
     assert capture(plan_of())[-1] == (3, 3)
+
+
+@pytest.mark.parametrize("part", ["transform", "blend_alpha", "modifier"])
+def test_an_animated_strip_is_rendered_and_known_by_its_keys(scene, plan_of, write_exr, tmp_path, part):
+    path = write_exr(tmp_path / "p.exr", picture(1), "RGB")
+    strip = scene.sequence_editor_create().strips.new_image('Pl"ate', str(path), 1, 1001)
+    strip.frame_final_end = 1004
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", strip.name
+    assert plan_of().sources["plate"].how == "files"
+    owner, name = {
+        "transform": (strip.transform, "offset_x"),
+        "blend_alpha": (strip, "blend_alpha"),
+        "modifier": (strip.modifiers.new("Light", "BRIGHT_CONTRAST"), "bright"),
+    }[part]
+    standing = getattr(owner, name)
+    owner.keyframe_insert(name, frame=1001)
+    setattr(owner, name, 0.5)
+    owner.keyframe_insert(name, frame=1003)
+    before = []
+    for frame in (1001, 1002):
+        scene.frame_set(frame)
+        before.append(plan_of())
+    assert before[0].sources["plate"].how == "strip" and getattr(owner, name) != standing
+    assert before[0].fingerprints == before[1].fingerprints
+    owner.keyframe_insert(name, frame=1002)
+    assert plan_of().fingerprints["plate"] != before[0].fingerprints["plate"]
+
+
+def test_see_through_strip_is_rendered_and_one_that_is_muted_by_keys_is_not(scene, plan_of, write_exr, tmp_path):
+    path = write_exr(tmp_path / "p.exr", picture(1), "RGB")
+    strip = scene.sequence_editor_create().strips.new_image("Plate", str(path), 1, 1001)
+    strip.frame_final_end = 1004
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Plate"
+    strip.keyframe_insert("mute", frame=1001)
+    assert plan_of().sources["plate"].how == "files"
+    strip.blend_alpha = 0.5
+    half = plan_of()
+    assert half.sources["plate"].how == "strip"
+    strip.blend_alpha = 0.25
+    assert plan_of().fingerprints["plate"] != half.fingerprints["plate"]
+
+
+def test_what_is_linked_lies_beside_its_own_blend(scene, clip, tmp_path, write_exr):
+    """A studio's layout file holds the clip, `//` and all; the shot's file lies elsewhere and links it."""
+    from platebridge.frames import FrameRange
+
+    from blender_addon import footage, mattes, sources
+
+    first = tmp_path / "shot" / "a7_v02.0088.exr"
+    strip = scene.sequence_editor_create().strips.new_image("Plate", str(first), 1, 1001)
+    strip.frame_final_end = 1004
+    scene.name = "Layout"
+    layout = tmp_path / "shot" / "layout.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(layout))
+    bpy.ops.file.make_paths_relative()
+    assert clip.filepath == "//a7_v02.0087.exr" and strip.directory == "//"
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    (tmp_path / "elsewhere").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "elsewhere" / "shot.blend"))
+    with bpy.data.libraries.load(str(layout), link=True) as (_, wanted):
+        wanted.scenes = ["Layout"]
+    linked, held = bpy.data.scenes["Layout"], bpy.data.movieclips[0]
+    assert footage.files(held, FrameRange(1001, 1001)) == {1001: first}
+    plate = linked.sequence_editor.strips["Plate"]
+    assert sources._files_of(plate, "plate", FrameRange(1001, 1001)).files == {1001: first}
+    assert sources._its_files(plate) == [first]
+    assert mattes.channel_of_strip("AUTO", plate) == "BRIGHTNESS"
 
 
 def test_blender_without_openimageio_says_so(scene, plan_of, monkeypatch):
