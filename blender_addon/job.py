@@ -224,8 +224,7 @@ class Job:
         elif isinstance(news, events.Preview):
             self.preview = news.png
         elif isinstance(news, events.Warned):
-            where = " ".join(part for part in (news.input, "frame %d" % news.frame if news.frame is not None else "") if part)
-            self.notes.append("%s%s" % (where + ": " if where else "", news.message))
+            self.notes.append(str(news))
 
     def _show(self, phase: str, done: int, total: int) -> None:
         self.phase, self.done, self.total = phase, done, total

@@ -73,10 +73,7 @@ class Bars:
                 self._tasks[event.phase] = self._bars.add_task(_PHASES.get(event.phase, event.phase), total=event.total)
             self._bars.update(self._tasks[event.phase], completed=event.done, total=event.total)
         elif isinstance(event, events.Warned):
-            where = " ".join(part for part in (event.input, "frame %d" % event.frame if event.frame is not None else "") if part)
-            self._bars.console.print(
-                "[yellow]Note:[/] ", escape(where + ": " if where else ""), escape(event.message), sep="", markup=True, highlight=False
-            )
+            self._bars.console.print("[yellow]Note:[/] ", escape(str(event)), sep="", markup=True, highlight=False)
 
 
 class Lines:

@@ -15,11 +15,11 @@ from typing import Dict, Optional
 
 import numpy as np
 
+from .depth import HALF_MAX
 from .light import DustLight
 
 #: An alpha below this is no effect at all: a twentieth of a step of an 8-bit display, and far above half's rounding.
 LEAST_ALPHA = 2e-4
-HALF_MAX = 65504.0
 #: Metres; dust that stands nowhere in particular before the sky. Renderers write sky as 1e10, and dust is never behind it.
 FARTHEST = 1e9
 

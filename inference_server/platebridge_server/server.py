@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -39,6 +38,7 @@ from platebridge.mailbox import Mailbox
 from platebridge.takes import storage_error
 from zmq.utils import z85
 
+from . import locks
 from .engines.local import GENERATOR, LocalEngine
 from .front import STOP, Door, Front
 from .jobs import JobStore
@@ -180,19 +180,9 @@ def _run_until_told(front: Front, mailbox: Mailbox) -> None:
 
 def _lock(folder: Path) -> IO[str]:
     """One server per data folder. The system lets the lock go when the process ends, however it ends."""
-    path = folder / "lock"
+    file = locks.opened(folder / "lock")
     try:
-        file = open(path, "a+")  # noqa: SIM115 (held open as long as the server lives)
-    except OSError as error:
-        raise storage_error(error, path) from error
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.hold(file)
     except OSError:
         file.close()
         raise StorageError("Another server runs on %s." % folder, "Use that one, or start this one with another --data.") from None

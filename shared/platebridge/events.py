@@ -53,6 +53,11 @@ class Warned:
     input: str = ""
     frame: Optional[int] = None
 
+    def __str__(self) -> str:
+        """With its place before it: "depth frame 1004: …"."""
+        where = " ".join(part for part in (self.input, "frame %d" % self.frame if self.frame is not None else "") if part)
+        return "%s: %s" % (where, self.message) if where else self.message
+
 
 @dataclass(frozen=True)
 class FileReady:

@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, Iterator, List, Optional
@@ -22,6 +21,7 @@ from typing import BinaryIO, Callable, Dict, Iterator, List, Optional
 from platebridge.errors import Cancelled, ModelError, PlatebridgeError, RequestError
 from platebridge.takes import storage_error
 
+from .. import locks
 from . import cards, layout, store
 
 
@@ -97,20 +97,11 @@ def _alone(place: Path, name: str) -> Iterator[None]:
     path = place.with_name(place.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 (closed below)
     except OSError as problem:
         raise storage_error(problem, path) from problem
-    with file:
+    with locks.opened(path) as file:
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.hold(file)
         except (BlockingIOError, PermissionError):
             said = "The model %s is being fetched by another process." % name
             raise ModelError(said, "Wait for that one; if it ends early, the same command goes on with what came.") from None

@@ -208,8 +208,7 @@ def make_take(
 
     def show(event: Event) -> None:
         if isinstance(event, Warned):
-            where = " ".join(part for part in (event.input, f"frame {event.frame}" if event.frame is not None else "") if part)
-            say(f"Note: {where}{': ' if where else ''}{event.message}")
+            say(f"Note: {event}")
 
     sources = command.Sources(shot.patterns)
     request, files = request_of(shot, sources, seed, model)
