@@ -29,6 +29,7 @@ class Job:
 
     What a panel shows: `phase` (a key of PHASES), `done` of `total` steps of it, `notes` (warnings, as sentences), `waiting` (why the
     server is waited for, or ""), `preview` (PNG bytes or None), `frames_there`. At the end `finished`, `error` or None, and `summary`.
+    `scene`: the session id of the scene that it is for.
     `after`: a job whose take gets its number before this one's, so that a wedge is numbered in its own order.
     """
 
@@ -42,7 +43,7 @@ class Job:
         self.take_id, self.take_path = "", None  # type: str, Optional[Path]
         self.request: Optional[GenerateRequest] = None
         self._request_hash = ""
-        self._scene, self._kind = scene, output.lower()
+        self.scene, self._kind = scene, output.lower()
         self._began: Dict[str, Tuple[float, int]] = {}  # phase: when it was first heard of, and how far it was then
         self._files: Dict[str, Dict[int, Path]] = {"comp": {}, "effect": {}}
         self._plate: Mapping[int, Path] = {}
@@ -239,10 +240,11 @@ class Job:
         there = timeline.in_order(self.request.frames, self._files[self._kind])
         if not there:
             return True
-        _, strip = timeline.find(self.take_id, self._kind)
-        if strip is not None:
-            self._stands = True
+        standing = timeline.standing(self.take_id, self._kind)
+        for _, strip in standing:  # the artist may have cut or copied it meanwhile
             timeline.grow(strip, there)
+        if standing:
+            self._stands = True
         elif not self._stands:  # put there once; when the artist takes it away, it stays away
             self._stands = True
             self._insert(there)
@@ -251,7 +253,7 @@ class Job:
     def _insert(self, there: List[Path]) -> None:
         assert self.request is not None and self.take_path is not None
         try:
-            scene = sources.find_scene(self._scene)
+            scene = sources.find_scene(self.scene)
             plate = timeline.plate_strip(scene, self.request, self._plate, self._plate_strip)
             take = timeline.TakeStrip(self.take_id, self.take_path, self._kind, self.request, self._request_hash)
             strip = timeline.insert(scene, take, there, plate)

@@ -40,6 +40,8 @@ class _GeneratePanel(_Panel):
         if absent:
             sentence(column, absent, "ERROR")
             return
+        if getattr(context, "sequencer_scene", None) not in (None, context.scene):
+            sentence(column, "Scene %s" % shot.id_data.name, "SCENE_DATA")
         row = column.row(align=True)
         row.prop(shot, "model")
         row.menu("PLATEBRIDGE_MT_models", text="", icon="DOWNARROW_HLT")
@@ -217,12 +219,15 @@ class _TakesPanel(_Panel):
     def draw(self, context):
         _, column = self.column(context)
         manager, scene = context.window_manager, versions.editing_scene(context)
-        row = column.row()
-        row.template_list("PLATEBRIDGE_UL_takes", "", manager, "platebridge_takes", manager, "platebridge_take", rows=4)
-        side = row.column(align=True)
-        side.operator("platebridge.refresh_takes", text="", icon="FILE_REFRESH")
-        side.operator("platebridge.open_take_folder", text="", icon="FILE_FOLDER")
-        side.operator("platebridge.throw_take_away", text="", icon="TRASH")
+        if take_list.is_of(scene):
+            row = column.row()
+            row.template_list("PLATEBRIDGE_UL_takes", "", manager, "platebridge_takes", manager, "platebridge_take", rows=4)
+            side = row.column(align=True)
+            side.operator("platebridge.refresh_takes", text="", icon="FILE_REFRESH")
+            side.operator("platebridge.open_take_folder", text="", icon="FILE_FOLDER")
+            side.operator("platebridge.throw_take_away", text="", icon="TRASH")
+        else:
+            column.operator("platebridge.refresh_takes", text="List the Takes of %s" % scene.name, icon="FILE_REFRESH")
         chosen = take_list.selected(context)
         if take_list.chosen_row(context) is not None:
             wedges.draw_sheet(column, context)

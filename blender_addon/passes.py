@@ -18,6 +18,8 @@ import numpy as np
 from platebridge.errors import InputError, StorageError
 
 HALF_MAX = 65504.0
+LONGEST_NAME = 64
+"""So many bytes of a channel's name are written by Blender before 5.0."""
 _IN_MANIFEST = re.compile(r'"(.*?)":"([0-9a-f]{8})"(?=[,}])', re.S)
 """A name and its hash. No JSON: Cycles writes names as they are, quotes and backslashes too; EEVEE escapes them."""
 
@@ -122,10 +124,21 @@ def layer(channels: Dict[str, np.ndarray], view_layer: str, name: str, parts: st
     try:
         return np.stack([channels["%s.%s.%s" % (view_layer, name, part)] for part in parts], -1)
     except KeyError as error:
+        _refuse_long_name(channels, view_layer, error.args[0])
         raise InputError(
             "The render has no %s pass (channel %s is missing)." % (name, error.args[0]),
             "Render with Cycles, or take this input from files.",
         ) from None
+
+
+def _refuse_long_name(channels: Dict[str, np.ndarray], view_layer: str, missing: str) -> None:
+    """Raises InputError where a channel is missing because Blender before 5.0 shortened its name in the file: it then lies on others."""
+    shortened = missing.encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+    if shortened != missing and shortened in channels:
+        raise InputError(
+            "The name of the view layer %s is too long: this Blender shortens it in files, and passes are lost." % view_layer,
+            "Give it a name of at most %d letters." % (LONGEST_NAME - len(".CryptoObject00.r")),
+        )
 
 
 def cryptomatte_coverage(channels: Dict[str, np.ndarray], header: Dict[str, Any], view_layer: str, names: Iterable[str]) -> np.ndarray:
@@ -141,8 +154,9 @@ def cryptomatte_coverage(channels: Dict[str, np.ndarray], header: Dict[str, Any]
             manifest = dict(_IN_MANIFEST.findall(header["cryptomatte/%s/manifest" % found.group(1)]))
     hashes = [manifest.get(name) or manifest.get(re.sub(r'(["\\])', r"\\\1", name)) for name in names]
     ids = np.array([struct.unpack("<f", struct.pack("<I", int(known, 16)))[0] for known in hashes if known], np.float32)
-    levels = sorted({key.rsplit(".", 1)[0] for key in channels if key.startswith(typename)})
+    levels = sorted({key[:-2] for key in channels if key.startswith(typename) and key.endswith(".r")})
     if not levels:
+        _refuse_long_name(channels, view_layer, typename + "00.r")
         raise InputError("The render has no Cryptomatte pass.", "Render with Cycles or EEVEE, or take the mask from files.", input="mask")
     total = np.zeros_like(channels[levels[0] + ".r"])
     for level in levels:

@@ -7,7 +7,7 @@ No `from __future__ import annotations`: Blender reads the annotations as they a
 import bpy
 from bpy.props import StringProperty
 
-from . import asking, dependencies, runner, server
+from . import asking, dependencies, runner, server, versions
 from .layout import sentence
 from .saying import says
 
@@ -98,7 +98,7 @@ class PLATEBRIDGE_OT_ask_server(bpy.types.Operator):
 
     @says
     def execute(self, context):
-        asking.ask(server.client_of(context.scene))
+        asking.ask(server.client_of(versions.editing_scene(context)))
         runner.keep_ticking()
         return {"FINISHED"}
 
@@ -141,7 +141,7 @@ class PLATEBRIDGE_OT_stop_server(bpy.types.Operator):
         command = server.found_command()
         if not command:
             raise ConnectionFailed("No platebridge command was found on this machine.", "Choose it in the preferences.")
-        process = server.stop(command, server.connection_file(context.scene))
+        process = server.stop(command, server.connection_file(versions.editing_scene(context)))
         if not bpy.app.background:
             runner.keep_trying(lambda: process.poll() is not None and _has_stopped(process), 60.0)
             return {"FINISHED"}
@@ -165,7 +165,7 @@ def _ask_if_up():
     from platebridge.errors import ConnectionFailed
 
     try:
-        asking.ask(server.client_of(bpy.context.scene))
+        asking.ask(server.client_of(versions.editing_scene(bpy.context)))
     except ConnectionFailed:
         return False
     return True

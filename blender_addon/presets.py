@@ -21,8 +21,16 @@ except ImportError:  # dependencies.missing() tells the artist
 
 SUBDIR = "platebridge"
 THUMBNAILS = Path(__file__).parent / "thumbnails"
-#: The scene that is edited, as versions.editing_scene gives it, in words that a preset's file can hold.
+#: The scene that is edited, in words that a preset's file can hold; `_seen` makes them mean the one of versions.editing_scene.
 _SCENE = "(getattr(bpy.context, 'sequencer_scene', None) or bpy.context.scene)"
+
+
+def _seen(context):
+    """Makes a preset's file mean the scene that is seen: in 5.x's 3-D view that need not be the sequencer's.
+
+    No operator may be called meanwhile, for the reason said in `rendering.in_window`.
+    """
+    return context.temp_override(sequencer_scene=versions.editing_scene(context))
 
 
 class PLATEBRIDGE_OT_preset(bpy.types.Operator):
@@ -69,12 +77,17 @@ class PLATEBRIDGE_OT_own_preset(bpy.types.Operator):
         scene = versions.editing_scene(context)
         dials = scene.platebridge.dials
         before = dials.values()
-        done = bpy.ops.script.execute_preset(filepath=self.filepath, menu_idname="PLATEBRIDGE_MT_presets")
+        PLATEBRIDGE_MT_presets.bl_label = bpy.path.display_name(Path(self.filepath).name, title_case=False)
+        try:
+            with _seen(context):
+                bpy.utils.execfile(self.filepath)
+        except Exception as error:  # it is a script: anything may be wrong with it
+            self.report({"ERROR"}, "The preset can't be used (%s: %s)" % (type(error).__name__, error))
         free = animated.not_animated(scene, before)
         turned = {name for name, value in dials.values().items() if value != before[name]}
         dials.set_values({name: value for name, value in before.items() if name not in free})
         _tell(self, scene, turned)
-        return done
+        return {"FINISHED"}
 
 
 def _tell(operator, scene, values):
@@ -95,6 +108,10 @@ class PLATEBRIDGE_OT_preset_add(AddPresetBase, bpy.types.Operator):
     preset_subdir = SUBDIR
     preset_defines = ["dials = %s.platebridge.dials" % _SCENE]
     preset_values = ["dials.%s" % name for name, dial in DIALS.items() if dial.path.startswith("guide.")]
+
+    def execute(self, context):
+        with _seen(context):
+            return super().execute(context)
 
 
 class PLATEBRIDGE_MT_presets(bpy.types.Menu):

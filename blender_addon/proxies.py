@@ -24,10 +24,15 @@ _SHOWN_ONLY = (
 
 
 def set_down(scene: Any, view_layer: Any) -> str:
-    """A hash of every object that renders at any frame and is moved by nothing but its own keys: place, keys, and mesh or lens."""
+    """A hash of every object that renders at any frame and is moved by nothing but its own keys: place, keys, and mesh or lens.
+
+    What their modifiers refer to is looked at too, whether it renders or not.
+    """
     told = hashlib.sha256()
     rendered = {thing: _as_seen(layers) for thing, layers in in_layer(view_layer).items() if renders_at_all(thing)}
-    things = {**dict.fromkeys(instanced(rendered)), **rendered, **dict.fromkeys(thing for thing in scene.objects if thing.type == "CAMERA")}
+    cameras = dict.fromkeys(thing for thing in scene.objects if thing.type == "CAMERA")
+    seen_or_not = {**dict.fromkeys(instanced(rendered)), **rendered, **cameras}
+    things = {**dict.fromkeys(_targets(seen_or_not)), **seen_or_not}
     for thing, seen in sorted(things.items(), key=lambda item: item[0].name_full):
         place = _place(thing)
         if place is not None:
@@ -67,17 +72,38 @@ def plain_settings(thing: Any, keyed: Collection[str] = ()) -> List[Any]:
     """Its numbers, choices and switches; those whose paths are in `keyed` are left out, for they depend on the current frame."""
     plain = [p.identifier for p in thing.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM") and not p.is_readonly]
     wanted = [name for name in plain if name not in _SHOWN_ONLY and not name.startswith("open_")]
-    values = [getattr(thing, name) for name in wanted if not keyed or thing.path_from_id(name) not in keyed]
-    return [value if isinstance(value, (bool, int, float, str)) else _listed(value) for value in values]
+    return [_plain(getattr(thing, name)) for name in wanted if not keyed or thing.path_from_id(name) not in keyed]
 
 
-def _listed(value: Any) -> List[Any]:
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "name_full"):  # a data-block
+        return [value.bl_rna.identifier, value.name_full]
     return sorted(value) if isinstance(value, set) else list(value)
 
 
 def _modifiers(thing: Any) -> List[Any]:
     keyed = {curve.data_path for curve in versions.curves(thing.animation_data)}
-    return [[modifier.type, *plain_settings(modifier, keyed)] for modifier in thing.modifiers]
+    return [[m.type, *plain_settings(m, keyed), *map(_plain, _pointed_at(m)), *_node_inputs(m, keyed)] for m in thing.modifiers]
+
+
+def _node_inputs(modifier: Any, keyed: Collection[str]) -> List[Any]:
+    return [_plain(value) for path, value in versions.node_inputs(modifier) if path not in keyed]
+
+
+def _pointed_at(modifier: Any) -> List[Any]:
+    """The data-blocks that a modifier refers to by its own settings: what it is cut by, cast on, or made of."""
+    pointers = [getattr(modifier, p.identifier) for p in modifier.bl_rna.properties if p.type == "POINTER"]
+    return [value for value in pointers if hasattr(value, "name_full")]
+
+
+def _targets(things: Iterable[Any]) -> Iterator[Any]:
+    """The objects that the modifiers of these refer to, alone or in collections, whether they render or not."""
+    for modifier in [modifier for thing in things for modifier in thing.modifiers]:
+        for block in [*_pointed_at(modifier), *(value for _, value in versions.node_inputs(modifier))]:
+            kind = block.bl_rna.identifier if hasattr(block, "name_full") else ""
+            yield from [block] if kind == "Object" else block.all_objects if kind == "Collection" else []
 
 
 def renders_at_all(thing: Any) -> bool:

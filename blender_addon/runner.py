@@ -119,13 +119,19 @@ def _show_takes() -> None:
     """Has the list of takes read again when a take was begun or has ended, and shows it once it is read."""
     global _shown, _takes_to_come
     stands = [(id(job), job.finished, job.take_path) for job in jobs]
-    scene = versions.editing_scene(bpy.context)
+    scene = _scene_to_list(jobs[-1].scene if jobs else take_list.shown_scene())
     if stands != _shown and scene is not None:
         _shown = stands
         take_list.look(scene)
         _takes_to_come = True
     if _takes_to_come:
         _takes_to_come = take_list.poll()
+
+
+def _scene_to_list(session_id: Any) -> Any:
+    """The scene of that session id; failing that, the one that is edited."""
+    found = (scene for scene in bpy.data.scenes if versions.session_id(scene) == session_id)
+    return next(found, None) or versions.editing_scene(bpy.context)
 
 
 @persistent
@@ -153,9 +159,9 @@ def _after_change(*_: Any) -> None:
 
 
 def _read_takes_again() -> None:
-    """In a window without waiting for the disk."""
+    """The takes that are listed; in a window without waiting for the disk."""
     global _takes_to_come
-    scene = versions.editing_scene(bpy.context)
+    scene = _scene_to_list(take_list.shown_scene())
     if scene is None:
         return
     if bpy.app.background:

@@ -10,7 +10,11 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
+from . import versions
+
 _filling = False
+_asked = (None, None)  # the scene (its session id) whose takes were looked for last, and its shot's folder
+_of = (None, None)  # those whose takes the list shows
 
 
 def _mark(row, _context):
@@ -52,8 +56,11 @@ class PlatebridgeTakeRow(bpy.types.PropertyGroup):
 
 
 def chosen_row(context):
-    """The row that is chosen, a take's or a wedge's heading, or None."""
-    manager = context.window_manager
+    """The row that is chosen, a take's or a wedge's heading, or None: also where the list is of another scene than the one that is seen."""
+    return _row(context.window_manager) if is_of(versions.editing_scene(context)) else None
+
+
+def _row(manager):
     rows = manager.platebridge_takes
     return rows[manager.platebridge_take] if 0 <= manager.platebridge_take < len(rows) else None
 
@@ -70,18 +77,31 @@ def chosen_sheet(context):
     return row.sheet if row is not None else ""
 
 
+def is_of(scene):
+    """Whether the list shows this scene's takes, or none yet: there is one list, and 5.x's editors may each show another scene."""
+    known, folder = _of
+    return known is None or (scene is not None and (known == versions.session_id(scene) or folder == _folder(scene)))
+
+
+def shown_scene():
+    """The session id of the scene whose takes the list shows; None where it shows none yet."""
+    return _of[0]
+
+
 def refresh(scene):
     """Reads the shot's folder and shows what lies there, newest first; the chosen take stays chosen. For buttons: it waits for the disk."""
     from . import take_rows
 
-    _fill(take_rows.read(_folder(scene)))
+    _fill(take_rows.read(_folder(scene)), (versions.session_id(scene), _folder(scene)))
 
 
 def look(scene):
     """The same without waiting: `poll` shows it, once it is read."""
+    global _asked
     from . import take_rows
 
-    take_rows.look(_folder(scene))
+    _asked = (versions.session_id(scene), _folder(scene))
+    take_rows.look(_asked[1])
 
 
 def poll():
@@ -90,7 +110,7 @@ def poll():
 
     rows = take_rows.heard()
     if rows is not None:
-        _fill(rows)
+        _fill(rows, _asked)
     return take_rows.looking
 
 
@@ -106,11 +126,12 @@ def _folder(scene):
         return None
 
 
-def _fill(fresh):
-    global _filling
+def _fill(fresh, of):
+    global _filling, _of
+    _of = of
     manager = bpy.context.window_manager
     rows = manager.platebridge_takes
-    chosen = chosen_row(bpy.context)
+    chosen = _row(manager)
     chosen_folder = chosen.folder if chosen is not None else ""
     newest = rows[0].folder if rows else ""
     _filling = True
@@ -141,6 +162,8 @@ def register():
 
 
 def unregister():
+    global _of
+    _of = (None, None)
     del bpy.types.WindowManager.platebridge_take
     del bpy.types.WindowManager.platebridge_takes
     for cls in reversed(CLASSES):

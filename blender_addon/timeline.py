@@ -8,6 +8,7 @@ undo frees them in silence. Only files that are there are ever pointed at. Knows
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +65,13 @@ def _plain(value: Any) -> Any:
 
 def find(take_id: str, kind: str, scene: Optional[Any] = None) -> Tuple[Any, Any]:
     """(scene, strip) of a take in this scene, or in any of the file, or (None, None): the first, where it was cut or stands twice."""
-    for place in bpy.data.scenes if scene is None else (scene,):
-        for strip in take_strips(place):
-            if _which(strip) == "%s %s" % (take_id, kind):
-                return place, strip
-    return None, None
+    return next(iter(standing(take_id, kind, scene)), (None, None))
+
+
+def standing(take_id: str, kind: str, scene: Optional[Any] = None) -> List[Tuple[Any, Any]]:
+    """(scene, strip) of every strip of a take, in this scene or in all of the file: both halves of one that was cut, and each copy."""
+    places = bpy.data.scenes if scene is None else (scene,)
+    return [(place, strip) for place in places for strip in take_strips(place) if _which(strip) == "%s %s" % (take_id, kind)]
 
 
 def _which(strip: Any) -> str:
@@ -118,16 +121,28 @@ def insert(scene: Any, take: TakeStrip, files: List[Path], plate: Optional[Any])
 def grow(strip: Any, files: List[Path]) -> int:
     """Makes the strip hold these files, in order; those it holds stay, and so does its end where the artist trimmed or cut it.
 
-    Returns how many were added.
+    It grows up to the next strip of its channel at most. Returns how many were added.
     """
-    held, end, trimmed = len(strip.elements), versions.end_frame(strip), versions.is_trimmed(strip)
-    for path in files[held:]:
-        strip.elements.append(path.name)
-    if len(files) > held:
-        if trimmed:
-            versions.set_end_frame(strip, end)
-        versions.forget_cached_frames(strip)
-    return max(0, len(files) - held)
+    held, end, channel = len(strip.elements), versions.end_frame(strip), strip.channel
+    if len(files) <= held or versions.is_cut_off(strip):
+        return 0
+    room = end if versions.is_trimmed(strip) else _next_in_channel(strip)
+    with versions.whole(strip):
+        for path in files[held:]:
+            strip.elements.append(path.name)
+    if room == end or versions.end_frame(strip) > room:
+        versions.set_end_frame(strip, int(room))
+    if strip.channel != channel:  # it lay over its other half for a moment, and Blender made way
+        strip.channel = channel
+    versions.forget_cached_frames(strip)
+    return len(files) - held
+
+
+def _next_in_channel(strip: Any) -> float:
+    """The first frame of the next strip in the strip's channel; inf where none comes."""
+    beside = versions.strips(strip.parent_meta() or strip.id_data.sequence_editor)
+    starts = [versions.first_frame(other) for other in beside if other.channel == strip.channel]
+    return min((start for start in starts if start >= versions.end_frame(strip)), default=math.inf)
 
 
 def make_true(scene: Any) -> None:

@@ -48,6 +48,19 @@ def is_trimmed(strip: Any) -> bool:
     return bool(strip.right_handle_offset if hasattr(strip, "right_handle_offset") else strip.frame_offset_end)
 
 
+def is_cut_off(strip: Any) -> bool:
+    """Whether the strip's end was cut off for good (a hard split): nothing that comes after it is its own."""
+    return bool(strip.content_trim_end if hasattr(strip, "content_trim_end") else strip.animation_offset_end)
+
+
+@contextlib.contextmanager
+def whole(strip: Any) -> Iterator[None]:
+    """Gives a strip back for a while what a hard split cut off its beginning: Blender appends in the wrong place otherwise."""
+    name = "content_trim_start" if hasattr(strip, "content_trim_start") else "animation_offset_start"
+    with borrowed([(strip, name, 0)] if getattr(strip, name) else []):
+        yield
+
+
 def set_end_frame(strip: Any, frame: int) -> None:
     """Makes `frame` the one after the last at which the strip is seen; its content stays where it is."""
     setattr(strip, "right_handle" if hasattr(strip, "right_handle") else "frame_final_end", frame)
@@ -85,8 +98,13 @@ def _of_a_new_float_picture() -> str:
 
 
 def editing_scene(context: Any) -> Optional[Any]:
-    """The scene that the artist edits: 5.x's sequencer has one of its own, which may be None."""
-    return getattr(context, "sequencer_scene", None) or context.scene
+    """The scene that the artist sees and edits: 5.x's sequencer has one of its own, which may be None, and other editors the window's.
+
+    Without an area, in timers and without a window, it is the sequencer's too: there the strips stand.
+    """
+    area = getattr(context, "area", None)
+    own = getattr(context, "sequencer_scene", None) if area is None or area.type == "SEQUENCE_EDITOR" else None
+    return own or context.scene
 
 
 def editing_view_layer(context: Any) -> Any:
@@ -149,6 +167,18 @@ def remove_curve(animation: Any, curve: Any) -> None:
             bag = strip.channelbag(animation.action_slot)
             if bag is not None and curve in list(bag.fcurves):
                 bag.fcurves.remove(curve)
+
+
+def node_inputs(modifier: Any) -> List[Tuple[str, Any]]:
+    """(path from the object on, value) of what is set for a Geometry Nodes modifier's inputs; [] for any other modifier."""
+    if modifier.type != "NODES":
+        return []
+    inputs = getattr(getattr(modifier, "properties", None), "inputs", None)  # 5.2; before, they were custom properties
+    if inputs is None:
+        return [('%s["%s"]' % (modifier.path_from_id(), name), modifier[name]) for name in sorted(modifier.keys())]
+    names = [p.identifier for p in inputs.bl_rna.properties if p.type == "POINTER" and p.identifier != "rna_type"]
+    told = [(getattr(inputs, name), part) for name in names for part in ("type", "value", "attribute_name", "layer_name")]
+    return [(socket.path_from_id(part), getattr(socket, part)) for socket, part in told if hasattr(socket, part)]
 
 
 def session_id(data_block: Any) -> int:

@@ -122,6 +122,14 @@ def test_job_under_way_can_be_cancelled_and_its_error_stays(panels, monkeypatch)
     assert "mask: The mask is empty." in shown and "platebridge.generate" in shown
 
 
+def test_a_tab_of_another_scene_than_the_listed_takes_has_a_button_in_their_place(panels, scene):
+    bpy.ops.platebridge.refresh_takes()
+    assert "platebridge.throw_take_away" in drawn(panels["Takes"])
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    shown = drawn(panels["Takes"])
+    assert "platebridge.refresh_takes" in shown and "platebridge.throw_take_away" not in shown
+
+
 def test_a_take_that_is_being_made_is_not_called_unfinished(panels, scene, monkeypatch):
     import json
 

@@ -485,6 +485,22 @@ def test_objects_may_be_called_anything(scene, plan_of, read_exr, name):
     assert read_exr(plan.sources["mask"].files[1001])["Y"].sum() > 100
 
 
+@pytest.mark.parametrize(("length", "told"), [(47, ""), (48, "is too long"), (50, "is too long"), (63, "is too long")])
+def test_a_view_layer_s_name_that_4_5_shortens_in_files_is_said(scene, plan_of, read_exr, length, told):
+    """An EXR of 4.5 keeps 64 letters of a channel's name: of one layer's channels the last then lies on the others."""
+    from blender_addon import capture
+
+    bpy.context.view_layer.name = "x" * length
+    scene.frame_end = 1001
+    plan = plan_of()
+    if told and bpy.app.version < (5, 0):
+        with pytest.raises(InputError, match="x %s: .* at most 47 letters" % told):
+            list(capture.capture(plan))
+    else:
+        list(capture.capture(plan))
+        assert read_exr(plan.sources["mask"].files[1001])["Y"].sum() > 100
+
+
 def test_manifest_that_escapes_names_is_read_too(monkeypatch):
     """EEVEE's does."""
     from blender_addon import passes

@@ -105,6 +105,22 @@ def test_frames_appear_as_they_come_in_order(begin, client, scene, step_until, f
     assert client.closed.is_set()
 
 
+@pytest.mark.parametrize("how", ["SOFT", "HARD"])
+def test_frames_go_into_both_halves_of_a_strip_that_was_cut_meanwhile(begin, client, scene, step_until, frame_file, how):
+    job = begin()
+    step_until(job, client.asked.is_set)
+    client.say(frame_file("comp", 1001, picture(1001)), frame_file("comp", 1002, picture(1002)))
+    step_until(job, lambda: held(scene) == [1001, 1002])
+    first = take_strip(scene)
+    second = first.split(frame=1002, split_method=how)
+    client.say(frame_file("comp", 1003, picture(1003)))
+    step_until(job, lambda: len(job.files("comp")) == 3)
+    job.step()
+    assert (first.frame_final_start, first.frame_final_end, first.channel) == (1001, 1002, 2)
+    assert (second.frame_final_start, second.frame_final_end, second.channel) == (1002, 1004, 2)
+    assert [element.filename for element in second.elements] == ["comp.%d.exr" % frame for frame in (1001, 1002, 1003)]
+
+
 def test_effect_stands_over_the_untouched_plate(begin, client, scene, step_until, frame_file):
     job = begin("EFFECT")
     step_until(job, client.asked.is_set)

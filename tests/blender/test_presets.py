@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import types
+
 import bpy
 import pytest
 from platebridge.presets import PRESETS
@@ -47,6 +49,35 @@ def test_every_preset_that_ships_has_a_picture(addon):
 def test_an_unknown_preset_is_said(scene):
     with pytest.raises(RuntimeError, match=r"no preset called 'thunder'\. There are concrete_collapse"):
         bpy.ops.platebridge.preset(name="thunder")
+
+
+def test_presets_of_your_own_are_kept_from_and_turn_the_scene_that_is_seen(scene):
+    """5.x's 3-D view may show another scene than the sequencer's."""
+    from blender_addon import presets
+
+    other = bpy.data.scenes.new("Sequencer's")
+    view = types.SimpleNamespace(
+        area=types.SimpleNamespace(type="VIEW_3D"), scene=scene, sequencer_scene=other, temp_override=bpy.context.temp_override
+    )
+    dials = scene.platebridge.dials
+    dials.amount = 2.5
+    with bpy.context.temp_override(sequencer_scene=other):
+        with presets._seen(view):
+            assert eval(presets._SCENE, {"bpy": bpy}) == scene
+        assert eval(presets._SCENE, {"bpy": bpy}) == other
+    bpy.ops.platebridge.preset_add(name="Seen")
+    path = bpy.utils.preset_find("Seen", "platebridge", display_name=True)
+    dials.amount = 1.0
+    with bpy.context.temp_override(sequencer_scene=other):
+        presets.PLATEBRIDGE_OT_own_preset.execute(types.SimpleNamespace(filepath=path, report=print), view)
+    assert (dials.amount, other.platebridge.dials.amount) == (2.5, 1.0)
+    bpy.ops.platebridge.preset_add(name="Seen", remove_name=True)
+
+
+def test_a_preset_s_file_that_is_broken_is_said(scene, tmp_path):
+    (tmp_path / "broken.py").write_text("import bpy\nbpy.context.scene.nothing.of_it = 1\n")
+    with pytest.raises(RuntimeError, match="The preset can't be used"):
+        bpy.ops.platebridge.own_preset(filepath=str(tmp_path / "broken.py"))
 
 
 def test_an_artist_keeps_dials_as_a_preset_finds_them_again_and_removes_them(scene, capfd):

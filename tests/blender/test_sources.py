@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 import bpy
@@ -392,6 +393,55 @@ def test_what_a_render_would_show_is_captured_anew_and_the_playhead_is_no_change
     scene.frame_set(1003)
     assert scene.camera == other and plan_of().fingerprints == before
     change(scene, wall)
+    assert plan_of().fingerprints["depth"] != before["depth"]
+
+
+@pytest.fixture
+def nodes(scene):
+    """The wall wears Geometry Nodes, whose inputs are a number (0.5, or keyed where asked) and an object; a cutter that renders nowhere."""
+    wall = next(thing for thing in scene.objects if thing.name.startswith("Plane"))
+    tree = bpy.data.node_groups.new("Bricks", "GeometryNodeTree")
+    for name, way, kind in (("Out", "OUTPUT", "Geometry"), ("Amount", "INPUT", "Float"), ("Around", "INPUT", "Object")):
+        tree.interface.new_socket(name, in_out=way, socket_type="NodeSocket%s" % kind)
+    modifier = wall.modifiers.new("Nodes", "NODES")
+    modifier.node_group = tree
+    cutter = bpy.data.objects.new("Cutter", bpy.data.meshes.new("Cutter"))
+    cutter.hide_render = True
+    scene.collection.objects.link(cutter)
+    cut = wall.modifiers.new("Cut", "BOOLEAN")
+    cut.object = cutter
+    return types.SimpleNamespace(modifier=modifier, cut=cut, cutter=cutter, **{i.name: i.identifier for i in tree.interface.items_tree})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nodes: nodes.modifier.__setitem__(nodes.Amount, 2.0),
+        lambda nodes: nodes.modifier.__setitem__(nodes.Around, nodes.cutter),
+        lambda nodes: setattr(nodes.modifier, "node_group", nodes.modifier.node_group.copy()),
+        lambda nodes: setattr(nodes.cut, "object", None),
+        lambda nodes: nodes.cutter.location.__setitem__(0, 3.0),
+    ],
+    ids=["number", "object", "other nodes", "no cutter", "cutter moved"],
+)
+def test_what_a_modifier_is_given_and_points_at_is_captured_anew(scene, plan_of, nodes, change):
+    nodes.modifier[nodes.Amount] = 0.5
+    before = plan_of().fingerprints
+    assert plan_of().fingerprints == before
+    change(nodes)
+    assert plan_of().fingerprints["depth"] != before["depth"]
+
+
+def test_a_keyed_input_of_geometry_nodes_is_known_by_its_keys_not_by_the_playhead(scene, plan_of, nodes):
+    for frame, value in ((1001, 0.0), (1003, 1.0)):
+        nodes.modifier[nodes.Amount] = value
+        nodes.modifier.keyframe_insert('["%s"]' % nodes.Amount, frame=frame)
+    scene.frame_set(1001)
+    before = plan_of().fingerprints
+    scene.frame_set(1003)
+    assert plan_of().fingerprints == before
+    nodes.modifier[nodes.Amount] = 7.0
+    nodes.modifier.keyframe_insert('["%s"]' % nodes.Amount, frame=1003)
     assert plan_of().fingerprints["depth"] != before["depth"]
 
 

@@ -158,6 +158,41 @@ def test_without_a_chosen_take_the_buttons_are_off(scene):
     assert not bpy.ops.platebridge.copy_dials.poll() and not bpy.ops.platebridge.throw_take_away.poll()
 
 
+def test_a_tab_that_shows_another_scene_offers_that_scene_s_takes(made, scene):
+    """5.x's sequencer and 3-D view may show different scenes; there is one list."""
+    from blender_addon import runner, take_list
+
+    made(seed=7)
+    bpy.ops.platebridge.refresh_takes()
+    assert take_list.is_of(scene) and take_list.selected(bpy.context).name == "take_0001"
+    other = bpy.data.scenes.new("Other")
+    other.platebridge.shot, other.platebridge.take_root = "other", scene.platebridge.take_root
+    bpy.context.window.scene = other
+    assert not take_list.is_of(other) and take_list.selected(bpy.context) is None
+    assert not bpy.ops.platebridge.throw_take_away.poll()
+    runner._read_takes_again()  # after undo: what is listed stays the first scene's
+    assert [row.name for row in rows()] == ["take_0001"] and take_list.is_of(scene)
+    bpy.ops.platebridge.refresh_takes()
+    assert rows() == [] and take_list.is_of(other) and not take_list.is_of(scene)
+
+
+def test_takes_of_a_job_are_listed_for_the_scene_that_it_is_for(made, scene, monkeypatch):
+    import threading
+    import types
+
+    from blender_addon import runner, take_list, versions
+
+    folder = made(seed=7)
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    job = types.SimpleNamespace(finished=True, take_path=folder, scene=versions.session_id(scene))
+    monkeypatch.setattr(runner, "jobs", [job])
+    while runner._tick() is not None:
+        for thread in threading.enumerate():
+            if thread.name == "platebridge takes":
+                thread.join()
+    assert [row.name for row in rows()] == ["take_0001"] and take_list.is_of(scene)
+
+
 def test_undo_has_no_say_in_the_list(made, scene):
     made()
     bpy.ops.ed.undo_push(message="before")

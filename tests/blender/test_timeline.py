@@ -88,6 +88,24 @@ def test_the_halves_of_a_cut_strip_are_shown_hidden_and_removed_together(scene, 
     assert list(scene.sequence_editor.strips) == [other]
 
 
+@pytest.mark.parametrize("how", ["SOFT", "HARD"])
+def test_a_strip_that_was_cut_in_three_grows_at_its_end_alone(scene, take, how):
+    from blender_addon import timeline
+
+    this, files = take()
+    first = timeline.insert(scene, this, files[:2], None)
+    rest = first.split(frame=1002, split_method=how)
+    rest.frame_final_end = 1004  # held longer, and cut again there
+    last = rest.split(frame=1003, split_method="SOFT")
+    timeline.make_true(scene)
+    strips = [first, rest, last]
+    assert [reach(strip) for strip in strips] == [(1001, 1001), (1002, 1002), (1003, 1003)]
+    assert [strip.channel for strip in strips] == [1, 1, 1]
+    for strip in strips[1:]:
+        assert [element.filename for element in strip.elements] == [path.name for path in files]
+    assert [element.filename for element in first.elements][:1] == [files[0].name]
+
+
 def test_a_stray_file_in_a_take_holds_up_no_strip(scene, take):
     """A copy that a file browser made beside the frames; and a strip that somebody gave another picture."""
     from blender_addon import timeline
@@ -272,6 +290,14 @@ def test_sequencer_scene_of_5_may_be_none():
     assert versions.editing_scene(types.SimpleNamespace(scene="shown", sequencer_scene=None)) == "shown"
     assert versions.editing_scene(types.SimpleNamespace(scene="shown", sequencer_scene="edit")) == "edit"
     assert versions.editing_scene(types.SimpleNamespace(scene="shown")) == "shown"
+
+
+@pytest.mark.parametrize(("editor", "scene"), [("SEQUENCE_EDITOR", "edit"), ("VIEW_3D", "shown"), ("TOPBAR", "shown")])
+def test_another_editor_than_the_sequencer_works_on_the_scene_that_is_seen(editor, scene):
+    from blender_addon import versions
+
+    area = types.SimpleNamespace(type=editor)
+    assert versions.editing_scene(types.SimpleNamespace(scene="shown", sequencer_scene="edit", area=area)) == scene
 
 
 def test_view_layer_is_the_sequencer_scene_s_own():
