@@ -80,6 +80,7 @@ def attach(node: Any) -> Optional[Job]:
     takes = [take for take in showing.of_every_view(named) if read_take(take).note]
     if not takes:
         raise InputError("%s is no interrupted take." % named, "Name one under Takes; List takes shows them.")
+    showing.check_path(takes)
     errands: List[Errand] = [(take.parent.name, take.parent, partial(Courier.resume, _client(node), take, origin(""))) for take in takes]
     job = Job(node, errands)
     job.start()

@@ -157,7 +157,7 @@ def check_depth(files: Mapping[int, Path], kind: str, name: str, scale: float = 
                 "is said to be 1/Z, but grows with distance, up to %g." % most,
                 "Set Depth is to Z, or to Distance where it goes along the ray.",
             )
-    elif scale == 1.0 and most <= 1.0 and (_grows(rows, upward=False) or _zero_above(rows)):
+    elif scale == 1.0 and _farthest(rows) <= 1.0 and _grows(rows, upward=False):
         raise wrong(
             "is said to be %s, but shrinks with distance and is nowhere more than 1." % DEPTHS[kind].label,
             "Set Depth is to 1/Z, or give its unit in Metres per unit.",
@@ -187,23 +187,30 @@ def _glance(picture: Picture) -> Iterator[List[float]]:
         yield list(row[:: max(1, len(row) // COLUMNS)])
 
 
-def _middle(rows: List[List[float]]) -> Optional[float]:
-    known = sorted(v for row in rows for v in row if math.isfinite(v) and 0 < v < SKY_FROM)
-    return known[len(known) // 2] if known else None
+def _known(rows: List[List[float]]) -> List[List[float]]:
+    """The rows that have a depth, without their sky and holes. A sky of 0 says nothing: 1/Z writes infinity so, and so do masks of Z."""
+    known = [[v for v in row if 0 < v < SKY_FROM] for row in rows]
+    return [row for row in known if row]
+
+
+def _farthest(rows: List[List[float]]) -> float:
+    return max((v for row in _known(rows) for v in row), default=math.inf)
+
+
+def _middle(rows: List[List[float]]) -> float:
+    values = sorted(v for row in rows for v in row)
+    return values[len(values) // 2]
 
 
 def _grows(rows: List[List[float]], upward: bool) -> bool:
-    """Whether numbers are clearly larger in the picture's upper quarter (far, as a rule) than in the lower, or the other way round."""
-    quarter = max(1, len(rows) // 4)
-    top, bottom = _middle(rows[:quarter]), _middle(rows[-quarter:])
-    if top is None or bottom is None:
+    """Whether numbers are clearly larger in the upper quarter (far, as a rule) of the rows that have a depth than in the lower, or the
+    other way round. The server looks at them so too (depth.py)."""
+    known = _known(rows)
+    if not known:
         return False
+    quarter = max(1, len(known) // 4)
+    top, bottom = _middle(known[:quarter]), _middle(known[-quarter:])
     return top > 1.2 * bottom if upward else bottom > 1.2 * top
-
-
-def _zero_above(rows: List[List[float]]) -> bool:
-    top = [v for row in rows[: max(1, len(rows) // 4)] for v in row]
-    return sum(1 for v in top if v == 0) > len(top) // 4
 
 
 def header(path: Path) -> Dict[str, Any]:

@@ -29,7 +29,7 @@ def frames_there(take: Path, kind: str) -> List[int]:
 def show(node: Any, takes: Sequence[Path]) -> None:
     """Shows one take, or a take of each view, as far as they have come, and says in which views. Raises InputError where there is no frame
     yet, or where Nuke could not read the path."""
-    _check_path(takes)
+    check_path(takes)
     update(node, takes)
     _say_views(node, takes)
 
@@ -93,7 +93,7 @@ def _say_views(node: Any, takes: Sequence[Path]) -> None:
             node["status"].setValue(in_views(takes))
 
 
-def _check_path(takes: Sequence[Path]) -> None:
+def check_path(takes: Sequence[Path]) -> None:
     """Raises InputError where Nuke would read something else from a take's path."""
     for take in takes:
         bad = sorted(set(take.as_posix()) & set(TCL))
@@ -109,7 +109,7 @@ def make_reads(node: Any, take: Path) -> List[Any]:
     Nuke could not read the path."""
     made = []
     takes = of_every_view(take)
-    _check_path(takes)
+    check_path(takes)
     parent = parent_of(node)
     parent.begin()
     try:

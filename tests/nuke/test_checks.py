@@ -117,6 +117,7 @@ def test_inputs_of_another_format_or_pixel_aspect_are_refused(nuke, wired, make_
         ("Z", lambda p: p * 0 + 5, "has the depth 5 everywhere. Connect what writes the depth"),
         ("Z", lambda p: np.where(p > 1e9, 0, 1 / p), "is said to be Z, but shrinks with distance"),
         ("Distance", lambda p: np.where(p > 1e9, 0, 1 / p), "Set Depth is to 1/Z"),
+        ("Z", lambda p: np.where(p > 1e9, np.inf, 1 / p), "is said to be Z, but shrinks with distance"),
         ("1/Z", lambda p: p, "is said to be 1/Z, but grows with distance"),
         ("Normalised, near = 0", lambda p: np.minimum(p, 100), "is said to be normalised, and goes from"),
     ],
@@ -135,6 +136,7 @@ def test_a_depth_that_is_evidently_another_is_said_before_anything_is_sent(nuke,
     [
         ("Z", lambda p: p),
         ("Z", lambda p: p / 100),  # a unit of its own
+        ("Z", lambda p: np.where(p > 1e9, 0, p / 100)),  # a table-top before a black sky
         ("Z", lambda p: np.where(p > 1e9, np.inf, p)),
         ("1/Z", lambda p: np.where(p > 1e9, 0, 1 / p)),
         ("Normalised, near = 1", lambda p: 1 - np.minimum(p, 100) / 100),

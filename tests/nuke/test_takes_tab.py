@@ -184,13 +184,14 @@ def test_a_button_with_nothing_to_do_says_so(nuke, wired, button):
 
 
 @pytest.mark.parametrize("place", ["a#1", "b [v2]", "c%04d"])
-def test_a_take_under_a_path_that_nuke_reads_otherwise_is_refused_by_show_and_make_reads(nuke, wired, made, tmp_path, place):
+def test_a_take_under_a_path_that_nuke_reads_otherwise_is_neither_shown_nor_gone_on_with(nuke, wired, made, tmp_path, place):
     from platebridge_nuke import node as buttons
 
     node, _ = wired
-    take = made().parent.parent.rename(tmp_path / place) / "shot_010" / "take_0001"
-    node["take"].setValue(take.as_posix())
-    for button in (buttons.show, buttons.make_reads):
+    made(), made(finished=False)
+    shot = (tmp_path / "takes").rename(tmp_path / place) / "shot_010"
+    for button, take in ((buttons.show, "take_0001"), (buttons.make_reads, "take_0001"), (buttons.attach, "take_0002")):
+        node["take"].setValue((shot / take).as_posix())
         node["status"].setValue("")
         assert button(node) is None
         assert "in it, which Nuke does not read as it is. Move the take" in node["status"].value()
