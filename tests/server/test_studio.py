@@ -216,16 +216,21 @@ def _dust(height=64, width=96):
     return {"sun.Y": 0.7 * alpha * (across > 0), "ambient.Y": 0.4 * alpha, "A": alpha, "Z": np.full_like(alpha, 12.0)}
 
 
+def _large():
+    """As large as the least that is learned from."""
+    return _dust(96, 128)
+
+
 def test_a_studios_own_passes_become_a_shard_to_train_on(whole_set, tmp_path):
     folder, write = whole_set
-    write(24, _dust())
+    write(24, _large())
     assert studio_data.make(folder, tmp_path / "data", lambda text: None) == 2
     path = data.shards(tmp_path / "data")[0]
     assert path.name.startswith("set_tiny_") and data.shards(tmp_path / "data", held_out=True) == []
     first = data.read_shard(path)[0]
-    assert first.truth.shape == (20, 3, 64, 96) and first.guide.shape == (20, 3, 16, 24)
-    np.testing.assert_allclose(first.truth[0].numpy(), np.stack([_dust()[name] for name in ("sun.Y", "ambient.Y", "A")]), atol=2e-3)
-    assert first.truth_depth[0, 32, 48] == 1 and first.light_view.norm(dim=1).numpy() == pytest.approx(np.ones(20), abs=1e-3)
+    assert first.truth.shape == (20, 3, 96, 128) and first.guide.shape == (20, 3, 24, 32)
+    np.testing.assert_allclose(first.truth[0].numpy(), np.stack([_large()[name] for name in ("sun.Y", "ambient.Y", "A")]), atol=2e-3)
+    assert first.truth_depth[0, 48, 64] == 1 and first.light_view.norm(dim=1).numpy() == pytest.approx(np.ones(20), abs=1e-3)
     clips = train.Clips(tmp_path / "data", np.random.default_rng(0))
     assert clips.refresh() == 2
     residual, wide, light = clips.crop(8, (32, 32))
@@ -235,7 +240,7 @@ def test_a_studios_own_passes_become_a_shard_to_train_on(whole_set, tmp_path):
 
 def test_light_of_two_colours_is_told_apart_and_of_one_colour_is_refused(whole_set, tmp_path):
     folder, write = whole_set
-    passes, light = _dust(), {"sun": [1.0, 0.8, 0.6], "sky": [0.2, 0.3, 0.5]}
+    passes, light = _large(), {"sun": [1.0, 0.8, 0.6], "sky": [0.2, 0.3, 0.5]}
     colour = {c: light["sun"][i] * passes["sun.Y"] + light["sky"][i] * passes["ambient.Y"] for i, c in enumerate("RGB")}
     write(20, {**colour, "A": passes["A"], "Z": passes["Z"]})
     options = folder / "tiny" / "options.json"
@@ -252,10 +257,13 @@ def test_what_training_on_a_set_lacks_is_named(whole_set, make_set):
     shot = studio.shots(folder)[0]
     with pytest.raises(InputError, match="no whole"):
         studio_data.clips(shot)
-    write(5, _dust())
+    write(5, _large())
     with pytest.raises(InputError, match="5 frames"):
         studio_data.clips(shot)
-    write(20, {"A": _dust()["A"], "Z": _dust()["Z"]})
+    write(20, _dust(90, 128))
+    with pytest.raises(InputError, match="128x90; .* 96 pixels"):
+        studio_data.clips(shot)
+    write(20, {"A": _large()["A"], "Z": _large()["Z"]})
     with pytest.raises(InputError, match="sun"):
         studio_data.clips(shot)
 
@@ -263,7 +271,7 @@ def test_what_training_on_a_set_lacks_is_named(whole_set, make_set):
 def test_a_set_that_has_changed_is_learned_from_as_it_is_now(whole_set, tmp_path):
     """A corrected light, or a corrected frame, makes another shard; another set's shot of the same name has its own."""
     folder, write = whole_set
-    write(20, _dust())
+    write(20, _large())
 
     def shards(of=folder):
         studio_data.make(of, tmp_path / "data", lambda text: None)
@@ -273,7 +281,7 @@ def test_a_set_that_has_changed_is_learned_from_as_it_is_now(whole_set, tmp_path
     assert shards() == [first]
     (folder / "tiny" / "options.json").write_text(json.dumps({"dials": {**DIALS, "sun_azimuth": 200}}))
     (second,) = shards()
-    write(20, {name: 0.5 * part for name, part in _dust().items()})
+    write(20, {name: 0.5 * part for name, part in _large().items()})
     (third,) = shards()
     assert len({first, second, third}) == 3
     assert data.read_shard(third)[0].truth.max() < 0.6
@@ -288,16 +296,16 @@ def test_a_frame_that_would_spoil_what_is_learned_is_named(whole_set, tmp_path):
     def clips():
         return studio_data.clips(studio.shots(folder)[0])
 
-    write(22, _dust())
-    spoilt, whole = _dust(), folder / "tiny" / "whole.1004.exr"
+    write(22, _large())
+    spoilt, whole = _large(), folder / "tiny" / "whole.1004.exr"
     spoilt["sun.Y"][10, 20] = np.nan
     _write(whole, spoilt)
     with pytest.raises(InputError, match=r"whole.1004.exr holds NaN or infinity in sun.Y"):
         clips()
     _write(whole, _dust(32, 48))
-    with pytest.raises(InputError, match=r"frame 1004.*48x32.*96x64"):
+    with pytest.raises(InputError, match=r"frame 1004.*48x32.*128x96"):
         clips()
-    _write(whole, _dust())
+    _write(whole, _large())
     whole.write_bytes(whole.read_bytes()[:900])
     with pytest.raises(InputError, match=r"whole.1004.exr.*cut short"):
         clips()
@@ -309,11 +317,11 @@ def test_a_frame_that_would_spoil_what_is_learned_is_named(whole_set, tmp_path):
 def test_depth_is_told_whatever_its_unit_and_where_it_is_infinite(whole_set, tmp_path):
     """80 m in millimetres are more than half floats hold; sky behind thin dust is infinitely far."""
     folder, write = whole_set
-    metres = 80 + np.linspace(-2, 2, 96, dtype=np.float32)[None] * np.ones((64, 1), np.float32)
+    metres = 80 + np.linspace(-2, 2, 128, dtype=np.float32)[None] * np.ones((96, 1), np.float32)
     far = 1000 * metres
     far[:8] = np.inf
-    write(20, {**_dust(), "Z": far})
+    write(20, {**_large(), "Z": far})
     studio_data.make(folder, tmp_path / "data", lambda text: None)
     clip = data.read_shard(data.shards(tmp_path / "data")[0])[0]
-    assert torch.isinf(clip.truth_depth[:, :8]).all() and torch.isfinite(clip.truth_depth[:, 8:, 20:76]).all()
-    np.testing.assert_allclose(clip.truth_depth[0, 32, 20:76].numpy(), metres[32, 20:76] / 80, rtol=2e-3)
+    assert torch.isinf(clip.truth_depth[:, :8]).all() and torch.isfinite(clip.truth_depth[:, 8:, 30:98]).all()
+    np.testing.assert_allclose(clip.truth_depth[0, 48, 30:98].numpy(), metres[48, 30:98] / 80, rtol=2e-3)

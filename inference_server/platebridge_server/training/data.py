@@ -38,6 +38,8 @@ def blurred(passes: torch.Tensor, sigma: float) -> torch.Tensor:
     return out.view(n, c, h, w)
 
 
+#: Pixels of a clip, down and along, at least: what a training crop takes.
+LEAST_SIDE = 96
 #: Pixels, of a truth or a result, by which it is blurred before it is laid beside a guide.
 SOFT_SIGMA = 2.6
 

@@ -35,8 +35,8 @@ _MULTIPLE = 32
 def make(folder: Path, out: Path, say: Callable[[str], None] = print) -> int:
     """One shard `set_SHOT_….safetensors` in `out` for each shot of the set, and no earlier one of it. Returns how many clips lie there.
 
-    Raises InputError, RequestError: a shot lacks `whole`, a channel, 20 frames on end of one size, or light whose two colours can be told
-    apart.
+    Raises InputError, RequestError: a shot lacks `whole`, a channel, 20 frames on end of one size, 96 pixels a side at least, or light
+    whose two colours can be told apart.
     """
     out.mkdir(parents=True, exist_ok=True)
     count = 0
@@ -93,6 +93,10 @@ def clips(shot: studio.Shot) -> list[Clip]:
     middles = [part[part.isfinite()].median() for part in depth if part.isfinite().any()]
     unit = torch.stack(middles).median() if middles else 1.0
     height, width = (side // _MULTIPLE * _MULTIPLE for side in passes[0].shape[-2:])
+    if min(height, width) < data.LEAST_SIDE:
+        size = "%dx%d" % (passes[0].shape[2], passes[0].shape[1])
+        lacks = f"{shot.folder.name}'s {NAME} is {size}; what is learned from has {data.LEAST_SIDE} pixels a side at least."
+        raise InputError(lacks, "Render it larger.", input=NAME)
     light = torch.from_numpy(_light(shot, frames, (height, width))).float()
     starts = list(range(0, len(frames) - CLIP_FRAMES, CLIP_FRAMES)) + [len(frames) - CLIP_FRAMES]
     out = []

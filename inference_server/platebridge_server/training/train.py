@@ -32,7 +32,7 @@ from platebridge_server.models.dust.sampling import card as shipped_card
 from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import data
 
-CROP = 96
+CROP = data.LEAST_SIDE
 BATCH = 2
 RATE = 1e-3
 LEAST_RATE = 0.04
