@@ -124,6 +124,15 @@ def test_what_training_never_sees(folder):
     assert min(lights[:20]) > 0.19 and max(lights[20:]) < 0.13
 
 
+def test_later_simulations_are_framed_as_takes_are():
+    """A take's field has four pixels a cell at most, and its guide's cells are mostly thicker than the early simulations'."""
+    for number in range(20):
+        framed, close = (simulate._view(np.random.default_rng(number), True, framed=to) for to in (np.random.default_rng(number), None))
+        pixels = framed.focal / (simulate.COARSE[2] * float(framed.camera_to_world[0, :3, 3].norm()))
+        assert 3.5 < pixels < 8.0 and 1.0 <= framed.extinction / simulate.COARSE[2] <= 5.0
+        assert torch.equal(framed.camera_to_world, close.camera_to_world) and torch.equal(framed.sun, close.sun)
+
+
 def test_floors_burst_from_the_top_down_and_outward():
     seed = next(n for n in range(simulate.WIDER_SEED, 60) if simulate.collapse(n).kind == "floors")
     event = simulate.collapse(seed)

@@ -224,23 +224,28 @@ def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool 
 #: How many shots whose guides are as users' are.
 USERS = 4
 #: Groups of held-out simulations that are reported apart: by the key in the figures, the first seed and how many.
-UNSEEN = {"unseen_emitter": (simulate.UNSEEN_EMITTER_SEED, 2), "unseen_light": (simulate.UNSEEN_LIGHT_SEED, 2)}
+APART = {
+    "framed": (simulate.HELD_OUT_FRAMED_SEED, 4),
+    "unseen_emitter": (simulate.UNSEEN_EMITTER_SEED, 2),
+    "unseen_light": (simulate.UNSEEN_LIGHT_SEED, 2),
+}
 
 
 def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, device: str = "cpu", strip: Path | None = None,
-             unseen: bool = True, floor: bool = False) -> dict:
+             apart: bool = True, floor: bool = False) -> dict:
     """Figures of the model and of the upsampled guide; makes the held-out simulations in `folder` if they are absent.
 
     The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides that agree with the
-    truth; `unseen_emitter` and `unseen_light` those of a kind of collapse and of a light that training has none of. `another_truth`, if
-    `floor` is asked for: those of a second simulation under the same guide in the model's place, which is as good as can be.
+    truth; `framed` those of dust whose cells are as small and as thick in the picture as a take's; `unseen_emitter` and `unseen_light` those
+    of a kind of collapse and of a light that training has none of. `another_truth`, if `floor` is asked for: those of a second simulation
+    under the same guide in the model's place, which is as good as can be.
     """
     pipe = dust.load(device, folder=weights)
     held_out = _held_out(folder, simulate.HELD_OUT_SEED, simulations)
     known, soft = judge(pipe, held_out, draft=True), judge(pipe, held_out, soft=True)
     out: dict = {"model": known.model.result(), "upsampled_guide": known.plain.result()}
     groups = {"soft": soft}
-    for name, (seed, count) in UNSEEN.items() if unseen else ():
+    for name, (seed, count) in APART.items() if apart else ():
         groups[name] = judge(pipe, _held_out(folder, seed, count))
     for name, group in groups.items():
         out["model"][name], out["upsampled_guide"][name] = group.model.result(), group.plain.result()

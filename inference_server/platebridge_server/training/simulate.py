@@ -31,8 +31,12 @@ NUDGE = 0.10
 
 #: From here on there are also floors that burst one after another and surges without a fall, closer views, thicker dust, shaken cameras.
 WIDER_SEED = 20
+#: From here on they are framed as a take's guide is: cells of 4 to 7 pixels, where earlier ones have 6 to 12, and up to twice as thick.
+FRAMED_SEED = 40
 #: Simulations from here on are never trained on.
 HELD_OUT_SEED = 9000
+#: From here to the next they are framed as a take's guide is.
+HELD_OUT_FRAMED_SEED = 9200
 #: From here on what falls is a façade, a kind of emitter that training has none of.
 UNSEEN_EMITTER_SEED = 9500
 #: From here on the sun grazes the ground, lower than training ever has it.
@@ -254,7 +258,12 @@ def look_at(eye, target) -> torch.Tensor:
     return torch.tensor(matrix, dtype=torch.float32)
 
 
-def _view(random: np.random.Generator, early: bool, grazing: bool = False, wider: Optional[np.random.Generator] = None) -> View:
+def _view(
+    random: np.random.Generator, early: bool, grazing: bool = False, wider: Optional[np.random.Generator] = None,
+    framed: Optional[np.random.Generator] = None,
+) -> View:
+    """early: it looks a little higher. grazing: its sun does. wider: draws what has been wider since `WIDER_SEED`. framed: draws how large
+    and how thick a cell of the coarse twin is, as takes have it."""
     u = random.uniform
     turn, lift = u(0, 2 * math.pi), u(0.03, 0.45)
     distance = u(2.0, 3.4)
@@ -282,6 +291,9 @@ def _view(random: np.random.Generator, early: bool, grazing: bool = False, wider
     if wider is not None:
         focal *= wider.uniform(1.0, 1.7)
         extinction *= wider.uniform(1.0, 2.0)
+    if framed is not None:
+        focal = framed.uniform(4.0, 7.0) * distance * COARSE[2]
+        extinction = float(np.exp(framed.uniform(math.log(1.0), math.log(5.0)))) * COARSE[2]
     return View(torch.stack(cameras), focal, sun, extinction)
 
 
@@ -318,7 +330,9 @@ def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]
     u = dials.uniform
     settings = solver.SmokeSettings(buoyancy=u(-0.2, 0.7), confinement=6 * u(0.15, 0.5), forcing=u(0.8, 4.0))
     wider = np.random.default_rng([seed, 5]) if WIDER_SEED <= seed < HELD_OUT_SEED else None
-    views = [_view(dials, early, seed >= UNSEEN_LIGHT_SEED, wider) for early in (True, False)]
+    as_takes = FRAMED_SEED <= seed < HELD_OUT_SEED or HELD_OUT_FRAMED_SEED <= seed < UNSEEN_EMITTER_SEED
+    framed = np.random.default_rng([seed, 6]) if as_takes else None
+    views = [_view(dials, early, seed >= UNSEEN_LIGHT_SEED, wider, framed) for early in (True, False)]
     wind = (u(-0.25, 0.25), u(-0.25, 0.25), 0.0) if dials.random() < 0.5 else (0.0, 0.0, 0.0)
     pace = np.random.default_rng([seed, 3])
     slow = pace.random() < 0.4
