@@ -154,7 +154,7 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         items=[
             ("RENDER", "This scene's render", "The Vector pass; motion blur must be off"),
             ("FILES", "Files", "An image sequence on disk, as Blender writes its Vector pass"),
-            ("NONE", "None", "The dust's push comes from the dials alone"),
+            ("NONE", "None", "The dust's first push is found from depth and mask"),
         ],
     )
     vectors_files: StringProperty(name="Vector files", description="One file per frame, with # for the digits: vectors.####.exr")
@@ -182,7 +182,7 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
         description="What to do with pixels that are not numbers",
         items=[
             ("refuse", "Refuse", "Stop, and say in which frame"),
-            ("scrub", "Scrub", "Put what is around them in their place, with a warning"),
+            ("scrub", "Scrub", "Count them as 0 for the work, with a warning; in the depth they are holes, filled from around"),
         ],
     )
     model: StringProperty(name="Model", default="dust", description="The model that makes the dust from the guide")
@@ -198,7 +198,7 @@ class PlatebridgeShot(bpy.types.PropertyGroup):
     recapture: BoolProperty(
         name="Render passes again",
         default=False,
-        description="Render the passes again even when they are there: turn it on after changing the scene",
+        description="Render the passes again even when they are there: turn it on after changing what moves",
     )
     connection: StringProperty(
         name="Server",

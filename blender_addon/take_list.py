@@ -80,7 +80,7 @@ def chosen_sheet(context):
 def is_of(scene):
     """Whether the list shows this scene's takes, or none yet: there is one list, and 5.x's editors may each show another scene."""
     known, folder = _of
-    return known is None or (scene is not None and (known == versions.session_id(scene) or folder == _folder(scene)))
+    return known is None or (scene is not None and (known == versions.session_id(scene) or folder == shot_folder(scene)))
 
 
 def shown_scene():
@@ -92,7 +92,7 @@ def refresh(scene):
     """Reads the shot's folder and shows what lies there, newest first; the chosen take stays chosen. For buttons: it waits for the disk."""
     from . import take_rows
 
-    _fill(take_rows.read(_folder(scene)), (versions.session_id(scene), _folder(scene)))
+    _fill(take_rows.read(shot_folder(scene)), (versions.session_id(scene), shot_folder(scene)))
 
 
 def look(scene):
@@ -100,7 +100,7 @@ def look(scene):
     global _asked
     from . import take_rows
 
-    _asked = (versions.session_id(scene), _folder(scene))
+    _asked = (versions.session_id(scene), shot_folder(scene))
     take_rows.look(_asked[1])
 
 
@@ -114,7 +114,7 @@ def poll():
     return take_rows.looking
 
 
-def _folder(scene):
+def shot_folder(scene):
     """The shot's folder; None for a shot without one: it has no takes, and Generate says why."""
     from platebridge.errors import PlatebridgeError
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is done with takes that are there: show one, compare two, take its dials back, throw it away. Knows no server."""
 
+import os
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import runner, take_list, versions
 from .saying import says
@@ -46,7 +47,11 @@ class PLATEBRIDGE_OT_load_take(bpy.types.Operator):
     bl_label = "Load Take"
     bl_options = {"REGISTER", "UNDO"}
 
-    take: StringProperty(name="Take", subtype="DIR_PATH", options=BLEND_RELATIVE, description="The take's folder")
+    take: StringProperty(
+        name="Take", subtype="DIR_PATH", options=BLEND_RELATIVE | {"SKIP_SAVE"}, description="The take's folder. Empty: the file browser asks"
+    )
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"}, description="Where the file browser stands")
+    filter_folder: BoolProperty(default=True, options={"HIDDEN"}, description="Show folders in the file browser")
     output: EnumProperty(
         name="Show", items=[("COMP", "Comp", "The finished picture"), ("EFFECT", "Effect", "The dust alone, over what stands below")]
     )
@@ -55,17 +60,31 @@ class PLATEBRIDGE_OT_load_take(bpy.types.Operator):
     def poll(cls, context):
         return versions.editing_scene(context) is not None
 
+    def draw(self, context):
+        self.layout.prop(self, "output", expand=True)
+
+    def invoke(self, context, event):
+        """Asks for the folder, beginning where the shot's takes lie."""
+        if self.take:
+            return self.execute(context)
+        folder = take_list.shot_folder(versions.editing_scene(context))
+        if folder is not None and folder.is_dir():
+            self.directory = os.path.join(str(folder), "")
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
     @says
     def execute(self, context):
         from . import loading
 
-        strip = loading.load(versions.editing_scene(context), Path(bpy.path.abspath(self.take)), self.output.lower())
+        folder = Path(bpy.path.abspath(self.take or self.directory))
+        strip = loading.load(versions.editing_scene(context), folder, self.output.lower())
         self.report({"INFO"}, "%s stands on channel %d" % (strip.name, strip.channel))
         return {"FINISHED"}
 
 
 class PLATEBRIDGE_OT_show_take(_OnTheChosen):
-    """Show the chosen take on the timeline, and hide the shot's others. Pressed on the take that is shown, it shows the one before again"""
+    """Show the chosen take on the timeline, and hide the shot's others"""
 
     bl_idname = "platebridge.show_take"
     bl_label = "Show"

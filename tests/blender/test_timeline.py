@@ -214,6 +214,21 @@ def test_load_take_from_any_folder(scene, take, take_json, tmp_path):
         bpy.ops.platebridge.load_take(take=str(tmp_path))
 
 
+def test_the_load_take_button_asks_for_the_folder_where_the_takes_lie(scene, take, take_json, tmp_path):
+    from blender_addon.take_operators import PLATEBRIDGE_OT_load_take as operator
+
+    this, _ = take("effect")
+    (this.path / "take.json").write_bytes(take_json(this.request, this.take_id).data)
+    scene.platebridge.shot, scene.platebridge.take_root = this.path.parent.name, str(this.path.parent.parent)
+    asked = []
+    button = types.SimpleNamespace(take="", directory="")
+    context = types.SimpleNamespace(scene=scene, window_manager=types.SimpleNamespace(fileselect_add=asked.append))
+    assert operator.invoke(button, context, None) == {"RUNNING_MODAL"} and asked == [button]
+    assert Path(button.directory) == this.path.parent
+    assert bpy.ops.platebridge.load_take(directory=str(this.path) + "/", output="EFFECT") == {"FINISHED"}
+    assert len(scene.sequence_editor.strips) == 1
+
+
 # --- Blenders that are not here: stand-ins with their names --------------------------------------------------------------------
 
 
