@@ -59,7 +59,8 @@ def check_dials(request: GenerateRequest, card: Mapping[str, Any]) -> None:
             "Leave %s out, or choose a model that paints." % ("it" if len(turned) == 1 else "them"),
         )
     if request.output.picture and card.get("kind") != "picture":
-        raise RequestError("The model %s paints no picture that could be kept." % request.model.name, "Leave output.picture out.")
+        mend = "Leave the picture files (--picture-files) out."
+        raise RequestError("The model %s paints no picture that could be kept." % request.model.name, mend)
 
 
 def check_headers(request: GenerateRequest, header: Callable[[str, int], Header]) -> None:

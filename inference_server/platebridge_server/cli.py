@@ -7,6 +7,7 @@ request or an input is at fault, 130 cancelled. What it does stands in the modul
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from platebridge import wedge as wedges
 from platebridge.connection import PORT
 from platebridge.curves import Curve
 from platebridge.dials import find
-from platebridge.errors import InputError, RequestError
+from platebridge.errors import Cancelled, InputError, RequestError
 from platebridge.frames import parse_range
 from platebridge.request import OutputSettings, ShotSettings, differing_dials, from_dict, shot_name
 from rich.console import Console
@@ -95,6 +96,7 @@ class ServerMayBeNamed(TyperCommand):
     """`--server` alone is this machine's server, `--server FILE` the one of that connection file: Typer knows no option like it."""
 
     def parse_args(self, ctx, args: List[str]) -> List[str]:
+        args = ["--connection" + arg[len("--server") :] if arg.startswith("--server=") else arg for arg in args]
         for at, (option, value) in enumerate(zip(args, args[1:])):
             if option == "--server" and not value.startswith("-"):
                 args = [*args[:at], "--connection", *args[at + 1 :]]
@@ -163,9 +165,17 @@ def generate(
     use_server = server or connection is not None
     with told(as_json), Stop("the frames that came are kept").listening(err) as stop, Lines() if as_json else Bars() as shown:
         done = []
+
+        def looking(event: events.Event) -> None:
+            """While files are read and hashed, which may take minutes."""
+            if stop():
+                raise Cancelled()
+            shown.show(event)
+
         if resume is not None:
-            request, by_hash, writer = command.resumed(resume, shown.show)
-            _make(request, by_hash, writer, shown, stop, use_server, connection, device, again=True)
+            request, by_hash, writer = command.resumed(resume, looking)
+            if not writer.finished:  # one that was killed just before its end has everything
+                _make(request, by_hash, writer, shown, stop, use_server, connection, device, again=True)
             done.append(writer.path)
         else:
             patterns = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
@@ -198,7 +208,7 @@ def generate(
                 dials=dials,
                 simulation_of=simulation_of,
                 output=OutputSettings(not no_guide, not no_preview, picture=picture),
-                show=shown.show,
+                show=looking,
             )
             for one in wedges.wedge(request, [wedges.read_values(typed_) for typed_ in wedge]) if wedge else [request]:
                 writer = command.begin(one, sources, out_folder)
@@ -242,7 +252,7 @@ def serve(
     bind: Optional[str] = typer.Option(
         None, help="An address that others can reach; needs --client-keys. This machine alone, when left out."
     ),
-    port: int = typer.Option(PORT, help="TCP port; 0 takes a free one."),
+    port: int = typer.Option(PORT, min=0, max=65535, help="TCP port; 0 takes a free one."),
     ipc: bool = typer.Option(True, "--ipc/--no-ipc", help="A Unix socket beside TCP, where there is one."),
     device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …, several with commas; the best there is, when left out."),
     connection: Optional[Path] = typer.Option(None, help="Where to write the connection file."),
@@ -297,7 +307,7 @@ def takes_(
             return
         table = Table(*rows[0])
         for row in rows:
-            table.add_row(*("" if v is None else "%.4g" % v if isinstance(v, float) else str(v) for v in row.values()))
+            table.add_row(*("" if v is None else "%.4g" % v if isinstance(v, float) else escape(str(v)) for v in row.values()))
         out.print(table)
 
 
@@ -385,4 +395,6 @@ def _say_what_to_open(path: Path, as_json: bool) -> None:
 
 def main() -> None:
     """The entry point."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what the terminal's code, or any code, has no letter for
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

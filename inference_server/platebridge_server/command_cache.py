@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .sequences import typed
@@ -31,11 +32,11 @@ def show(folder: Optional[Path] = _FOLDER, as_json: bool = typer.Option(False, "
         if as_json:
             print(json.dumps({"folder": str(at), "kinds": found}, indent=1))
             return
-        table = Table("kind", "entries", "size", "last used", caption=str(at), caption_justify="left")
+        table = Table("kind", "entries", "size", "last used", caption=escape(str(at)), caption_justify="left")
         for row in found:
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"]))
             table.add_row(row["kind"], str(row["entries"]), size(row["bytes"]), used)
-        out.print(table if found else "Nothing is kept in %s." % at, highlight=False, soft_wrap=True)
+        out.print(table if found else "Nothing is kept in %s." % escape(str(at)), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -53,7 +54,7 @@ def clear(
         if as_json:
             print(json.dumps({"folder": str(at), "freed": freed}))
         else:
-            out.print("%s freed in %s." % (size(freed), at), highlight=False, soft_wrap=True)
+            out.print("%s freed in %s." % (size(freed), at), markup=False, highlight=False, soft_wrap=True)
 
 
 def rows(folder: Path) -> List[Dict[str, Any]]:

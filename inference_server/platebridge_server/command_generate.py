@@ -28,7 +28,7 @@ from platebridge.dials import find
 from platebridge.errors import Cancelled, InputError, ModelError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
-from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict
+from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict, refuse_too_many
 from platebridge.request import from_dict as request_from_dict
 from platebridge.takes import MARKER, TakeWriter, read_take, storage_error
 
@@ -86,6 +86,7 @@ def build_request(
 
     simulation_of: an earlier take's folder. Its cloud is taken, and its guide's dials where `dials` has no others.
     """
+    refuse_too_many(frames)
     passes, by_hash = _hashed(sources, frames, show)
     request = GenerateRequest(
         shot=shot,
@@ -114,7 +115,7 @@ def kept_simulation(take: Path) -> Tuple[str, Dict[str, Any]]:
 def read_dials(path: Path) -> Dict[str, Any]:
     """A file of dials: {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}. Raises InputError, or RequestError for an unknown name."""
     try:
-        tree = json.loads(typed(path).read_text(encoding="utf-8"))
+        tree = json.loads(typed(path).read_text(encoding="utf-8-sig"))  # Windows' editors begin a file with a mark
     except (OSError, ValueError) as error:
         raise InputError("%s can't be read as JSON (%s)." % (path, error), "docs/generate.md shows the form.") from error
     if not isinstance(tree, dict):
@@ -125,7 +126,7 @@ def read_dials(path: Path) -> Dict[str, Any]:
 def read_camera(path: Path) -> Camera:
     """camera.json. Raises InputError when it is not there or no JSON, RequestError for what stands in it."""
     try:
-        tree = json.loads(typed(path).read_text(encoding="utf-8"))
+        tree = json.loads(typed(path).read_text(encoding="utf-8-sig"))  # Windows' editors begin a file with a mark
     except OSError as error:
         raise InputError(
             "%s can't be read (%s)." % (path, error.strerror or error), "Give the path of a camera.json.", input="camera"

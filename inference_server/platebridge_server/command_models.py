@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import typer
+from platebridge.errors import ModelError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -66,6 +67,8 @@ def fetch(
     """Fetch a model from the Hugging Face hub, or from the mirror that HF_ENDPOINT names. Goes on where it stopped."""
     from .models import fetching
 
+    with told(as_json):
+        _refuse_ours(name)
     kept = "what was fetched is kept, and the same command goes on with it"
     with told(as_json), Stop(kept).listening(err) as stop, shown(as_json, "Fetching") as tell:
         model = fetching.fetch(name, revision, repository=repository, progress=tell, cancelled=stop)
@@ -78,6 +81,7 @@ def verify(name: str = typer.Argument(help="The model."), as_json: bool = _JSON)
     from .models import store
 
     with told(as_json), Stop().listening(err) as stop, shown(as_json, "Reading") as tell:
+        _refuse_ours(name)
         model = store.verify(name, tell, stop)
     _say(model, as_json)
 
@@ -88,11 +92,21 @@ def remove(name: str = typer.Argument(help="The model."), as_json: bool = _JSON)
     from .models import store
 
     with told(as_json):
+        _refuse_ours(name)
         freed = store.remove(name)
         if as_json:
             print(json.dumps({"removed": name, "freed": freed}))
         else:
             out.print("%s is gone; %s are free again." % (name, size(freed)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_ours(name: str) -> None:
+    """Raises ModelError for a model that ships with Platebridge: it has no folder of its own."""
+    from .models import registry
+
+    if registry.ships(name):
+        mend = "It is neither fetched nor removed; `platebridge doctor` verifies it."
+        raise ModelError("The model %s is a part of Platebridge and always here." % name, mend)
 
 
 def _list(as_json: bool, whole: bool) -> None:

@@ -39,7 +39,16 @@ class Finding:
 def examine(connection: Optional[Path] = None) -> List[Finding]:
     """Every finding, in the order a person would ask."""
     looks: List[Callable[[], List[Finding]]] = [_versions, _devices, _memory, _disk, _models, _port_and_server(connection)]
-    return [finding for look in looks for finding in look()]
+    return [finding for look in looks for finding in _looked(look)]
+
+
+def _looked(look: Callable[[], List[Finding]]) -> List[Finding]:
+    """What a look finds; one that a package or a driver breaks off is itself a finding: that is what a doctor is asked about."""
+    try:
+        return look()
+    except (ImportError, OSError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        return [Finding(False, look.__name__.strip("_"), said, 'Install it again, in Platebridge\'s folder: pip install ".[server]"')]
 
 
 def _versions() -> List[Finding]:
@@ -87,10 +96,14 @@ def _devices() -> List[Finding]:
     found = [Finding(True, "processor", "%d cores, torch uses %d threads" % (os.cpu_count() or 1, torch.get_num_threads()))]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            found.append(
-                Finding(True, "cuda:%d" % index, "%s, %.1f of %.1f GB free" % (torch.cuda.get_device_name(index), free / 1e9, total / 1e9))
-            )
+            what = "cuda:%d" % index
+            try:
+                free, total = torch.cuda.mem_get_info(index)
+            except RuntimeError as error:  # another program has it all, or the driver is in trouble
+                mend = "Close what uses it, or restart the machine; --device cpu works without it."
+                found.append(Finding(False, what, str(error).splitlines()[0], mend))
+                continue
+            found.append(Finding(True, what, "%s, %.1f of %.1f GB free" % (torch.cuda.get_device_name(index), free / 1e9, total / 1e9)))
     else:
         found.append(Finding(True, "GPU", "none that torch can use; dust runs on the processor"))
     return found

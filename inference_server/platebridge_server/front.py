@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 WINDOW = 8 * CHUNK        # bytes of uploads a client may have under way
 UPLOADS = 8 * WINDOW      # and that are kept for the disk, of all clients together
+LEAST_PIECE = 256         # what a piece counts for at the least: no file of a shot is smaller, and each takes its place in the line
 MOST_CREDIT = 64 * CHUNK  # whatever a client grants, no more than this is on its way to it for one take
 EVENT_COST = 4096         # what an event without bytes takes of the credit
 SESSIONS, SUBSCRIPTIONS = 64, 64
@@ -157,7 +158,8 @@ def _listen_at(router: zmq.Socket, door: Door) -> List[str]:
     router.curve_publickey, router.curve_secretkey, router.curve_server = door.public_key, door.secret_key, True
     host = "[%s]" % door.tcp_host if ":" in door.tcp_host else door.tcp_host
     router.ipv6 = ":" in door.tcp_host
-    for port in range(door.tcp_port, door.tcp_port + (100 if door.tcp_port else 1)):
+    last = min(door.tcp_port + 99, 65535) if door.tcp_port else 0  # beyond them libzmq begins again at 0
+    for port in range(door.tcp_port, last + 1):
         try:
             router.bind("tcp://%s:%d" % (host, port))
         except zmq.ZMQError as error:
@@ -167,7 +169,7 @@ def _listen_at(router: zmq.Socket, door: Door) -> List[str]:
             continue
         endpoints.append(router.last_endpoint.decode().rstrip("\0"))
         return endpoints
-    raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, door.tcp_port + 99), "Choose another --port.")
+    raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, last), "Choose another --port.")
 
 
 def _plain(error: PlatebridgeError) -> Dict[str, Any]:
@@ -350,11 +352,12 @@ class Front:
     def _on_put(self, client: bytes, session: Session, message: Message) -> None:
         body, data = message.body, message.parts[0]
         sent = len(data)
-        if self._owed[client] + sent > WINDOW + CHUNK:
+        cost = max(sent, LEAST_PIECE)
+        if self._owed[client] + cost > WINDOW + CHUNK:
             raise ProtocolError("A client sends more than it was given credit for.")
         if self._kept + sent > UPLOADS:
             data = b""  # its place in the line stays, and when its turn comes the client is told to go on from there
-        self._owed[client] += sent
+        self._owed[client] += cost
         self._kept += len(data)
         self.writer.write((client, body["offset"] + sent, sent), body["sha256"], body["size"], body["offset"], data)
 
@@ -442,7 +445,7 @@ class Front:
 
     def _uploaded(self, done: Uploaded) -> None:
         self._kept -= done.kept
-        self._owed[done.client] -= done.sent
+        self._owed[done.client] -= max(done.sent, LEAST_PIECE)
         if not self._owed[done.client]:
             del self._owed[done.client]
         if done.client in self._sessions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Opti
 
 import numpy as np
 import torch
-from platebridge.errors import Cancelled
+from platebridge.errors import Cancelled, RequestError
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
@@ -72,6 +73,7 @@ def generate(
 
     def work_on(say: Callable[[Event], None]) -> None:
         try:
+            _check_device(device or "cpu")
             _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
         except OSError as error:  # inputs have their own sentences: it is the disk that the work is kept on
             if error.errno is None:  # a library's own
@@ -84,6 +86,16 @@ def generate(
 def best_device() -> str:
     """ "cuda:0" where there is one, else "cpu"."""
     return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _check_device(name: str) -> None:
+    """Raises RequestError for a device that was named and can't be used."""
+    try:
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        mend = "Give --device cpu or cuda:0, or leave it out: the best there is will be taken."
+        raise RequestError("The device %s can't be used (%s)." % (name, said), mend) from None
 
 
 class _Generation:
@@ -373,7 +385,9 @@ class _Generation:
         """A PNG of the comp, small; one as wide as the preview is kept."""
         picture = take.display(seen, pixel_aspect=self.shot.pixel_aspect)
         self._glance(frame).parent.mkdir(exist_ok=True)
-        np.save(self._glance(frame), picture)
+        kept = io.BytesIO()  # NumPy's own way into a file tells of a full disk without its number
+        np.save(kept, picture)
+        self._glance(frame).write_bytes(kept.getbuffer())
         return take.png(picture, GLANCE)
 
     def _send(self) -> None:
@@ -494,9 +508,15 @@ class _Generation:
             seconds=self.seconds,
             origin=self.origin,
             device=self.device,
+            over_a_model=self._over_a_model(),
             facts=self.facts,
         )
         self._say(FileReady("take", None, "take.json", hashlib.sha256(data).hexdigest(), data))
+
+    def _over_a_model(self) -> bool:
+        """Whether any frame of the plate says that a trained model had a hand in it."""
+        plates = {f.sha256: f.frame for f in self.request.inputs.plate.files if f.frame in self.request.frames}
+        return any(images.by_a_model(images.metadata(self.open_file(sha), Where("plate", frame))) for sha, frame in plates.items())
 
     def _names(self, frame: int) -> Dict[str, str]:
         kinds = ("comp", "effect", "guide") if self.request.output.guide else ("comp", "effect")

@@ -214,7 +214,7 @@ def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}) -> b
     is made up. The work is done without the GIL, on one thread.
     """
     made = []
-    if any(_BY_A_MODEL.search(str(part.metadata.get(name))) for part in parts for name in ("Iptc4xmpExt:DigitalSourceType", "xmp")):
+    if by_a_model([part.metadata for part in parts]):
         higher = "/compositeSynthetic", "/compositeWithTrainedAlgorithmicMedia"
         attributes = {name: value.replace(*higher) if isinstance(value, str) else value for name, value in attributes.items()}
     for part in parts:
@@ -231,6 +231,11 @@ def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}) -> b
     out = io.BytesIO()
     OpenEXR.File(made, num_threads=0).write(out)
     return out.getvalue()
+
+
+def by_a_model(headers: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a file's headers, as `metadata` gives them, say that a trained model had a hand in the picture."""
+    return any(_BY_A_MODEL.search(str(header.get(name))) for header in headers for name in ("Iptc4xmpExt:DigitalSourceType", "xmp"))
 
 
 def _inherited(metadata: Mapping[str, Any]) -> Dict[str, Any]:

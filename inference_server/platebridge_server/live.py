@@ -18,7 +18,8 @@ T = TypeVar("T")
 def streamed(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
     """What `work(say)` says, one by one, as it says it; an error in it comes out here.
 
-    A reader that stops early makes `say` raise Cancelled in the work, and waits until it has ended.
+    A reader that stops early makes `say` raise Cancelled in the work, and waits until it has ended; one whom Ctrl-C stops does not wait:
+    the step that the work is in may take minutes, and its thread ends with the process.
     """
     asked, told = threading.Semaphore(0), threading.Semaphore(0)
     said: List[T] = []
@@ -44,7 +45,7 @@ def streamed(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
 
     thread = threading.Thread(target=run, name="work", daemon=True)
     thread.start()
-    over = False
+    over = at_once = False
     try:
         while True:
             asked.release()
@@ -53,11 +54,15 @@ def streamed(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
                 over = True
                 break
             yield said.pop()
+    except KeyboardInterrupt:
+        at_once = True
+        raise
     finally:
         if not over:
             stopped = True
             asked.release()
-        thread.join()
+        if not at_once:
+            thread.join()
     problem: Optional[BaseException] = failed[0] if failed else None
     if problem is not None:
         raise problem

@@ -18,7 +18,7 @@ from platebridge.frames import FrameRange
 from platebridge.request import FrameFile, Pass
 from platebridge.takes import hash_file
 
-_PATTERN = re.compile(r"#|@|%\d*d|\$F\d*")
+_PATTERN = re.compile(r"#+|@+|%\d*d|\$F\d*")
 
 
 def typed(path: Union[str, Path]) -> Path:
@@ -28,15 +28,17 @@ def typed(path: Union[str, Path]) -> Path:
 
 def paths(pattern: str, frames: FrameRange) -> Dict[int, Path]:
     """The file a pattern means at each frame, whether it is there or not. Raises InputError for one that can't be read."""
-    name = str(typed(pattern))
-    if not _PATTERN.search(Path(name).name):
-        return {frame: Path(name).absolute() for frame in frames}
-    # HASH1: one # is one digit, as in Blender, Nuke and our own names; fileseq alone would read four.
-    try:
-        sequence = fileseq.FileSequence(name, pad_style=fileseq.PAD_STYLE_HASH1)
-    except fileseq.FileSeqException:
-        raise InputError("%s is no name of a sequence." % pattern, "Write the frame as ####, right before the file's ending.") from None
-    return {frame: Path(sequence.frame(frame)).absolute() for frame in frames}
+    path = typed(pattern).absolute()
+    places = list(_PATTERN.finditer(path.name))
+    if not places:
+        return {frame: path for frame in frames}
+    before, after = path.name[: places[-1].start()], path.name[places[-1].end() :]
+    if not re.fullmatch(r"(.*\w)?", after):
+        raise InputError("%s is no name of a sequence." % pattern, "Write the frame as ####, right before the file's ending.")
+    # HASH1: one # is one digit, as in Blender, Nuke and our own names; fileseq alone would read four. It is asked for the width alone:
+    # of a whole name it takes digits before the frame for a range of its own, and of a folder called job#12 the # for the frame.
+    width = fileseq.FileSequence.getPaddingNum(places[-1].group(), pad_style=fileseq.PAD_STYLE_HASH1)
+    return {frame: path.with_name(before + str(frame).zfill(width) + after) for frame in frames}
 
 
 def hashed(

@@ -77,7 +77,7 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
     context = zmq.Context()
     mailbox = Mailbox(4096)
     socket_folder = _socket_folder(path, folder) if ipc and os.name == "posix" else None
-    engine = LocalEngine(folder / "spool", folder / "logs", [name or None for name in (device or "").split(",")], generator,
+    engine = LocalEngine(folder / "spool", folder / "logs", [name.strip() or None for name in (device or "").split(",")], generator,
                          limits.spool.reserve)
     front = None
     try:
@@ -236,7 +236,7 @@ def _client_keys(bind: Optional[str], path: Optional[Path], server_key: str) -> 
     keys = []
     if path is not None:
         try:
-            lines = Path(path).read_text().splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()  # a name may be in an old code
         except OSError as error:
             raise storage_error(error, path) from error
         for line in lines:

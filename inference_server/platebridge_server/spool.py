@@ -27,6 +27,10 @@ from platebridge.takes import storage_error
 log = logging.getLogger(__name__)
 
 
+#: Uploads whose running hash is kept; of one more, what is there is read again when it goes on.
+HASHES = 256
+
+
 @dataclass(frozen=True)
 class SpoolLimits:
     """`disk`: bytes of whole files kept before the longest unused go. `reserve`: bytes of the disk left free, always. `headroom`: bytes
@@ -132,6 +136,8 @@ class Spool:
         there += len(fresh)
         if there < size:
             self._hashes[sha256] = (digest, there)
+            if len(self._hashes) > HASHES:
+                del self._hashes[next(iter(self._hashes))]
             return there
         if digest.hexdigest() != sha256:
             path.unlink()

@@ -31,9 +31,14 @@ PREVIEW_WIDTH = 960
 _PACKAGES = ("torch", "diffusers", "safetensors", "numpy", "OpenImageIO", "av")
 
 
-def source_types(card: Mapping[str, Any]) -> Dict[str, str]:
-    """IPTC's digital source type of comp, effect, guide and preview, as whole URIs. card: of the model that made them."""
+def source_types(card: Mapping[str, Any], over_a_model: bool = False) -> Dict[str, str]:
+    """IPTC's digital source type of comp, effect, guide and preview, as whole URIs. card: of the model that made them.
+
+    over_a_model: the plate is itself what a trained model had a hand in, and so is a comp over it.
+    """
     words = _TRAINED if card.get("trained", True) else _SIMULATED
+    if over_a_model:
+        words = {**words, "comp": _TRAINED["comp"]}
     return {kind: _TERMS + word for kind, word in {**words, "preview": words["comp"]}.items()}
 
 
@@ -70,12 +75,16 @@ def document(
     seconds: Mapping[str, float],
     origin: Optional[Mapping[str, Any]],
     device: str,
+    over_a_model: bool = False,
     facts: Optional[Mapping[str, Any]] = None,
 ) -> bytes:
     """take.json. files: name -> (SHA-256, bytes or None), every file of the take but take.json itself. seconds: by stage.
 
-    origin: what the client says of itself. facts: what the work found out (working size, crop).
+    origin: what the client says of itself. over_a_model: as of `source_types`. facts: what the work found out (working size, crop).
     """
+    types = source_types(card, over_a_model)
+    if request.inputs.guide:
+        del types["guide"]  # as in its label: what somebody's own guide is, only they know
     tree = {
         "version": TAKE_VERSION,
         "take_id": take_id,
@@ -85,7 +94,7 @@ def document(
         "request_hash": request.hash(),
         "model": dict(card),
         "weights_sha256": card.get("weights_sha256", ""),
-        "digital_source_type": source_types(card),
+        "digital_source_type": types,
         "files": {name: {"sha256": sha, "size": size} for name, (sha, size) in sorted(files.items())},
         "software": versions(),
         "device": device,

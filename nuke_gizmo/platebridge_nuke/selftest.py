@@ -369,7 +369,7 @@ class _Bench:
         except PlatebridgeError as error:
             raise Skipped(str(error)) from None
         if nuke.GUI:
-            raise Skipped("with a window it can't be waited for: press Generate in docs/nuke_acceptance.nk")
+            raise Skipped("with a window it can't be waited for: press Generate on a node, or in the sources' docs/nuke_acceptance.nk")
         self.node["take"].setValue("")
         job = buttons.generate(self.node)
         if job is None or job.error is not None:

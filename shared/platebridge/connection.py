@@ -57,9 +57,10 @@ def runtime_folder() -> Path:
 
 
 def default_path() -> Path:
-    """PLATEBRIDGE_CONNECTION where it is set, else connection.json in the runtime folder."""
+    """PLATEBRIDGE_CONNECTION where it is set, its ~ the home folder: no shell reads a service's settings. Else connection.json in the
+    runtime folder."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else runtime_folder() / "connection.json"
+    return Path(os.path.expanduser(named)) if named else runtime_folder() / "connection.json"
 
 
 def private_folder(path: AnyPath) -> Path:
@@ -70,7 +71,7 @@ def private_folder(path: AnyPath) -> Path:
         if os.name == "posix":
             found = folder.stat()
             if found.st_uid != os.getuid():
-                raise ConnectionFailed("%s belongs to another user." % folder, "Name a folder of your own with %s." % VARIABLE)
+                raise ConnectionFailed("%s belongs to another user." % folder, "Name a file in a folder of your own with %s." % VARIABLE)
             if stat.S_IMODE(found.st_mode) & 0o077:
                 os.chmod(folder, 0o700)
     except OSError as error:

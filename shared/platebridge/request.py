@@ -483,9 +483,15 @@ def _frame_range(value: Any) -> FrameRange:
     tree = _table(value, "frames")
     _only(tree, FrameRange, "frames")
     frames = FrameRange(_whole(tree.get("first"), "frames.first"), _whole(tree.get("last"), "frames.last"))
-    if len(frames) > MAX_FRAMES:
-        raise RequestError("%d frames are more than a shot may have (%d)." % (len(frames), MAX_FRAMES), "Cut the shot.")
+    refuse_too_many(frames)
     return frames
+
+
+def refuse_too_many(frames: FrameRange) -> None:
+    """Raises RequestError for a range that no shot has: a slip of the key, before a file is looked for at each of its frames."""
+    count = frames.last - frames.first + 1  # len() has a limit of its own
+    if count > MAX_FRAMES:
+        raise RequestError("%d frames are more than a shot may have (%d)." % (count, MAX_FRAMES), "Cut the shot.")
 
 
 def _pass(value: Any, name: str) -> Pass:

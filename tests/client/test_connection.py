@@ -68,6 +68,13 @@ def test_the_environment_names_another_file(tmp_path, monkeypatch):
     assert read_connection() == HERE and (tmp_path / "named.json").exists()
 
 
+def test_a_tilde_in_the_environment_is_the_home_folder(tmp_path, monkeypatch):
+    """A service's settings, and Windows', are read by no shell."""
+    monkeypatch.setenv("HOME", str(tmp_path)), monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("PLATEBRIDGE_CONNECTION", "~/named.json")
+    assert write_connection(HERE) == tmp_path / "named.json" and read_connection() == HERE
+
+
 @posix
 def test_the_usual_place_is_a_private_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("PLATEBRIDGE_CONNECTION", raising=False)

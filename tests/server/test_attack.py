@@ -265,6 +265,16 @@ def test_who_says_hello_again_and_again_may_send_no_more_for_it(standing):
             assert pieces(raw, 12) == 12
 
 
+def test_pieces_of_a_byte_are_not_taken_without_end(standing):
+    """Each takes its place in the line, whatever it holds: a client that sends no more than its 16 MB has none refused before 73 728."""
+    house, _ = standing
+    with Raw(house) as raw:
+        for n in range(18 * MB // 256 + 1):
+            raw.socket.send_multipart(protocol.pack(Message("put", {"sha256": SHA, "size": 2**30, "offset": n}, (b"x",))))
+        assert raw.ask(Message("ping", id=9)).type == "error"
+        assert raw.hear().type == "pong"
+
+
 def test_many_who_upload_at_once_fill_no_memory_and_each_is_told_to_send_again(standing):
     """288 MB that the disk does not take: what is beyond 128 MB is not kept, and asked for again when its turn has come."""
     house, part = standing

@@ -393,6 +393,29 @@ def test_a_list_of_keys_with_a_line_that_is_none_is_refused(houses, tmp_path):
         houses(bind="0.0.0.0", client_keys=str(tmp_path / "keys.txt")).start()
 
 
+def test_a_list_of_keys_may_come_from_windows_with_names_in_an_old_code(tmp_path):
+    from platebridge_server.server import _client_keys
+
+    somebodys, _ = zmq.curve_keypair()
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbf# desks\r\n" + somebodys + b" M\xfcller\r\n")
+    assert _client_keys("0.0.0.0", tmp_path / "keys", "") == [somebodys]
+
+
+def test_devices_may_stand_with_a_space_between(tmp_path, monkeypatch):
+    from platebridge_server import server
+
+    class Asked(Exception):
+        """The devices that an engine was made for."""
+
+    def engine(spool, logs, devices, *rest):
+        raise Asked(devices)
+
+    monkeypatch.setattr(server, "LocalEngine", engine)
+    with pytest.raises(Asked) as asked:
+        server.serve(tmp_path / "data", device="cuda:0, cuda:1", connection_file=tmp_path / "run" / "c.json")
+    assert asked.value.args == (["cuda:0", "cuda:1"],)
+
+
 def test_an_address_others_can_reach_needs_a_list_of_keys(houses, tmp_path):
     """Whoever is to fill it needs this server's own key first: the refusal gives it."""
     (tmp_path / "keys.txt").write_text("# nobody yet\n")

@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 import shutil
 import threading
 
@@ -18,7 +19,7 @@ import pytest
 from platebridge.errors import Cancelled, ModelError, StorageError
 from platebridge.events import Done, FileReady, Preview, Progress, Started, Warned
 from platebridge.request import Camera, CameraFrame
-from platebridge_server.generate import generate
+from platebridge_server.generate import _Generation, generate
 from platebridge_server.guide.guide import Guide
 from platebridge_server.models import registry
 from platebridge_server.models.base import Passes
@@ -426,6 +427,25 @@ def test_a_full_disk_where_the_work_is_kept_is_a_sentence(shot, make, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(where, full)
+    with pytest.raises(StorageError, match=r"disk is full.*scratch"):
+        make(shot)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process can't be given so little disk")
+def test_a_disk_that_is_full_in_the_middle_of_a_glance_is_a_sentence(shot, make, monkeypatch):
+    """NumPy's own way into a file writes what fits, and then names no number of an error."""
+    import resource
+
+    whole_, before = _Generation._glanced, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def glanced(self, *arguments):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            return whole_(self, *arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    monkeypatch.setattr(_Generation, "_glanced", glanced)
     with pytest.raises(StorageError, match=r"disk is full.*scratch"):
         make(shot)
 

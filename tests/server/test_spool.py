@@ -113,6 +113,14 @@ def test_half_uploads_nobody_goes_on_with_are_swept(spool):
     assert spool.partial(sha(b"ab")) == 1 and spool.partial(sha(b"cd")) == 0
 
 
+def test_uploads_begun_and_never_gone_on_with_leave_no_memory_and_still_go_on(spool):
+    begun = [b"%d" % n for n in range(1000, 1600)]
+    for data in begun:
+        spool.append(sha(data), 4, 0, data[:1])
+    assert len(spool._hashes) == 256
+    assert all(spool.append(sha(data), 4, 1, data[1:]) == 4 for data in begun)
+
+
 def test_a_file_that_is_gone_is_a_sentence(spool):
     with pytest.raises(StorageError, match="no longer has"):
         spool.open_file("0" * 64)

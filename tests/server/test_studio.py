@@ -261,7 +261,7 @@ def test_what_training_on_a_set_lacks_is_named(whole_set, make_set):
     with pytest.raises(InputError, match="5 frames"):
         studio_data.clips(shot)
     write(20, _dust(90, 128))
-    with pytest.raises(InputError, match="128x90; .* 96 pixels"):
+    with pytest.raises(InputError, match=r"128x90; .* 96 pixels"):
         studio_data.clips(shot)
     write(20, {"A": _large()["A"], "Z": _large()["Z"]})
     with pytest.raises(InputError, match="sun"):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a take shows and says of itself."""
 
+import json
+
 import numpy as np
 import pytest
 from platebridge_server import take
@@ -82,3 +84,18 @@ def test_somebodys_own_guide_is_given_no_source_type(tiny_shot):
     assert ours["Iptc4xmpExt:DigitalSourceType"].endswith("/algorithmicMedia") and "xmp" in ours
     assert not {"Iptc4xmpExt:DigitalSourceType", "xmp"} & set(theirs) and theirs["platebridge:kind"] == "guide"
     assert "xmp" in take.labels("comp", own, "7" * 32, card)
+    told = [json.loads(document(one, card))["digital_source_type"] for one in (request, own)]
+    assert set(told[0]) - set(told[1]) == {"guide"} and told[0]["guide"] == ours["Iptc4xmpExt:DigitalSourceType"]
+
+
+def document(request, card, **more):
+    """take.json of a take with no files yet."""
+    return take.document(request, "7" * 32, card, files={}, warnings=[], seconds={}, origin=None, device="cpu", **more)
+
+
+def test_a_comp_over_what_a_model_made_is_one_whatever_made_the_effect(tiny_shot):
+    plain, over = (json.loads(document(tiny_shot.request(), {"trained": False}, over_a_model=is_)) for is_ in (False, True))
+    for kind in ("comp", "preview"):
+        assert plain["digital_source_type"][kind].endswith("/compositeSynthetic")
+        assert over["digital_source_type"][kind].endswith("/compositeWithTrainedAlgorithmicMedia")
+    assert over["digital_source_type"]["effect"].endswith("/algorithmicMedia")

@@ -44,6 +44,11 @@ def names() -> List[str]:
     return list(_MODELS) + [name for name in store.names() if name not in _MODELS]
 
 
+def ships(name: str) -> bool:
+    """Whether a model is a part of Platebridge: always here, never fetched or removed."""
+    return name in _MODELS and not isinstance(_MODELS[name], partial)
+
+
 def find(name: str) -> Model:
     """The model of that name, the same each time: what it has loaded serves every take. Raises ModelError that lists what there is."""
     if name not in _MODELS and name in store.names():

@@ -63,9 +63,9 @@ class Installed:
 
 
 def root() -> Path:
-    """Where models lie: the variable's folder, else this user's own."""
+    """Where models lie: the variable's folder, its ~ the home folder, else this user's own."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_data_dir("platebridge", appauthor=False)) / "models"
+    return Path(os.path.expanduser(named)) if named else Path(platformdirs.user_data_dir("platebridge", appauthor=False)) / "models"
 
 
 def names() -> List[str]:

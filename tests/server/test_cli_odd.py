@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: F811 (fixtures by name)
+"""The command where things are not as they are in a tidy house: odd names, Ctrl-C at odd moments, packages that don't load."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from platebridge.frames import FrameRange, name_at
+from platebridge_server import command_generate, images, sequences
+from test_cli import CAMERA, alone, asking, run, small  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("job#12/plate.####.exr", "job#12/plate.1001.exr"),
+        ("a@b 100%done/plät e.%04d.exr", "a@b 100%done/plät e.1001.exr"),
+        ("####/plate.####.exr", "####/plate.1001.exr"),
+        ("plate_10-####.exr", "plate_10-1001.exr"),
+        ("plate_v2####.exr", "plate_v21001.exr"),
+        ("v#2.######.exr", "v#2.001001.exr"),
+        ("plate.####.left.exr", "plate.1001.left.exr"),
+    ],
+)
+def test_what_stands_around_the_frame_is_left_as_it_was_typed(pattern, name):
+    assert sequences.paths("/shots/" + pattern, FrameRange(1001, 1001)) == {1001: Path("/shots/" + name)}
+
+
+def test_frames_before_nought_are_written_as_our_own_are():
+    assert sequences.paths("/p.####.exr", FrameRange(-12, -12)) == {-12: Path("/" + name_at("p.####.exr", -12))}
+
+
+def test_a_take_that_was_killed_just_before_its_end_is_whole(run, small, tmp_path):
+    assert run(*asking(small, tmp_path / "out", "--frames", "1001-1002"))[0] == 0
+    take = tmp_path / "out/take_0001"
+    before = (take / "take.json").read_bytes()
+    request = json.loads(before)["request"]
+    patterns = {name: str(small.patterns[name]) for name in ("plate", "depth", "mask")}
+    note = {"take_id": json.loads(before)["take_id"], "request": request, "sources": {"patterns": patterns, "channels": {}}}
+    (take / "unfinished.json").write_text(json.dumps(note))
+    code, said, error = run("generate", "--resume", take)
+    assert code == 0 and str(take) in said, error
+    assert (take / "take.json").read_bytes() == before and not (take / "unfinished.json").exists()
+
+
+def test_ctrl_c_while_files_are_read_ends_there(run, small, tmp_path, monkeypatch):
+    hashed = []
+
+    def hash_file(path):
+        hashed.append(path)
+        signal.raise_signal(signal.SIGINT)
+        return "0" * 64
+
+    class OnThisThread:
+        """A signal can be raised on the main thread alone."""
+
+        def __init__(self, count): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+        def map(self, work, items):
+            return map(work, items)
+
+    monkeypatch.setattr(sequences, "hash_file", hash_file)
+    monkeypatch.setattr(sequences, "ThreadPoolExecutor", OnThisThread)
+    code, _, error = run(*asking(small, tmp_path / "out"))
+    assert code == 130 and "Cancelling" in error and len(hashed) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_take_json_says_of_the_comps_what_their_headers_say(run, small, tmp_path):
+    """Over a plate that a model made one frame of; the effect itself is no model's."""
+    plate, word = small.paths["plate"][1002], "Iptc4xmpExt:DigitalSourceType"
+    plate.write_bytes(images.encode(images.read(plate), {word: "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"}))
+    assert run(*asking(small, tmp_path / "out", "--model", "guide", "--frames", "1001-1002"))[0] == 0
+    take = tmp_path / "out/take_0001"
+    told = json.loads((take / "take.json").read_text())["digital_source_type"]
+    assert told["comp"] == told["preview"] == images.metadata(take / "comp.1002.exr")[0][word]
+    assert told["comp"].endswith("/compositeWithTrainedAlgorithmicMedia")
+    assert told["effect"] == images.metadata(take / "effect.1002.exr")[0][word]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step_that_runs(small, tmp_path):
+    program = Path(__file__).with_name("command_with_stand_in.py")
+    out = [sys.executable, str(program), *map(str, asking(small, tmp_path / "out", "--json"))]
+    process = subprocess.Popen(out, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "STEP_WITHOUT_END": "1"})
+    try:
+        next(line for line in process.stdout if line == "a step\n")
+        process.send_signal(signal.SIGINT)
+        next(line for line in process.stderr if "Cancelling" in line)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130 and "To go on" in process.stderr.read()
+    finally:
+        process.kill()
+
+
+def test_server_may_be_named_with_an_equals_sign(run, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("platebridge_server.command_generate.PATIENCE", 0.5)
+    code, _, error = run(*asking(small, tmp_path / "out", "--server=%s" % (tmp_path / "none.json")))
+    assert code == 1 and str(tmp_path / "none.json") in error
+
+
+def test_a_path_that_the_terminal_has_no_letter_for_is_told_all_the_same(tmp_path):
+    """A farm's log may be in ASCII, and the output of a Windows command in a code of its own."""
+    named = [sys.executable, "-m", "platebridge_server", "cache", "show", "--folder", str(tmp_path / "l\u00e9opard")]
+    done = subprocess.run(named, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 0 and b"l\\xe9opard" in done.stdout, done.stderr
+
+
+def test_files_that_begin_with_a_mark_as_windows_editors_write_it_are_read(tmp_path):
+    (tmp_path / "camera.json").write_text(json.dumps(CAMERA), encoding="utf-8-sig")
+    (tmp_path / "dials.json").write_text('{"rise": 1.5}', encoding="utf-8-sig")
+    assert command_generate.read_camera(tmp_path / "camera.json").focal_mm == 35.0
+    assert command_generate.read_dials(tmp_path / "dials.json") == {"rise": 1.5}
+
+
+def test_takes_shows_a_prompt_as_it_was_typed(run, small, tmp_path):
+    run(*asking(small, tmp_path / "out", "--frames", "1001-1002"))
+    run(*asking(small, tmp_path / "out", "--frames", "1001-1002", "--seed", "2"))
+    for number, prompt in (("1", "a [wide] shot"), ("2", "[/] grey dust")):
+        path = tmp_path / ("out/take_000%s/take.json" % number)
+        told = json.loads(path.read_text())
+        told["request"]["paint"] = {**told["request"].get("paint", {}), "prompt": prompt}
+        path.write_text(json.dumps(told))
+    code, said, error = run("takes", tmp_path / "out")
+    assert code == 0 and "a [wide] shot" in said and "[/] grey dust" in said, error
+
+
+def test_a_cache_in_a_folder_with_brackets_is_named_as_it_is(run, tmp_path):
+    folder = tmp_path / "cache [old]"
+    for what in ("show", "clear"):
+        assert str(folder) in run("cache", what, "--folder", folder)[1]
+
+
+def test_doctor_says_of_a_gpu_that_can_not_be_used_what_it_says(run, monkeypatch):
+    import torch
+
+    def full(index):
+        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    code, said, _ = run("doctor", "--json")
+    gpu = next(f for f in json.loads(said) if f["what"] == "cuda:0")
+    assert code == 1 and gpu["found"] == "CUDA error: out of memory" and "--device cpu" in gpu["mend"]
+
+
+@pytest.mark.parametrize("port", ["65536", "-1"])
+def test_a_port_that_is_none_is_refused(run, tmp_path, monkeypatch, port):
+    """libzmq would take it, and listen at another."""
+    monkeypatch.setattr("platebridge_server.server.serve", lambda *given, **named: None)
+    code, _, error = run("serve", "--data", tmp_path / "data", "--port", port)
+    assert code == 2 and "--port" in error
+
+
+@pytest.mark.parametrize("what", ["verify", "fetch", "remove"])
+def test_a_model_that_ships_is_said_to_be_here(run, what):
+    code, _, error = run("models", what, "dust")
+    assert code == 1 and "dust is a part of Platebridge" in error and "platebridge doctor" in error and "not installed" not in error
+
+
+@pytest.mark.parametrize("package", ["torch", "av"])
+def test_doctor_goes_on_after_a_package_that_can_not_be_loaded(run, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    code, said, _ = run("doctor", "--json")
+    found = json.loads(said)
+    assert code == 1 and any(package in f["found"] and "pip install" in f["mend"] for f in found if not f["good"])
+    assert "memory" in [f["what"] for f in found]
