@@ -48,7 +48,7 @@ class PLATEBRIDGE_OT_load_take(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     take: StringProperty(
-        name="Take", subtype="DIR_PATH", options=BLEND_RELATIVE | {"SKIP_SAVE"}, description="The take's folder. Empty: the file browser asks"
+        name="Take", subtype="DIR_PATH", options=BLEND_RELATIVE | {"SKIP_SAVE"}, description="The take's folder. Empty: you are asked"
     )
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"}, description="Where the file browser stands")
     filter_folder: BoolProperty(default=True, options={"HIDDEN"}, description="Show folders in the file browser")

@@ -236,9 +236,9 @@ def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, de
     """Figures of the model and of the upsampled guide; makes the held-out simulations in `folder` if they are absent.
 
     The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides that agree with the
-    truth; `framed` those of dust whose cells are as small and as thick in the picture as a take's; `unseen_emitter` and `unseen_light` those
-    of a kind of collapse and of a light that training has none of. `another_truth`, if `floor` is asked for: those of a second simulation
-    under the same guide in the model's place, which is as good as can be.
+    truth; `framed` those of dust whose cells are as small and as thick in the picture as a take's; `unseen_emitter` and `unseen_light`
+    those of a kind of collapse and of a light that training has none of. `another_truth`, if `floor` is asked for: those of a second
+    simulation under the same guide in the model's place, which is as good as can be.
     """
     pipe = dust.load(device, folder=weights)
     held_out = _held_out(folder, simulate.HELD_OUT_SEED, simulations)
