@@ -67,10 +67,9 @@ def fetch(
     """Fetch a model from the Hugging Face hub, or from the mirror that HF_ENDPOINT names. Goes on where it stopped."""
     from .models import fetching
 
-    with told(as_json):
-        _refuse_ours(name)
     kept = "what was fetched is kept, and the same command goes on with it"
     with told(as_json), Stop(kept).listening(err) as stop, shown(as_json, "Fetching") as tell:
+        _refuse_ours(name)
         model = fetching.fetch(name, revision, repository=repository, progress=tell, cancelled=stop)
     _say(model, as_json)
 

@@ -172,6 +172,11 @@ def _listen_at(router: zmq.Socket, door: Door) -> List[str]:
     raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, last), "Choose another --port.")
 
 
+def _cost(sent: int) -> int:
+    """What a piece of so many bytes takes of its client's window."""
+    return max(sent, LEAST_PIECE)
+
+
 def _plain(error: PlatebridgeError) -> Dict[str, Any]:
     """An error as it is answered: what a client sent is repeated in it, and may be of any length and no text at all."""
     tree = error.to_dict()
@@ -352,12 +357,11 @@ class Front:
     def _on_put(self, client: bytes, session: Session, message: Message) -> None:
         body, data = message.body, message.parts[0]
         sent = len(data)
-        cost = max(sent, LEAST_PIECE)
-        if self._owed[client] + cost > WINDOW + CHUNK:
+        if self._owed[client] + _cost(sent) > WINDOW + CHUNK:
             raise ProtocolError("A client sends more than it was given credit for.")
         if self._kept + sent > UPLOADS:
             data = b""  # its place in the line stays, and when its turn comes the client is told to go on from there
-        self._owed[client] += cost
+        self._owed[client] += _cost(sent)
         self._kept += len(data)
         self.writer.write((client, body["offset"] + sent, sent), body["sha256"], body["size"], body["offset"], data)
 
@@ -445,7 +449,7 @@ class Front:
 
     def _uploaded(self, done: Uploaded) -> None:
         self._kept -= done.kept
-        self._owed[done.client] -= max(done.sent, LEAST_PIECE)
+        self._owed[done.client] -= _cost(done.sent)
         if not self._owed[done.client]:
             del self._owed[done.client]
         if done.client in self._sessions:

@@ -63,8 +63,8 @@ def test_presets_of_your_own_are_kept_from_and_turn_the_scene_that_is_seen(scene
     dials.amount = 2.5
     with bpy.context.temp_override(sequencer_scene=other):
         with presets._seen(view):
-            assert eval(presets._SCENE, {"bpy": bpy}) == scene
-        assert eval(presets._SCENE, {"bpy": bpy}) == other
+            assert bpy.context.sequencer_scene == scene  # what a preset's file looks at, before the window's scene
+        assert bpy.context.sequencer_scene == other
     bpy.ops.platebridge.preset_add(name="Seen")
     path = bpy.utils.preset_find("Seen", "platebridge", display_name=True)
     dials.amount = 1.0
