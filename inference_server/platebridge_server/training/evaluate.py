@@ -232,7 +232,7 @@ APART = {
 
 
 def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, device: str = "cpu", strip: Path | None = None,
-             apart: bool = True, floor: bool = False) -> dict:
+             floor: bool = False) -> dict:
     """Figures of the model and of the upsampled guide; makes the held-out simulations in `folder` if they are absent.
 
     The main figures are those on re-simulated guides, which are what a user's guide is; `soft` has those on guides that agree with the
@@ -245,7 +245,7 @@ def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, de
     known, soft = judge(pipe, held_out, draft=True), judge(pipe, held_out, soft=True)
     out: dict = {"model": known.model.result(), "upsampled_guide": known.plain.result()}
     groups = {"soft": soft}
-    for name, (seed, count) in APART.items() if apart else ():
+    for name, (seed, count) in APART.items():
         groups[name] = judge(pipe, _held_out(folder, seed, count))
     for name, group in groups.items():
         out["model"][name], out["upsampled_guide"][name] = group.model.result(), group.plain.result()
