@@ -7,6 +7,7 @@ Written against the published names of hiero.core (15.0); never run in a real St
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any, Optional
 
@@ -45,7 +46,7 @@ def put(take: Path, kind: str, plate: str, shot: str, as_version: bool) -> str:
         )
     shown = _first_shown(item), _first_shown(item) + item.timelineOut() - item.timelineIn()
     first, last = max(shown[0], numbers[0]), min(shown[1], numbers[-1])  # what both have
-    if first > last and not as_version:
+    if first > last:
         raise InputError(
             "The clip shows %d-%d, the take holds %d-%d." % (*shown, numbers[0], numbers[-1]),
             "Slip the clip to the take's frames, or generate those that it shows.",
@@ -86,8 +87,9 @@ def _shots_item(sequence: Any, plate: str, shot: str) -> Optional[Any]:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two patterns mean the same files: Nuke says ####, Hiero %04d."""
-    return one.replace("%04d", "####") == other.replace("%04d", "####")
+    """Whether two patterns mean the same files: Nuke says ####, Hiero %04d, with as many digits as there are."""
+    hashes = [re.sub(r"%0(\d)d", lambda digits: "#" * int(digits[1]), pattern) for pattern in (one, other)]
+    return hashes[0] == hashes[1]
 
 
 def _free_track(core: Any, sequence: Any, item: Any) -> Any:

@@ -78,11 +78,13 @@ def test_plate_and_take_show_the_same_frame_wherever_either_is_cut(studio, shown
     assert times(sequence.videoTracks()[1].items()[0]) == wanted
 
 
+@pytest.mark.parametrize("laid_as", ["new track", "version of the shot's clip"])
 @pytest.mark.parametrize("start, said", [(1101, "The clip shows 1101-1104"), (900, "The clip shows 900-903")])
-def test_a_clip_and_a_take_that_share_no_frame_are_refused_and_nothing_is_left(studio, start, said):
+def test_a_clip_and_a_take_that_share_no_frame_are_refused_and_nothing_is_left(studio, start, said, laid_as):
     from platebridge_nuke import node as buttons
 
     node, sequence, item = studio
+    node["timeline_as"].setValue(laid_as)
     item.source().mediaSource()._start = start
     buttons.to_timeline(node)
     assert said + ", the take holds 1001-1004. Slip the clip" in node["status"].value()
@@ -110,6 +112,13 @@ def test_the_shots_clip_is_found_by_its_plate_else_by_its_name(nuke, studio):
     node["shot"].setValue("sh010")
     buttons.to_timeline(node)
     assert "lies on the track" in node["status"].value()
+
+
+def test_the_plate_is_known_whatever_its_frame_numbers_digits(nuke):
+    from platebridge_nuke import timeline
+
+    assert timeline._same("sh010/plate.#####.exr", "sh010/plate.%05d.exr")
+    assert not timeline._same("sh010/plate.####.exr", "sh010/plate.%05d.exr")
 
 
 def test_without_a_timeline_the_button_is_hidden_and_says_so(nuke, wired, studio):
