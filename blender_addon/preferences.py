@@ -199,7 +199,7 @@ class PLATEBRIDGE_OT_use_other_server(bpy.types.Operator):
         if not held.endpoint.startswith("tcp://") or ":" not in held.endpoint[6:] or len(held.server_key.strip()) != 40:
             raise ConnectionFailed(
                 "An address like tcp://192.168.1.20:47800 and the server's key of 40 characters are needed.",
-                "Both stand in the connection file of that server.",
+                "The address is that machine's own, with the server's port; the key stands in that server's connection file.",
             )
         made = remote_connection(held.endpoint.strip(), held.server_key.strip())
         path = write_connection(made, private_folder(server.own_folder() / "keys") / "other_server.json")

@@ -20,6 +20,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -46,6 +47,7 @@ LAYOUT = 1
 ABANDONED = 3600.0
 #: What computes the tensors: another version may give other bits.
 _MAKERS = ("torch", "diffusers", "transformers")
+_ENTRY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,8 @@ class TensorCache:
 
     def _entries(self) -> Iterator[Entry]:
         for path in self.folder.glob("*/??/*.safetensors"):
+            if not _ENTRY.fullmatch(path.parent.name + path.stem):
+                continue  # somebody else's file, in a folder that was named by mistake: none of ours to take away
             with contextlib.suppress(OSError):
                 state = path.stat()
                 kind = path.parent.parent.name

@@ -147,7 +147,7 @@ def _upright(matrix: np.ndarray, frame: int) -> np.ndarray:
     lengths = np.linalg.norm(turn, axis=0)
     if lengths.min() < 1e-9 or np.linalg.det(turn / np.maximum(lengths, 1e-9)) < 1e-3:
         raise InputError(
-            "the camera's matrix mirrors space or flattens it.",
+            "The camera's matrix mirrors space or flattens it.",
             "Export camera_to_world with x right, y up, looking along -z.",
             input="camera",
             frame=frame,

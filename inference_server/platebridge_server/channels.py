@@ -46,7 +46,12 @@ def find(header: Header, input: str, named: Tuple[str, ...] = (), where: Where =
         for part in header.parts:
             meant = [_meant(part, name) for name in named]
             if all(meant):
-                return [(part.index, names[0]) for names in meant]
+                found = [(part.index, names[0]) for names in meant]
+                if input == "plate" and len(set(found)) < len(found):  # the comp is written into them, each with a colour of its own
+                    said = "The plate's channel %s is named more than once." % max(found, key=found.count)[1]
+                    mend = "Name three; a picture without colour is written as R, G and B."
+                    raise InputError(said, mend, input=input, frame=where.frame)
+                return found
         absent = [name for name in named if not any(_meant(part, name) for part in header.parts)]
         if absent:
             raise _absent(header, input, "no channel %s" % absent[0], where)

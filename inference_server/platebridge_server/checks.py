@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 from platebridge.errors import Cancelled, InputError, RequestError, StorageError
 from platebridge.events import Event, Progress, Warned
-from platebridge.request import GenerateRequest, PaintSettings
+from platebridge.frames import FrameRange
+from platebridge.request import GenerateRequest, PaintSettings, Pass
 
 from . import channels, depth
 from .images import Header, Where
@@ -31,22 +32,27 @@ def check_request(request: GenerateRequest) -> None:
         source = getattr(request.inputs, name)
         if source is None or (name == "mask" and request.simulation and not source.files):
             continue  # a kept simulation has its mask behind it
-        there = {f.frame for f in source.files}
-        if not there:
-            raise InputError("There are no files.", "Give the %s as a sequence of OpenEXR files." % name, input=name)
-        missing = [f for f in request.frames if f not in there]
-        if missing:
-            raise InputError(
-                "%s missing from the sequence: %s."
-                % ("1 frame is" if len(missing) == 1 else "%d frames are" % len(missing), listed(missing)),
-                "Write %s, or shorten the frame range." % ("it" if len(missing) == 1 else "them"),
-                input=name,
-                frame=missing[0],
-            )
+        check_frames(name, source, request.frames)
     if request.simulation and request.inputs.guide is not None:
         raise RequestError("Both a guide and a kept simulation were given.", "Leave one of them out.", input="guide")
     if request.camera is not None and not request.camera.frames:
         raise RequestError("The camera has no frames.", "List at least one frame with its camera_to_world.", input="camera")
+
+
+def check_frames(name: str, source: Pass, frames: FrameRange) -> None:
+    """Whether an input has a file for every frame. Raises InputError that lists those that are missing."""
+    there = {f.frame for f in source.files}
+    if not there:
+        raise InputError("There are no files.", "Give the %s as a sequence of OpenEXR files." % name, input=name)
+    missing = [f for f in frames if f not in there]
+    if missing:
+        one = len(missing) == 1
+        raise InputError(
+            "%s missing from the sequence: %s." % ("1 frame is" if one else "%d frames are" % len(missing), listed(missing)),
+            "Write %s, or shorten the frame range." % ("it" if one else "them"),
+            input=name,
+            frame=missing[0],
+        )
 
 
 def check_dials(request: GenerateRequest, card: Mapping[str, Any]) -> None:
@@ -134,10 +140,11 @@ def check_pixels(shot: Shot, cancelled: Callable[[], bool] = lambda: False) -> I
             if name == "depth":
                 tally.depth(shot, frame)
             else:
-                tally.count(name, frame, shot.raw(name, frame))
+                tally.count(name, frame, shot.raw(name, frame), file.sha256)
             if name == "guide" and shot.guide_depth(frame) is None:
                 tally.flat.append(frame)
         tally.mask_meets_depth(shot, frame)
+        tally.mask_leaves_room(shot, frame)
     yield Progress("reading", len(frames), len(frames))
     yield from tally.verdict()
 
@@ -147,6 +154,7 @@ class _Tally:
 
     def __init__(self, request: GenerateRequest) -> None:
         self.request, self.scrub = request, request.settings.bad_pixels == "scrub"
+        self.mask_leads = not (request.simulation or request.inputs.guide)  # else nothing is born of it
         self.bad: Dict[str, List[int]] = {}
         self.over_one: List[int] = []
         self.zero_sky: List[int] = []
@@ -157,16 +165,23 @@ class _Tally:
         self.far_end = 0.0
         self.flat: List[int] = []  # the guide
         self.most_mask = 0.0
+        self.empty: Set[str] = set()  # files of the mask in which nothing counts as collapsing
         self.masked, self.masked_solid = False, False
+        self.vectors_move = request.inputs.vectors is None
+        self.bare = False  # whether the mask leaves any of the picture out
 
-    def count(self, name: str, frame: int, pixels: np.ndarray) -> None:
-        """pixels: (h, w, c) float32 as read."""
+    def count(self, name: str, frame: int, pixels: np.ndarray, sha256: str) -> None:
+        """pixels: (h, w, c) float32 as read, of the file of that hash."""
         good = np.isfinite(pixels)
         if not good.all():
             self._bad(name, frame, int((~good.all(axis=-1)).sum()))
+        if name == "vectors":
+            self.vectors_move |= bool((good & (pixels != 0)).any())
         if name == "mask":
             most = float(np.max(pixels, initial=0.0, where=good))
             self.most_mask = max(self.most_mask, most)
+            if most <= 0.5:
+                self.empty.add(sha256)
             if most > 1.001:
                 self.over_one.append(frame)
 
@@ -185,6 +200,13 @@ class _Tally:
             )
         z, holes, zeros = shot.metres(frame, raw)
         if not np.isfinite(z).any():
+            if (np.isfinite(raw) & (raw < 0)).any():
+                raise InputError(
+                    "The depth is below 0 wherever something stands.",
+                    "Turn its sign: before the camera it is above 0.",
+                    input="depth",
+                    frame=frame,
+                )
             raise InputError(
                 "The depth is sky everywhere.", "Render what stands in the shot into the depth pass.", input="depth", frame=frame
             )
@@ -212,6 +234,11 @@ class _Tally:
             self.masked = True
             self.masked_solid = bool(np.isfinite(shot.depth(frame)[mask]).any())
 
+    def mask_leaves_room(self, shot: Shot, frame: int) -> None:
+        if self.mask_leads and not self.bare:
+            shown, _ = shot.display.slices_in(shot.window)
+            self.bare = bool((shot.mask(frame)[shown] <= 0.5).any())
+
     def verdict(self) -> Iterator[Event]:
         """Raises what must stop the work, else yields what the artist should know."""
         frames = self.request.frames
@@ -229,7 +256,7 @@ class _Tally:
                 input="mask",
                 frame=frames.first,
             )
-        if self.most_mask <= 0.5 and not (self.request.inputs.guide or self.request.simulation):
+        if self.most_mask <= 0.5 and self.mask_leads:
             raise InputError(
                 "The mask is nowhere above 0.5, and only what is counts as collapsing.",
                 "Paint or render what collapses at 1.",
@@ -243,11 +270,30 @@ class _Tally:
                 input="mask",
                 frame=frames.first,
             )
+        absent = _without_camera(self.request)
+        if absent:
+            said = "The camera says nothing of %s, and the nearest frame that it has was taken: what stands still may seem to move there."
+            yield Warned(said % _frames(absent), "camera", absent[0])
         for name, bad in self.bad.items():
             taken = {"depth": "holes", "vectors": "standing still"}.get(name, "0")
             yield Warned("NaN or infinite pixels in %s were taken as %s." % (_frames(bad), taken), name, bad[0])
         if self.over_one:
             yield Warned("The mask goes above 1 in %s; it was cut off at 1." % _frames(self.over_one), "mask", self.over_one[0])
+        gone = self._mask_gone() if self.mask_leads else []
+        if gone:
+            said = "The mask is empty in %s, but not before and after: what comes back may throw out dust as if it had just appeared."
+            yield Warned(said % _frames(gone), "mask", gone[0])
+        if self.mask_leads and not self.bare:
+            yield Warned(
+                "The mask covers the whole picture in every frame. If that is only the picture's alpha, name the mask's own channel "
+                "(--mask-channel).",
+                "mask",
+                frames.first,
+            )
+        masks = {file.sha256 for file in self.request.inputs.mask.files if file.frame in frames}
+        if self.mask_leads and not self.vectors_move and len(masks) > 1:
+            said = "The motion vectors are 0 in every frame, though the mask changes. If their pass was not rendered, leave them out."
+            yield Warned(said, "vectors", frames.first)
         if self.zero_sky:
             yield Warned("Depth 0 in %s was taken as sky." % _frames(self.zero_sky), "depth", self.zero_sky[0])
         if self.far:
@@ -268,6 +314,12 @@ class _Tally:
         if self.flat:
             yield Warned("The guide has no Z in %s: nothing in the plate holds it out." % _frames(self.flat), "guide", self.flat[0])
 
+    def _mask_gone(self) -> List[int]:
+        """Frames in which the mask is empty, between others in which it isn't."""
+        files, frames = self.request.inputs.mask.files, self.request.frames
+        there = {file.frame for file in files if file.sha256 not in self.empty and file.frame in frames}
+        return [f for f in range(min(there), max(there)) if f not in there] if there else []
+
     def _bad(self, name: str, frame: int, count: int) -> None:
         if not self.scrub:
             raise InputError(
@@ -279,15 +331,22 @@ class _Tally:
         self.bad.setdefault(name, []).append(frame)
 
 
+def _without_camera(request: GenerateRequest) -> List[int]:
+    """Frames that a camera with several frames doesn't list. One frame alone is a camera that stands still."""
+    known = {item.frame for item in request.camera.frames} if request.camera else set()
+    return [f for f in request.frames if f not in known] if len(known) > 1 else []
+
+
 def _check_plate(head: Header, found, where: Where) -> None:
     part = head.parts[found[0][0]]
+    whole = part.display.union(part.data)  # a frame that is empty but for a little is cropped to that, and yet as large as the others
     if any(part.types[part.channels.index(name)] == "uint" for _, name in found):
         raise InputError(
             "The plate's colour is in whole numbers, not in light.", "Write it as half or float.", input="plate", frame=where.frame
         )
-    if min(part.data.width, part.data.height) < LEAST_SIDE:
+    if min(whole.width, whole.height) < LEAST_SIDE:
         raise InputError(
-            "The picture is %s; the smallest is %dx%d." % (part.data, LEAST_SIDE, LEAST_SIDE),
+            "The picture is %s; the smallest is %dx%d." % (whole, LEAST_SIDE, LEAST_SIDE),
             "Render it larger.",
             input="plate",
             frame=where.frame,

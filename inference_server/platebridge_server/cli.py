@@ -23,7 +23,7 @@ from platebridge import wedge as wedges
 from platebridge.connection import PORT
 from platebridge.curves import Curve
 from platebridge.dials import find
-from platebridge.errors import Cancelled, InputError, RequestError
+from platebridge.errors import Cancelled, InputError, PlatebridgeError, RequestError
 from platebridge.frames import parse_range
 from platebridge.request import OutputSettings, ShotSettings, differing_dials, from_dict, shot_name
 from rich.console import Console
@@ -44,14 +44,6 @@ app = typer.Typer(
 app.add_typer(command_models.app, name="models")
 app.add_typer(command_cache.app, name="cache")
 out, err = Console(), Console(stderr=True)
-_PHASES = {
-    "finding": "Reading the files",
-    "uploading": "Sending what the server lacks",
-    "reading": "Checking the frames",
-    "guide": "Guide",
-    "generating": "Generating",
-    "writing": "Frames",
-}
 
 
 class Bars:
@@ -71,7 +63,7 @@ class Bars:
     def show(self, event: events.Event) -> None:
         if isinstance(event, events.Progress):
             if event.phase not in self._tasks:
-                self._tasks[event.phase] = self._bars.add_task(_PHASES.get(event.phase, event.phase), total=event.total)
+                self._tasks[event.phase] = self._bars.add_task(events.PHASES.get(event.phase, event.phase), total=event.total)
             self._bars.update(self._tasks[event.phase], completed=event.done, total=event.total)
         elif isinstance(event, events.Warned):
             self._bars.console.print("[yellow]Note:[/] ", escape(str(event)), sep="", markup=True, highlight=False)
@@ -163,61 +155,65 @@ def generate(
 ) -> None:
     """Generate dust over a shot: OpenEXR sequences in, a take folder out. Needs no server and no Blender."""
     use_server = server or connection is not None
-    with told(as_json), Stop("the frames that came are kept").listening(err) as stop, Lines() if as_json else Bars() as shown:
-        done = []
+    done: List[Path] = []
+    try:
+        with told(as_json), Stop("the frames that came are kept").listening(err) as stop, Lines() if as_json else Bars() as shown:
+            def looking(event: events.Event) -> None:
+                """While files are read and hashed, which may take minutes."""
+                if stop():
+                    raise Cancelled()
+                shown.show(event)
 
-        def looking(event: events.Event) -> None:
-            """While files are read and hashed, which may take minutes."""
-            if stop():
-                raise Cancelled()
-            shown.show(event)
-
-        if resume is not None:
-            request, by_hash, writer = command.resumed(resume, looking)
-            if not writer.finished:  # one that was killed just before its end has everything
-                _make(request, by_hash, writer, shown, stop, use_server, connection, device, again=True)
-            done.append(writer.path)
-        else:
-            patterns = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
-            for name in ("plate", "depth", "mask"):
-                if not patterns[name] and not (name == "mask" and simulation_of):
-                    raise RequestError("The %s is missing." % name, "Give --%s 'path/%s.####.exr'." % (name, name), input=name)
-            if not frames:
-                raise RequestError("The frame range is missing.", "Give --frames 1001-1048.")
-            named = {
-                "plate": plate_channels,
-                "depth": depth_channels,
-                "mask": mask_channels,
-                "vectors": vectors_channels,
-                "guide": guide_channels,
-            }
-            dials = {**(command.read_dials(dials_file) if dials_file else {}), **_dials(set_)}
-            dials.update({"seed": seed} if seed is not None else {}, **({"quality": "draft"} if draft else {}))
-            sources = command.Sources(
-                {name: pattern for name, pattern in patterns.items() if pattern},
-                {name: tuple(c.strip() for c in text.split(",")) for name, text in named.items() if text},
-                tuple(map(str, reference)),
-            )
-            request, by_hash = command.build_request(
-                shot_name(shot) if shot else _shot_of(plate),
-                parse_range(frames),
-                sources,
-                ShotSettings(depth_kind, depth_scale, bad_pixels, working_space, fps),
-                camera=camera,
-                model=model,
-                dials=dials,
-                simulation_of=simulation_of,
-                output=OutputSettings(not no_guide, not no_preview, picture=picture),
-                show=looking,
-            )
-            for one in wedges.wedge(request, [wedges.read_values(typed_) for typed_ in wedge]) if wedge else [request]:
-                writer = command.begin(one, sources, out_folder)
-                _make(one, by_hash, writer, shown, stop, use_server, connection, device)
-                done.append(writer.path)
-    for path in done:
-        _say_what_to_open(path, as_json)
-    if done and (done[-1] / sheet.NAME).exists() and not as_json:
-        out.print("The whole wedge at a glance: %s" % (done[-1] / sheet.NAME), markup=False, highlight=False, soft_wrap=True)
+            if resume is not None:
+                request, by_hash, writer = command.resumed(resume, looking)
+                if not writer.finished:  # one that was killed just before its end has everything
+                    _make(request, by_hash, writer, shown, stop, use_server, connection, device, again=True)
+                _made(writer.path, done, as_json)
+            else:
+                patterns = {"plate": plate, "depth": depth, "mask": mask, "vectors": vectors, "guide": guide}
+                for name in ("plate", "depth", "mask"):
+                    if not patterns[name] and not (name == "mask" and simulation_of):
+                        raise RequestError("The %s is missing." % name, "Give --%s 'path/%s.####.exr'." % (name, name), input=name)
+                if not frames:
+                    raise RequestError("The frame range is missing.", "Give --frames 1001-1048.")
+                named = {
+                    "plate": plate_channels,
+                    "depth": depth_channels,
+                    "mask": mask_channels,
+                    "vectors": vectors_channels,
+                    "guide": guide_channels,
+                }
+                dials = {**(command.read_dials(dials_file) if dials_file else {}), **_dials(set_)}
+                dials.update({"seed": seed} if seed is not None else {}, **({"quality": "draft"} if draft else {}))
+                sources = command.Sources(
+                    {name: pattern for name, pattern in patterns.items() if pattern},
+                    {name: tuple(c.strip() for c in text.split(",")) for name, text in named.items() if text},
+                    tuple(map(str, reference)),
+                )
+                request = command.asked(
+                    shot_name(shot) if shot else _shot_of(plate),
+                    parse_range(frames),
+                    ShotSettings(depth_kind, depth_scale, bad_pixels, working_space, fps),
+                    camera=camera,
+                    model=model,
+                    dials=dials,
+                    simulation_of=simulation_of,
+                    output=OutputSettings(not no_guide, not no_preview, picture=picture),
+                )
+                wanted = wedges.wedge(request, [wedges.read_values(typed_) for typed_ in wedge]) if wedge else [request]
+                if simulation_of is not None:
+                    command.refuse_another_simulation(wanted, simulation_of)
+                if not use_server:
+                    command.refuse_here(wanted, device)
+                command.check_writable(out_folder)
+                wanted, by_hash = command.with_files(wanted, sources, looking)
+                for one in wanted:
+                    writer = command.begin(one, sources, out_folder)
+                    _make(one, by_hash, writer, shown, stop, use_server, connection, device)
+                    _made(writer.path, done, as_json)
+    finally:  # of a wedge that ends early, those that are whole
+        if not as_json:
+            _say_what_to_open(done)
 
 
 def _make(request, by_hash, writer, shown, stop: Stop, use_server: bool, connection, device, again: bool = False) -> None:
@@ -263,6 +259,8 @@ def serve(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with told(False):
+        if data is not None:
+            command.check_writable(data, "--data")
         run(_typed(data), bind, port, ipc, device, _typed(connection), client_keys=_typed(client_keys))
 
 
@@ -282,23 +280,34 @@ def takes_(
     """The takes in a folder and the dials in which they differ."""
     with told(as_json):
         folder = typed(folder)
-        found = takes.list_takes(folder)
-        if not found:
+        there, faults = takes.read_takes(folder)
+        if not there and not faults:
             raise InputError("There are no takes in %s." % folder, "Give the folder that holds take_0001.")
-        trees = [(take.document or take.note).get("request") for take in found]
-        requests = [from_dict(tree) if tree else None for tree in trees]
+        found, requests = [], []
+        for take in there:
+            try:
+                tree = (take.document or take.note).get("request")
+                requests.append(from_dict(tree) if tree else None)
+                found.append(take)
+            except PlatebridgeError as error:  # of a newer Platebridge, for instance
+                faults.append(InputError("%s can't be listed: %s" % (take.path, error.message), error.mend))
+        for fault in faults if found else faults[1:]:
+            err.print(str(fault), style="yellow", highlight=False, markup=False, soft_wrap=True)
+        if not found:
+            raise faults[0]
         first = next((r for r in requests if r), None)
         varied = sorted({name for r in requests if r and first for name in differing_dials(first, r)})
         rows = []
         for take, request in zip(found, requests):
             dials = request.dial_values() if request else {}
+            seconds = take.document.get("seconds")
             rows.append(
                 {
                     "take": take.path.name,
                     "state": "whole" if take.finished else "unfinished",
                     "frames": str(request.frames) if request else "?",
                     "model": request.model.name if request else "?",
-                    "seconds": take.document.get("seconds", {}).get("total"),
+                    "seconds": seconds.get("total") if isinstance(seconds, dict) else None,
                     **{name: _readable(dials.get(name), as_json) for name in varied},
                 }
             )
@@ -382,15 +391,23 @@ def _shot_of(plate: str) -> str:
     return shot_name(stem or "shot")
 
 
-def _say_what_to_open(path: Path, as_json: bool) -> None:
+def _made(path: Path, done: List[Path], as_json: bool) -> None:
+    """A take is whole: a script is told at once, a person when all are."""
+    done.append(path)
     if as_json:
         print(json.dumps({"event": "Take", "path": str(path)}), flush=True)
-        return
-    out.print("[green]Done.[/] %s" % escape(str(path)), highlight=False, soft_wrap=True)
-    out.print("  over the plate:  comp.####.exr", highlight=False)
-    out.print("  as a layer:      effect.####.exr (premultiplied RGBA and Z, its light and shadow as layers)", highlight=False)
-    if (path / "preview.mp4").exists():
-        out.print("  to look at:      %s" % (path / "preview.mp4"), markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_what_to_open(done: List[Path]) -> None:
+    """Of the takes that are whole, where they lie and which file is what."""
+    for path in done:
+        out.print("[green]Done.[/] %s" % escape(str(path)), highlight=False, soft_wrap=True)
+        out.print("  over the plate:  comp.####.exr", highlight=False)
+        out.print("  as a layer:      effect.####.exr (premultiplied RGBA and Z, its light and shadow as layers)", highlight=False)
+        if (path / "preview.mp4").exists():
+            out.print("  to look at:      %s" % (path / "preview.mp4"), markup=False, highlight=False, soft_wrap=True)
+    if done and (done[-1] / sheet.NAME).exists():
+        out.print("The whole wedge at a glance: %s" % (done[-1] / sheet.NAME), markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from platebridge.errors import RequestError
 
 #: The config whose spaces give the primaries: it comes with OpenColorIO and does not change.
 BUILT_IN = "ocio://cg-config-v2.1.0_aces-v1.3_ocio-v2.3"
-#: Names of linear spaces as Blender, Nuke and people write them, and the built-in config's for the same.
+#: Names of linear spaces as Blender, Nuke, OpenColorIO's configs and people write them, and the built-in config's for the same.
 _LINEAR = {
     "linear rec.709": "lin_rec709", "linear rec.709 (srgb)": "lin_rec709", "linear": "lin_rec709",
     "scene-linear rec.709-srgb": "lin_rec709", "utility - linear - srgb": "lin_rec709", "utility - linear - rec.709": "lin_rec709",
@@ -34,6 +34,9 @@ _LINEAR = {
     "linear p3-d65": "lin_p3d65", "linear dci-p3 d65": "lin_p3d65", "linear p3": "lin_p3d65", "utility - linear - p3-d65": "lin_p3d65",
     "acescg": "ACEScg", "aces - acescg": "ACEScg", "linear ap1": "ACEScg", "linear acescg": "ACEScg",
     "aces2065-1": "ACES2065-1", "aces - aces2065-1": "ACES2065-1", "linear ap0": "ACES2065-1",
+    "lin_rec709": "lin_rec709", "lin_srgb": "lin_rec709", "lin_rec709_srgb": "lin_rec709", "lin_rec709_scene": "lin_rec709",
+    "lin_rec2020": "lin_rec2020", "lin_rec2020_scene": "lin_rec2020", "lin_p3d65": "lin_p3d65", "lin_p3d65_scene": "lin_p3d65",
+    "lin_ap1": "ACEScg", "lin_ap1_scene": "ACEScg", "lin_ap0": "ACES2065-1", "lin_ap0_scene": "ACES2065-1",
 }  # fmt: skip
 _KNOWN = "Linear Rec.709, Linear Rec.2020, Linear P3-D65, ACEScg or ACES2065-1"
 Curve = Callable[[np.ndarray], np.ndarray]

@@ -12,6 +12,7 @@ import dataclasses
 import getpass
 import json
 import platform
+import re
 import shutil
 import tempfile
 import threading
@@ -19,7 +20,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import platebridge
 import platformdirs
@@ -28,11 +29,21 @@ from platebridge.dials import find
 from platebridge.errors import Cancelled, InputError, ModelError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
-from platebridge.request import Camera, GenerateRequest, Inputs, OutputSettings, Pass, ShotSettings, camera_from_dict, refuse_too_many
+from platebridge.request import (
+    Camera,
+    FrameFile,
+    GenerateRequest,
+    Inputs,
+    OutputSettings,
+    Pass,
+    ShotSettings,
+    camera_from_dict,
+    refuse_too_many,
+)
 from platebridge.request import from_dict as request_from_dict
-from platebridge.takes import MARKER, TakeWriter, read_take, storage_error
+from platebridge.takes import MARKER, TAKE, TakeWriter, hash_file, read_take, storage_error
 
-from . import checks, sequences
+from . import checks, locks, sequences
 from .sequences import typed
 from .starting import importing
 
@@ -45,6 +56,8 @@ REFUSED = (Cancelled, InputError, ModelError, RequestError)
 #: How long a server may be silent before it is given up, seconds.
 PATIENCE = 20.0
 Show = Callable[[Event], None]
+#: A take's own name, and so that of its folder for work under way, which is removed in the end: no other folder has such a one.
+_TAKE_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -84,14 +97,33 @@ def build_request(
 ) -> Tuple[GenerateRequest, Dict[str, Path]]:
     """The request for files on disk, and where each content lies. Raises RequestError and InputError.
 
+    Of `asked` and `with_files`, the first of which says what is wrong before a file is read.
+    """
+    request = asked(shot, frames, settings, camera=camera, model=model, dials=dials, simulation_of=simulation_of, output=output)
+    (whole,), by_hash = with_files([request], sources, show)
+    return whole, by_hash
+
+
+def asked(
+    shot: str,
+    frames: FrameRange,
+    settings: ShotSettings,
+    *,
+    camera: Optional[Path] = None,
+    model: str = "dust",
+    dials: Optional[Dict[str, Any]] = None,
+    simulation_of: Optional[Path] = None,
+    output: OutputSettings = OutputSettings(),
+) -> GenerateRequest:
+    """All of a request but its files. Raises RequestError and InputError.
+
     simulation_of: an earlier take's folder. Its cloud is taken, and its guide's dials where `dials` has no others.
     """
     refuse_too_many(frames)
-    passes, by_hash = _hashed(sources, frames, show)
     request = GenerateRequest(
         shot=shot,
         frames=frames,
-        inputs=Inputs(**passes),
+        inputs=Inputs(),
         camera=read_camera(camera) if camera else None,
         settings=settings,
         output=output,
@@ -100,14 +132,66 @@ def build_request(
         simulation, kept = kept_simulation(simulation_of)
         request = dataclasses.replace(request, simulation=simulation).with_dials(kept)
     request = dataclasses.replace(request, model=dataclasses.replace(request.model, name=model)).with_dials(dials or {})
-    return request_from_dict(request.to_dict()), by_hash  # the checks of a request from outside hold for a typed one too
+    return _checked(request)
+
+
+def with_files(
+    requests: Sequence[GenerateRequest], sources: Sources, show: Show = lambda event: None
+) -> Tuple[List[GenerateRequest], Dict[str, Path]]:
+    """Requests of the same frames with their files, hashed once for all of them; and where each content lies. Raises as `asked`."""
+    _refuse_missing(requests[0], sources)
+    passes, by_hash = _hashed(sources, requests[0].frames, show)
+    return [_checked(dataclasses.replace(request, inputs=Inputs(**passes))) for request in requests], by_hash
+
+
+def _checked(request: GenerateRequest) -> GenerateRequest:
+    """The checks of a request from outside hold for a typed one too."""
+    return request_from_dict(request.to_dict())
+
+
+def refuse_here(requests: Sequence[GenerateRequest], device: Optional[str] = None) -> None:
+    """What this process can't do, whatever the files are: the model is not here, a dial is none of its, there is no such device.
+
+    Raises ModelError and RequestError.
+    """
+    with importing():
+        from . import devices
+        from .models import registry
+
+    for request in requests:
+        registry.ready(request.model.name)
+        model = registry.find(request.model.name)
+        checks.check_dials(request, model.card())
+        if model.card().get("kind") == "picture":
+            model.made_of(request.model, request.paint)  # a LoRA that is not there
+    devices.check(device or "cpu")
+
+
+def refuse_another_simulation(requests: Sequence[GenerateRequest], take: Path) -> None:
+    """Raises RequestError where one turns a dial of the simulation that all of them take from an earlier take."""
+    with importing():
+        from .guide.guide import SIMULATED
+
+    _, dials = kept_simulation(take)
+    for request in requests:
+        plain = request.with_dials(dials)
+        for frame in request.frames:
+            mine, was = request.guide_at(frame), plain.guide_at(frame)
+            for name in SIMULATED:
+                if getattr(mine, name) != getattr(was, name):
+                    changes = name in [curve.dial for curve in (*request.animated, *plain.animated)]
+                    when = " at frame %d" % frame if changes else ""
+                    raise RequestError(
+                        "%s is %s%s, and in the simulation it is %s." % (name, getattr(mine, name), when, getattr(was, name)),
+                        "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.",
+                    )
 
 
 def kept_simulation(take: Path) -> Tuple[str, Dict[str, Any]]:
     """The simulation that a take was made from, by its name, and the guide's dials of the take. Raises RequestError where it has none."""
     document = read_take(typed(take)).document
     if not document.get("simulation"):
-        raise RequestError("%s names no simulation." % take, "Choose a finished take that was made without a guide of your own.")
+        raise RequestError("%s names no simulation." % take, "Choose a finished take (its folder, take_0001) without a guide of your own.")
     dials = request_from_dict(document["request"]).dial_values()
     return str(document["simulation"]), {name: value for name, value in dials.items() if find(name).path.startswith("guide.")}
 
@@ -142,7 +226,7 @@ def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Option
     """A new take folder for the request in `out`. Raises StorageError before anything is written: no access, no room."""
     out = typed(out).absolute()
     checks.check_request(request)
-    _check_writable(out)
+    check_writable(out)
     checks.check_room(_nearest(out), checks.take_bytes(request), "the take")
     note = {"request": request.to_dict(), "sources": sources.plain()}
     return TakeWriter.create(out, take_id or uuid.uuid4().hex, note)
@@ -152,10 +236,14 @@ def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateReques
     """What an interrupted take still needs. Raises StorageError when there is nothing to go on with, InputError when an
     input is no longer what it was."""
     writer = TakeWriter.resume(typed(take))
-    if "request" not in writer.note or "sources" not in writer.note:
+    if not writer.finished:
+        check_writable(writer.path)
+    told = writer.note.get("sources")
+    if "request" not in writer.note or told is None:
         raise StorageError("%s was not made by this command." % take, "Go on with it where it was begun.")
+    if not _TAKE_ID.fullmatch(writer.take_id) or not _is_sources(told):
+        raise StorageError("%s is damaged." % (writer.path / MARKER), "Generate a new take; this one is left as it is.")
     request = request_from_dict(writer.note["request"])
-    told = writer.note["sources"]
     passes, by_hash = _hashed(Sources.of(told), request.frames, show)
     for name, now in passes.items():
         for was in getattr(request.inputs, name).files:
@@ -167,6 +255,11 @@ def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateReques
                     frame=was.frame,
                 )
     return request, by_hash, writer
+
+
+def _is_sources(told: Any) -> bool:
+    """Whether it is what `Sources.plain` gives: a take's folder may be anybody's to write."""
+    return isinstance(told, dict) and all(isinstance(told.get(part), dict) for part in ("patterns", "channels"))
 
 
 def run_here(
@@ -182,27 +275,70 @@ def run_here(
         from .generate import generate
 
     scratch = scratch_folder(writer.take_id)
-    events = generate(
-        request,
-        by_hash.__getitem__,
-        writer.take_id,
-        scratch=scratch,
-        device=device,
-        origin=origin(writer),
-        have=writer.have,
-        cancelled=cancelled,
-    )
+    kept = True
     try:
-        with contextlib.closing(events):
-            for event in events:
-                if isinstance(event, FileReady):
-                    writer.write(event)
-                show(event)
-    except BaseException:
-        if not writer.have:
+        with _alone(scratch, writer):
+            if (writer.path / TAKE).exists():  # another process has just ended it
+                kept = False
+                return
+            events = generate(
+                request,
+                _as_hashed(request, by_hash),
+                writer.take_id,
+                scratch=scratch,
+                device=device,
+                origin=origin(writer),
+                have=writer.have,
+                cancelled=cancelled,
+            )
+            try:
+                with contextlib.closing(events):
+                    for event in events:
+                        if isinstance(event, FileReady):
+                            writer.write(event)
+                        show(event)
+            finally:
+                kept = bool(writer.have) and not writer.finished
+    finally:
+        if not kept:
             shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _as_hashed(request: GenerateRequest, by_hash: Dict[str, Path]) -> Callable[[str], Path]:
+    """Where the file of a content lies, as long as it holds that content: somebody may render a shot again while its take is made.
+
+    A file of another date is hashed again. Raises InputError: take.json would name a file that the pixels are not from.
+    """
+    files = {f.sha256: (name, f) for name, source in vars(request.inputs).items() if source for f in source.files}
+    dates: Dict[str, int] = {}
+
+    def open_file(sha256: str) -> Path:
+        path, (name, file) = by_hash[sha256], files[sha256]
+        with contextlib.suppress(OSError):  # whoever reads it says what is wrong
+            state = path.stat()
+            if dates.get(sha256) != state.st_mtime_ns:
+                first = sha256 not in dates
+                if state.st_size != file.size or not (first or hash_file(path) == sha256):
+                    mend = "Put it back and go on, or generate a new take."
+                    raise InputError("%s was written anew while the take was made." % path, mend, input=name, frame=file.frame)
+                dates[sha256] = state.st_mtime_ns
+        return path
+
+    return open_file
+
+
+@contextlib.contextmanager
+def _alone(scratch: Path, writer: TakeWriter) -> Iterator[None]:
+    """One process makes a take at a time: a second that goes on with it would work in the same scratch folder. Raises StorageError."""
+    with locks.opened(scratch / "lock") as file:
+        try:
+            locks.hold(file)
+        except (BlockingIOError, PermissionError):
+            said = "%s is being made by another process." % writer.path
+            raise StorageError(said, "Wait for that one; if it ends early, the same command goes on with what came.") from None
+        except OSError:
+            pass  # a disk that knows no locks
+        yield
 
 
 def run_there(
@@ -274,8 +410,17 @@ def scratch_folder(take_id: str) -> Path:
                 if old not in (folder, *(root / kept for kept in SHELVES)) and time.time() - old.stat().st_mtime > KEPT_SECONDS:
                     shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise storage_error(error, folder) from error
+        said = storage_error(error, folder)
+        raise StorageError(said.message, "Work under way lies there; on Linux XDG_CACHE_HOME names another folder for it.") from error
     return folder
+
+
+def _refuse_missing(request: GenerateRequest, sources: Sources) -> None:
+    """Raises InputError for a frame that lacks a file, before the first is hashed."""
+    for name, pattern in sources.patterns.items():
+        there = sequences.found(name, pattern, request.frames)
+        files = Pass(Path(pattern).name, (), tuple(FrameFile(frame, "", 0) for frame in there))
+        checks.check_frames(name, files, request.frames)
 
 
 def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str, Pass], Dict[str, Path]]:
@@ -302,10 +447,11 @@ def _nearest(folder: Path) -> Path:
     return folder
 
 
-def _check_writable(folder: Path) -> None:
-    there = _nearest(folder)
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Raises StorageError where no files can come into the folder, which need not be there yet. option: how it was named."""
+    there = _nearest(typed(folder).absolute())
     if not there.is_dir():
-        raise StorageError("%s is a file, not a folder." % there, "Choose another --out.")
+        raise StorageError("%s is a file, not a folder." % there, "Choose another %s." % option)
     try:
         with tempfile.TemporaryFile(dir=there):
             pass

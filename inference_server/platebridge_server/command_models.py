@@ -33,6 +33,8 @@ def root(context: typer.Context, as_json: bool = typer.Option(False, "--json", h
     """The models there are, with licence, weights and limits; and bringing weights in and out."""
     if context.invoked_subcommand is None:
         _list(as_json, whole=True)
+    elif as_json:  # a script would read sentences for JSON
+        raise typer.BadParameter("Write it at the end: platebridge models %s … --json." % context.invoked_subcommand)
 
 
 @app.command(name="list")
@@ -147,6 +149,10 @@ def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
             model = store.find(name)
             assert model is not None  # its card has just said so
             row.update(size=size(model.bytes), state="here, in %s" % model.folder)
+            try:
+                store.check_there(model)
+            except ModelError as error:
+                row["state"] = str(error)
         found.append(row)
     return found
 

@@ -41,7 +41,8 @@ def to_metres(
             sky, zeros = ~broken & (raw <= 1.0 / SKY_FROM), none
             z = np.float32(scale) / np.where(sky | broken, np.float32(1), raw)
         elif kind in ("near_one", "near_zero"):
-            broken, zeros = np.isnan(raw), none
+            # An inf beyond the far end is sky; the other one would stand at the camera itself.
+            broken, zeros = np.isnan(raw) | (np.isposinf(raw) if kind == "near_one" else np.isneginf(raw)), none
             far = np.float32(1) - raw if kind == "near_one" else raw
             sky = ~broken & (far >= 1)
             z = np.float32(scale) * np.maximum(far, NEAREST)

@@ -170,16 +170,14 @@ def _models() -> List[Finding]:
 
 
 def _large(name: str, card: Mapping[str, Any]) -> Finding:
-    """A model that needn't be here. Every byte of it is read by `platebridge models verify`; that takes minutes."""
+    """A model that needn't be here. Every byte of it is read by `platebridge models verify`; that takes minutes. Raises ModelError where a
+    file is gone."""
     from .models import store
 
     model = store.find(name)
     if model is None:
         return Finding(True, "model " + name, "not installed; to have it: %s" % card["install"])
-    lost = next((file for file in model.files if not (model.folder / file).is_file()), None)
-    if lost:
-        mend = "Put it back, or: platebridge models remove %s" % name
-        return Finding(False, "model " + name, "%s is not there" % (model.folder / lost), mend)
+    store.check_there(model)
     return Finding(True, "model " + name, "%.1f GB in %s, SHA-256 %s…" % (model.bytes / 1e9, model.folder, card["weights_sha256"][:12]))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's front door: one ROUTER socket, keys, limits, credits. One thread, never held up by a disk for long.
+"""What clients say and are told: one ROUTER socket (door.py opens it), limits, credits. One thread, never held up by a disk for long.
 
-Who has no key never reaches the parser. A client gets no more than it gave credit for, and may send no more than it was given.
+A client gets no more than it gave credit for, and may send no more than it was given.
 A client that vanishes cancels nothing. Knows no pixels and no models; jobs are the scheduler's.
 """
 from __future__ import annotations
@@ -21,7 +21,6 @@ from platebridge.mailbox import Mailbox
 from platebridge.protocol import (
     CHUNK,
     LAST,
-    MAX_FRAME,
     MAX_HEADER,
     Message,
     join_hashes,
@@ -31,8 +30,9 @@ from platebridge.protocol import (
     split_held,
     unpack,
 )
-from zmq.utils import z85
+from platebridge.takes import storage_error
 
+from .door import Door, answer_for_key, open_door
 from .engines.base import Died, Happened, Ready
 from .jobs import ENDED, JobStore, StoredEvent
 from .scheduler import Scheduler
@@ -108,70 +108,6 @@ class Session:
     subscriptions: Dict[str, Subscription] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Door:
-    """Where to listen and who may come in. `tcp`: address and port; `ipc`: a path in a private folder or "". `clients`: Z85 keys."""
-
-    tcp_host: str
-    tcp_port: int
-    ipc: str
-    public_key: bytes
-    secret_key: bytes
-    clients: Collection[bytes]
-
-
-def open_door(context: zmq.Context, door: Door) -> Tuple[zmq.Socket, zmq.Socket, List[str]]:
-    """(router, the socket that is asked about keys, endpoints). The next free port is taken when `tcp_port` is not free; 0 is any.
-
-    The keys' socket must listen before the router does: libzmq lets everyone in when nobody answers for keys.
-    """
-    keys = context.socket(zmq.REP)
-    router = context.socket(zmq.ROUTER)
-    try:
-        keys.linger = 0
-        keys.bind("inproc://zeromq.zap.01")
-        return router, keys, _listen_at(router, door)
-    except BaseException:
-        router.close(0)
-        keys.close(0)  # one left open would be waited for when the context ends
-        raise
-
-
-def _listen_at(router: zmq.Socket, door: Door) -> List[str]:
-    """Has the router listen; gives its endpoints. Raises ConnectionFailed."""
-    router.linger = 0
-    router.maxmsgsize = MAX_FRAME
-    router.sndhwm = 64           # messages on their way to one client; at 2 MB each this bounds our memory
-    router.rcvhwm = 16
-    router.router_mandatory = 1  # a client that is gone or does not read is an error here, not a silent loss
-    router.handshake_ivl = 5000
-    router.heartbeat_ivl = 5000
-    router.heartbeat_timeout = 20000
-    endpoints = []
-    if door.ipc:
-        try:
-            router.bind("ipc://" + door.ipc)  # no keys: the folder is its owner's alone
-        except zmq.ZMQError as error:
-            raise ConnectionFailed("The server can't listen on %s: %s." % (door.ipc, error), "Start it with --no-ipc.") from error
-        endpoints.append("ipc://" + door.ipc)
-    router.zap_domain = b"platebridge"
-    router.curve_publickey, router.curve_secretkey, router.curve_server = door.public_key, door.secret_key, True
-    host = "[%s]" % door.tcp_host if ":" in door.tcp_host else door.tcp_host
-    router.ipv6 = ":" in door.tcp_host
-    last = min(door.tcp_port + 99, 65535) if door.tcp_port else 0  # beyond them libzmq begins again at 0
-    for port in range(door.tcp_port, last + 1):
-        try:
-            router.bind("tcp://%s:%d" % (host, port))
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EADDRINUSE:
-                mend = "Choose another --bind or --port."
-                raise ConnectionFailed("The server can't listen on %s:%d: %s." % (host, port, error), mend) from error
-            continue
-        endpoints.append(router.last_endpoint.decode().rstrip("\0"))
-        return endpoints
-    raise ConnectionFailed("Ports %d to %d are all in use." % (door.tcp_port, last), "Choose another --port.")
-
-
 def _cost(sent: int) -> int:
     """What a piece of so many bytes takes of its client's window."""
     return max(sent, LEAST_PIECE)
@@ -224,7 +160,7 @@ class Front:
         while True:
             ready = dict(poller.poll(pause))
             if self._keys in ready:
-                self._answer_for_key()
+                answer_for_key(self._keys, self._clients)
             reports.extend(self._mailbox.take_all())
             if STOP in reports:
                 return
@@ -252,17 +188,6 @@ class Front:
         for session in self._sessions.values():
             if take in session.subscriptions:
                 session.subscriptions[take].drained = False
-
-    # --- who may come in ---------------------------------------------------------------------------------------------------
-
-    def _answer_for_key(self) -> None:
-        """ZAP (ZeroMQ RFC 27): libzmq asks for each TCP handshake, before a byte of ours is parsed."""
-        frames = self._keys.recv_multipart()
-        known = len(frames) == 7 and frames[5] == b"CURVE" and z85.encode(frames[6]) in self._clients
-        status, text = (b"200", b"OK") if known else (b"400", b"unknown key")
-        self._keys.send_multipart([b"1.0", frames[1] if len(frames) > 1 else b"", status, text, b"client" if known else b"", b""])
-        if not known:
-            log.warning("Refused a client at %s: its key is unknown", frames[3].decode("ascii", "replace") if len(frames) > 3 else "?")
 
     # --- what clients say -----------------------------------------------------------------------------------------------------
 
@@ -296,6 +221,8 @@ class Front:
                 session.faults += 1
                 log.warning("A client broke the rules: %s", _plain(error)["message"])
             self._refuse(client, message, error)
+        except OSError as error:
+            self._refuse(client, message, storage_error(error, self._spool.root))
         except Exception:  # the last stop: one client's message must not end everybody's server
             log.exception("A message broke the server's way of dealing with it")
             mend = "This is a fault in Platebridge: please report it, with what stands in the server's log."
@@ -324,7 +251,7 @@ class Front:
         facts = {
             "server": __version__,
             "device": self._device,
-            "waiting": sum(job.state not in ENDED for job in self._store.all()),
+            "waiting": self._store.open(),
             "memory_free": memory.available,
             "memory": memory.total,
             "disk_free": shutil.disk_usage(self._spool.root).free,
@@ -369,7 +296,7 @@ class Front:
         body = message.body
         held = split_held(message.parts[1])
         self._check_subscription(session, body["take"])
-        state, lacking = self.scheduler.submit(body["take"], message.parts[0], body["origin"], held, body["again"])
+        state, lacking = self.scheduler.submit(body["take"], message.parts[0], body["origin"], held, body["again"], body["after"])
         self._subscribe(session, body, held)
         self._say(client, Message("accepted", {"take": body["take"], "state": state}, id=message.id))
         if lacking:
@@ -396,7 +323,10 @@ class Front:
         self._say(client, Message("ok", id=message.id))
 
     def _on_ack(self, client: bytes, session: Session, message: Message) -> None:
-        self._store.ack(message.body["take"], message.body["n"])
+        try:
+            self._store.ack(message.body["take"], message.body["n"])
+        except StorageError as error:  # nobody waits for an answer, and the next event's says it again
+            log.error("%s", error)
 
     def _on_credit(self, client: bytes, session: Session, message: Message) -> None:
         subscription = session.subscriptions.get(message.body.get("take", ""))
@@ -422,12 +352,12 @@ class Front:
         self._mailbox.put(Uploaded(client, sha256, size, end, sent, taken, there, error))
 
     def _take_reports(self, reports: Deque[Any]) -> bool:
-        """In order. False when the disk is full: then they wait here until it is not, and nothing of them is lost."""
+        """In order. False when the job list can't be written: then they wait here until it can, and nothing of them is lost."""
         while reports:
             try:
                 self._take_report(reports[0])
             except StorageError as error:
-                log.error("%s Waiting for room.", error)
+                log.error("%s Trying again.", error)
                 return False
             reports.popleft()
         return True
@@ -448,6 +378,8 @@ class Front:
             self._uploaded(report)
 
     def _uploaded(self, done: Uploaded) -> None:
+        if done.error is None and done.there == done.size:
+            self.scheduler.stored(done.sha256)  # first of all: where the list can't be written the whole report comes again
         self._kept -= done.kept
         self._owed[done.client] -= _cost(done.sent)
         if not self._owed[done.client]:
@@ -460,8 +392,6 @@ class Front:
             elif done.there < done.end:
                 self._say(done.client, Message("resume", {"sha256": done.sha256, "offset": done.there}))
             self._say(done.client, Message("credit", {"bytes": done.sent}))
-        if done.error is None and done.there == done.size:
-            self.scheduler.stored(done.sha256)
 
     # --- what clients are told ----------------------------------------------------------------------------------------------------
 
@@ -525,9 +455,10 @@ class Front:
                             raise
                         self._forget(client)
                         break
-                    except PlatebridgeError as error:
+                    except (PlatebridgeError, OSError) as found:
+                        error = storage_error(found, self._spool.root) if isinstance(found, OSError) else found
                         subscription.close()
-                        session.subscriptions.pop(subscription.take)
+                        session.subscriptions.pop(subscription.take, None)  # its client may have been found gone at the one before
                         about = {"take": subscription.take, "follow": subscription.follow}
                         self._say(client, Message("error", {"error": _plain(error), **about}))
             if not busy:
@@ -546,7 +477,7 @@ class Front:
                 subscription.drained = True
                 return False
         event = subscription.waiting[0]
-        if event.kind in LAST and not self._is_end(subscription.take, event):
+        if self._is_passed_over(subscription, event):
             subscription.waiting.popleft()
             subscription.sent = event.n
             return True
@@ -570,9 +501,13 @@ class Front:
             raise JobError("A file of this take is damaged on the server.", "Generate a new take.")
         return sent > 0
 
-    def _is_end(self, take: str, event: StoredEvent) -> bool:
-        """False for the end of a job that was asked to go on after it."""
-        return event.n == self._store.last(take) and self._store.require(take).state in ENDED
+    def _is_passed_over(self, subscription: Subscription, event: StoredEvent) -> bool:
+        """The end of a job that was asked to go on after it, and a preview that was seen once and had to make room on the disk."""
+        if event.kind == "preview":
+            return event.sha256 is not None and subscription.file is None and self._spool.size(event.sha256) < 0
+        if event.kind in LAST:
+            return event.n < self._store.last(subscription.take) or self._store.require(subscription.take).state not in ENDED
+        return False
 
     def _open(self, event: StoredEvent) -> IO[bytes]:
         try:

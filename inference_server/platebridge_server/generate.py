@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
-import os
 import time
 from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,21 +17,22 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
-import torch
-from platebridge.errors import Cancelled, RequestError
+from platebridge.errors import Cancelled
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
 from platebridge.takes import storage_error
 
-from . import channels, checks, composite, effect, images, layers, light, matte, references, sheet, take, work
+from . import channels, checks, composite, devices, effect, images, layers, light, matte, references, sheet, take, work
 from .composite import Effect
+from .devices import best as best_device
 from .dusted import DRAWN_BY, Draft, Dusting
 from .guide import shelf
 from .guide.guide import Guide, simulation_of
 from .guide.own import OwnGuide
 from .guide.store import Store
 from .images import Header, Part, Where, Window
+from .journal import Journal
 from .live import streamed
 from .models import registry
 from .models.base import Ears
@@ -73,7 +72,7 @@ def generate(
 
     def work_on(say: Callable[[Event], None]) -> None:
         try:
-            _check_device(device or "cpu")
+            devices.check(device or "cpu")
             _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
         except OSError as error:  # inputs have their own sentences: it is the disk that the work is kept on
             if error.errno is None:  # a library's own
@@ -81,21 +80,6 @@ def generate(
             raise storage_error(error, error.filename or scratch) from error
 
     yield from streamed(work_on)
-
-
-def best_device() -> str:
-    """ "cuda:0" where there is one, else "cpu"."""
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
-def _check_device(name: str) -> None:
-    """Raises RequestError for a device that was named and can't be used."""
-    try:
-        torch.empty(1, device=name)
-    except (AssertionError, RuntimeError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        mend = "Give --device cpu or cuda:0, or leave it out: the best there is will be taken."
-        raise RequestError("The device %s can't be used (%s)." % (name, said), mend) from None
 
 
 class _Generation:
@@ -108,16 +92,17 @@ class _Generation:
         self.model = registry.find(request.model.name)
         self.card = self.model.card()
         self.paints = self.card.get("kind") == "picture"
+        self._opened = -1
         self.seconds: Dict[str, float] = defaultdict(float)
         self.busy: Dict[str, float] = defaultdict(float)  # of the processor, by stage
         self._within: List[List[float]] = []  # of the stages under way: what others within them took
         self.warnings: List[Dict[str, Any]] = []
         self.facts: Dict[str, Any] = {}
-        self.files = _Journal(scratch / "files.jsonl", have)
+        self.files = Journal(scratch / "files.jsonl", have)
         self.dust: Dict[int, float] = {}  # mean alpha of the frames that were made here
         self._pool = ThreadPoolExecutor(3, "files")  # a frame's files are made side by side, and beside the next frame
         self._leaving: List[Tuple[int, Dict[str, Future[bytes]], Future[bytes]]] = []  # the frame whose files are being made
-        self._said_in: Dict[str, Dict[str, str]] = {}  # labels by kind: the same in every frame
+        self._said_in: Dict[Tuple[str, bool], Dict[str, str]] = {}  # labels by kind, and whether a model made the plate
 
     def run(self) -> None:
         began = time.monotonic()
@@ -129,7 +114,7 @@ class _Generation:
 
     def _run(self) -> None:
         self._say(Started(self.model.name, self.device))
-        _deterministic(self.device)
+        devices.deterministic(self.device)
         with self._timed("reading"):
             self._check()
             self.plate_light = light.of_shot(self.shot)
@@ -194,7 +179,7 @@ class _Generation:
 
     def _check(self) -> None:
         request = self.request
-        registry.ready(request.model.name)
+        registry.opened(request.model.name, self._opening, self.cancelled)
         checks.check_request(request)
         checks.check_dials(request, self.card)
         references.check(request, self.card, self.open_file)
@@ -354,6 +339,13 @@ class _Generation:
         self._send()
         return self.cancelled()
 
+    def _opening(self, file: str, done: int, total: int) -> None:
+        """A large model's files are hashed: bytes, told by the hundredth."""
+        hundredths = 100 * done // total
+        if hundredths > self._opened:
+            self._opened = hundredths
+            self._say(Progress("loading", hundredths, 100))
+
     def _generating(self, done: int, total: int) -> None:
         self._say(Progress("generating", done, total))
 
@@ -365,12 +357,13 @@ class _Generation:
         They go out when the next frame's are begun, or `_send` is called."""
         names, shot, colours = self._names(frame), self.shot, self._colours(frame)
         parts = shot.plate_parts(frame)
+        by_a_model = images.by_a_model([part.metadata for part in parts])
         rgba = made.rgba(colours)
         self.dust[frame] = float(made.alpha.mean())
         seen = self._comp(frame, parts, rgba, made.shadow)
         files: Dict[str, Future[bytes]] = {}  # made side by side
         if names["comp"] not in self.have:
-            files["comp"] = self._pool.submit(images.encode, parts, self._labels("comp"))
+            files["comp"] = self._pool.submit(images.encode, parts, self._labels("comp", by_a_model))
         if names["effect"] not in self.have:
             files["effect"] = self._layers("effect", frame, layers.part(made, rgba, shot.window, shot.display))
         if "guide" in names and names["guide"] not in self.have:
@@ -527,10 +520,10 @@ class _Generation:
         """Of a frame's files, those with passes."""
         return {kind: name for kind, name in self._names(frame).items() if kind in ("effect", "guide")}
 
-    def _labels(self, kind: str) -> Dict[str, str]:
-        if kind not in self._said_in:
-            self._said_in[kind] = take.labels(kind, self.request, self.take_id, self.card)
-        return self._said_in[kind]
+    def _labels(self, kind: str, over_a_model: bool = False) -> Dict[str, str]:
+        if (kind, over_a_model) not in self._said_in:
+            self._said_in[kind, over_a_model] = take.labels(kind, self.request, self.take_id, self.card, over_a_model)
+        return self._said_in[kind, over_a_model]
 
     def _ready(self, kind: str, frame: Optional[int], name: str, data: bytes) -> None:
         """A finished file goes out."""
@@ -558,34 +551,3 @@ class _Generation:
             self.busy[stage] += spent[1] - inner[1]
             if self._within:
                 self._within[-1] = [a + b for a, b in zip(self._within[-1], spent)]
-
-
-class _Journal:
-    """What every file of the take is, kept in the scratch folder: take.json lists files that came before an interruption too."""
-
-    def __init__(self, path: Path, have: Mapping[str, str]) -> None:
-        self._path = path
-        self.known: Dict[str, Tuple[str, Optional[int]]] = {name: (sha, None) for name, sha in have.items()}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):  # the last line of a killed process may be half a line
-                    name, sha, size = json.loads(line)
-                    if have.get(name) == sha:
-                        self.known[name] = (sha, size)
-
-    def add(self, name: str, sha: str, size: int) -> None:
-        self.known[name] = (sha, size)
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps([name, sha, size]) + "\n")
-
-
-def _deterministic(device: str) -> None:
-    """torch gives the same bits again for the same work on the same machine, in whichever process it is done.
-
-    Sums are split by thread, so their number is set here and not left to a process's environment. On the CPU our
-    operations are deterministic by themselves; torch's own switch would cost three seconds of imports there.
-    """
-    torch.set_num_threads(min(16, os.cpu_count() or 1))
-    if device != "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False

@@ -40,7 +40,7 @@ _LAYOUT = ("channels", "chunkCount", "compression", "dataWindow", "displayWindow
 #: So much is looked at for lists of channels: headers are a few kB, though a Cryptomatte's names can be long.
 HEADER_BYTES = 1 << 18
 #: IPTC's words, in a header's flat key or its XMP, for a picture that a trained model had a hand in.
-_BY_A_MODEL = re.compile(r"digitalsourcetype/(compositeWithT|t)rainedAlgorithmicMedia")
+_BY_A_MODEL = re.compile(r"digitalsourcetype/((compositeWithT|t)rainedAlgorithmicMedia|compositeSynthetic)")
 _OTHERS = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
 _TYPES = {"half": oiio.HALF, "float": oiio.FLOAT, "uint": oiio.UINT32}
 _KINDS = {np.dtype(np.float16): "half", np.dtype(np.float32): "float", np.dtype(np.uint32): "uint"}
@@ -208,15 +208,11 @@ def _empty(value: Any) -> bool:
 def encode(parts: Sequence[Part], attributes: Mapping[str, Attribute] = {}) -> bytes:
     """The bytes of an EXR with these parts: windows, types and metadata as they have them, `attributes` added to each.
 
-    Labels among them take the place of another take's. Its XMP stays as `platebridge:plate_xmp`, and a composite over what a trained model
-    made is one, too.
+    Labels among them take the place of another take's. Its XMP stays as `platebridge:plate_xmp`.
     attributes: by OpenEXR's names. A lossy compression becomes ZIP. The same parts give the same bytes: where a header has no date, none
     is made up. The work is done without the GIL, on one thread.
     """
     made = []
-    if by_a_model([part.metadata for part in parts]):
-        higher = "/compositeSynthetic", "/compositeWithTrainedAlgorithmicMedia"
-        attributes = {name: value.replace(*higher) if isinstance(value, str) else value for name, value in attributes.items()}
     for part in parts:
         head = part.header
         told = {

@@ -38,18 +38,20 @@ CREATE INDEX IF NOT EXISTS needs_by_hash ON needs (sha256);
 CREATE TABLE IF NOT EXISTS held (
     take TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (take, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cancelling (take TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+
+
+_ROW = "SELECT take, shot, hash, state, created, changed, deaths, acked FROM jobs "
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row. `request`: canonical JSON. `origin`: who asked, plain data. `deaths`: of its worker since the last file came."""
+    """One row, but for what was asked, which may be megabytes. `deaths`: of its worker since the last file came."""
 
     take: str
     shot: str
-    request: bytes
     hash: str
-    origin: Dict[str, Any]
     state: str
     created: float
     changed: float
@@ -86,8 +88,8 @@ class JobStore:
     # --- jobs ------------------------------------------------------------------------------------------------------------
 
     def get(self, take: str) -> Optional[Job]:
-        for row in self._db.execute("SELECT * FROM jobs WHERE take = ?", (take,)):
-            return _job(row)
+        for row in self._db.execute(_ROW + "WHERE take = ?", (take,)):
+            return Job(*row)
         return None
 
     def require(self, take: str) -> Job:
@@ -99,22 +101,38 @@ class JobStore:
 
     def all(self, most: int = 200) -> List[Job]:
         """The latest jobs first."""
-        return [_job(row) for row in self._db.execute("SELECT * FROM jobs ORDER BY created DESC LIMIT ?", (most,))]
+        return [Job(*row) for row in self._db.execute(_ROW + "ORDER BY created DESC LIMIT ?", (most,))]
+
+    def open(self) -> int:
+        """How many have not ended."""
+        marks = ",".join("?" * len(ENDED))
+        return self._db.execute("SELECT count(*) FROM jobs WHERE state NOT IN (%s)" % marks, ENDED).fetchone()[0]
+
+    def asked(self, take: str) -> Tuple[bytes, Dict[str, Any]]:
+        """(request, canonical JSON; origin: who asked, plain data) of a job that is there."""
+        request, origin = self._db.execute("SELECT request, origin FROM jobs WHERE take = ?", (take,)).fetchone()
+        return request, msgpack.unpackb(origin)
 
     def in_state(self, *states: str) -> List[Job]:
         """The oldest first."""
         marks = ",".join("?" * len(states))
-        return [_job(row) for row in self._db.execute("SELECT * FROM jobs WHERE state IN (%s) ORDER BY created, take" % marks, states)]
+        return [Job(*row) for row in self._db.execute(_ROW + "WHERE state IN (%s) ORDER BY created, take" % marks, states)]
 
     def add(self, take: str, shot: str, request: bytes, digest: str, origin: Dict[str, Any], files: Iterable[FrameFile],
-            held: Dict[str, str]) -> None:
-        """A new job in state `uploading`; every file counts as lacking until `present` is told."""
+            held: Dict[str, str], after: int = 0) -> None:
+        """A new job in state `uploading`; every file counts as lacking until `present` is told.
+
+        `after`: the number of the last event that its client has seen, of a server that is no more: ours have higher ones.
+        """
         now = time.time()
         with self._write():
             self._db.execute("INSERT INTO jobs (take, shot, request, hash, origin, state, created, changed) VALUES (?,?,?,?,?,?,?,?)",
                              (take, shot, request, digest, msgpack.packb(origin), UPLOADING, now, now))
             self._db.executemany("INSERT OR IGNORE INTO needs VALUES (?,?,?,1)", ((take, f.sha256, f.size) for f in files))
             self._db.executemany("INSERT OR REPLACE INTO held VALUES (?,?,?)", ((take, name, sha) for name, sha in held.items()))
+            if after:
+                fields = {"message": "The server no longer had this take, and began it anew.", "input": "", "frame": None}
+                self._db.execute("INSERT INTO events VALUES (?,?,?,?,?,?)", (take, after, "warned", msgpack.packb(fields), None, 0))
 
     def set_state(self, take: str, state: str) -> None:
         self._execute("UPDATE jobs SET state = ?, changed = ? WHERE take = ?", (state, time.time(), take))
@@ -127,13 +145,20 @@ class JobStore:
     def forgive(self, take: str) -> None:
         self._execute("UPDATE jobs SET deaths = 0 WHERE take = ?", (take,))
 
+    def ask_cancel(self, take: str) -> None:
+        """The job at work shall end; holds until it has."""
+        self._execute("INSERT OR IGNORE INTO cancelling VALUES (?)", (take,))
+
+    def cancelling(self, take: str) -> bool:
+        return bool(self._db.execute("SELECT EXISTS (SELECT 1 FROM cancelling WHERE take = ?)", (take,)).fetchone()[0])
+
     def ack(self, take: str, n: int) -> None:
         """The client has everything up to event n on its disk."""
         self._execute("UPDATE jobs SET acked = max(acked, ?) WHERE take = ?", (n, take))
 
     def remove(self, take: str) -> None:
         with self._write():
-            for table in ("jobs", "events", "needs", "held"):
+            for table in ("jobs", "events", "needs", "held", "cancelling"):
                 self._db.execute("DELETE FROM %s WHERE take = ?" % table, (take,))
 
     def outlived(self, before: float) -> List[str]:
@@ -157,12 +182,16 @@ class JobStore:
             self._db.executemany("UPDATE needs SET lacking = 1 WHERE take = ? AND sha256 = ?", ((take, sha) for sha in hashes))
 
     def present(self, sha256: str) -> List[str]:
-        """A file has come. Gives the jobs in state `uploading` that now lack nothing."""
+        """A file has come. Gives the jobs in state `uploading` that now lack nothing: they are in line from now on."""
         takes = [row[0] for row in self._db.execute("SELECT take FROM needs WHERE sha256 = ? AND lacking = 1", (sha256,))]
         if not takes:
             return []
-        self._execute("UPDATE needs SET lacking = 0 WHERE sha256 = ?", (sha256,))
-        return [t for t in takes if self.require(t).state == UPLOADING and not self._lacks_any(t)]
+        with self._write():
+            self._db.execute("UPDATE needs SET lacking = 0 WHERE sha256 = ?", (sha256,))
+            ready = [t for t in takes if self.require(t).state == UPLOADING and not self._lacks_any(t)]
+            for take in ready:
+                self._db.execute("UPDATE jobs SET state = ?, changed = ? WHERE take = ?", (QUEUED, time.time(), take))
+        return ready
 
     def made(self, take: str) -> Dict[str, str]:
         """Files of the take that need not be made again, {name: sha256}: those in events, and those the client holds."""
@@ -190,6 +219,7 @@ class JobStore:
             if kind in LAST:
                 state = DONE if kind == "done" else CANCELLED if fields["error"].get("code") == "cancelled" else FAILED
                 self._db.execute("UPDATE jobs SET state = ?, changed = ? WHERE take = ?", (state, time.time(), take))
+                self._db.execute("DELETE FROM cancelling WHERE take = ?", (take,))
             elif kind == "file":
                 self._db.execute("UPDATE jobs SET deaths = 0, changed = ? WHERE take = ?", (time.time(), take))
         return n
@@ -217,13 +247,16 @@ class JobStore:
 
 
 class _Transaction:
-    """All of it or nothing; a full disk becomes a StorageError."""
+    """All of it or nothing; a full disk, or a list that another program holds, becomes a StorageError."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise _not_written(error) from error
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if error is None:
@@ -234,15 +267,14 @@ class _Transaction:
         if error is not None and self._db.in_transaction:  # SQLite itself rolls back on a full disk
             self._db.execute("ROLLBACK")
         if isinstance(error, sqlite3.OperationalError):
-            raise StorageError("The server's job list can't be written: %s." % error, "Make room on the server's disk.") from error
+            raise _not_written(error) from error
+
+
+def _not_written(error: BaseException) -> StorageError:
+    mend = "Make room on the server's disk, and let no other program hold the list."
+    return StorageError("The server's job list can't be written: %s." % error, mend)
 
 
 def canonical(tree: Dict[str, Any]) -> bytes:
     """A request's tree as the bytes that are stored."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _job(row: tuple) -> Job:
-    values = list(row)
-    values[4] = msgpack.unpackb(values[4])
-    return Job(*values)

@@ -22,7 +22,7 @@ _MEND = "Give a picture that OpenImageIO reads: PNG, JPEG, TIFF or OpenEXR."
 
 
 def check(request: GenerateRequest, card: Mapping[str, Any], open_file: Callable[[str], Path]) -> None:
-    """Raises RequestError where the model has no use for them, or for so many; InputError for one that is no picture."""
+    """Raises RequestError where the model has no use for them, or for so many; InputError for one that is no picture, or half of one."""
     given = request.inputs.reference
     if given is None:
         return
@@ -33,7 +33,7 @@ def check(request: GenerateRequest, card: Mapping[str, Any], open_file: Callable
         said = "%d reference images were given; a model takes one to %d." % (len(given.files), MOST)
         raise RequestError(said, "Choose the best.", input="reference")
     for file in given.files:
-        _opened(open_file(file.sha256), file.frame).close()
+        _pixels(open_file(file.sha256), file.frame)
 
 
 def read(path: Path, transform: colour.Transform, working_space: str, number: Optional[int] = None) -> np.ndarray:
@@ -42,15 +42,8 @@ def read(path: Path, transform: colour.Transform, working_space: str, number: Op
     A picture of whole numbers is in display codes, sRGB; one of floats is scene-linear in the working space. What is transparent is
     white, as models are taught it. number: which of them it is, for an artist.
     """
-    file = _opened(path, number)
-    try:
-        spec = file.spec()
-        whole = {"uint8": np.float32(255.0), "uint16": np.float32(65535.0)}.get(str(spec.format))
-        pixels = file.read_image(0, 0, 0, min(spec.nchannels, 4), str(spec.format) if whole is not None else "float")
-        if pixels is None:
-            raise InputError("The picture can't be read (%s)." % file.geterror().strip()[:200], _MEND, input="reference", frame=number)
-    finally:
-        file.close()
+    pixels = _pixels(path, number)
+    whole = {"uint8": np.float32(255.0), "uint16": np.float32(65535.0)}.get(str(pixels.dtype))
     values = pixels.astype(np.float32) / whole if whole is not None else np.nan_to_num(pixels.astype(np.float32))
     alpha = values[..., -1:] if values.shape[-1] in (2, 4) else np.ones_like(values[..., :1])
     rgb = np.repeat(values[..., :1], 3, -1) if values.shape[-1] < 3 else values[..., :3]
@@ -62,8 +55,22 @@ def read(path: Path, transform: colour.Transform, working_space: str, number: Op
     return colour.limited(np.ascontiguousarray(rgb))[0]
 
 
-def _opened(path: Path, number: Optional[int]) -> oiio.ImageInput:
+def _pixels(path: Path, number: Optional[int]) -> np.ndarray:
+    """(h, w, channels) uint8 or uint16 as they are in the file, else float32."""
     file = oiio.ImageInput.open(str(path))  # by content: files of the spool have no suffix
     if file is None:
-        raise InputError("The picture can't be read (%s)." % oiio.geterror().strip()[:200], _MEND, input="reference", frame=number)
-    return file
+        raise _unread(oiio.geterror(), number)
+    try:
+        spec = file.spec()
+        kind = str(spec.format) if str(spec.format) in ("uint8", "uint16") else "float"
+        pixels = file.read_image(0, 0, 0, min(spec.nchannels, 4), kind)
+        if pixels is None:
+            raise _unread(file.geterror(), number)
+        return pixels
+    finally:
+        file.close()
+
+
+def _unread(said: str, number: Optional[int]) -> InputError:
+    why = (said.strip() or "no more is known").splitlines()[0][:200]
+    return InputError("The picture can't be read (%s)." % why, _MEND, input="reference", frame=number)

@@ -43,44 +43,51 @@ class Scheduler:
                  tidy: Callable[[Callable[[], Any]], None], limits: JobLimits = JobLimits()) -> None:
         self._store, self._spool, self._engine, self._scratch = store, spool, engine, scratch
         self._changed, self._tidy, self._limits = changed, tidy, limits
-        self._cancelling: set = set()
         self._making_room = False
 
     def begin(self) -> None:
         """Takes up what a server before this one left: work that was running runs again, without what it had made."""
         for job in self._store.in_state(UPLOADING, QUEUED, RUNNING):
+            if self._store.cancelling(job.take):
+                self._append(job.take, "failed", {"error": Cancelled().to_dict()})
+                continue
             if job.state == RUNNING:
                 log.info("Take %s goes on", job.take)
             self._refresh(job.take)
         self.dispatch()
 
-    def submit(self, take: str, raw_request: Buffer, origin: Dict[str, Any], held: Dict[str, str], again: bool) -> Tuple[str, List[str]]:
+    def submit(self, take: str, raw_request: Buffer, origin: Dict[str, Any], held: Dict[str, str], again: bool,
+               after: int = 0) -> Tuple[str, List[str]]:
         """(state, hashes of files that are lacking). Asked twice, it is one job. `again`: one that failed or was cancelled goes on.
 
+        `after`: see JobStore.add.
         Raises RequestError, VersionError, StorageError, JobError (the take names another request).
         """
         request = _read_request(raw_request)
+        try:
+            json.dumps(origin)  # it is to stand in take.json
+        except (TypeError, ValueError, RecursionError):
+            raise RequestError("What the client says of itself is more than plain data.", "Send text, numbers, lists and tables.") from None
         digest = request.hash()
         job = self._store.get(take)
         if job is None:
             self._admit(request)
-            self._store.add(take, request.shot, canonical(request.to_dict()), digest, origin, request.all_files(), held)
+            self._store.add(take, request.shot, canonical(request.to_dict()), digest, origin, request.all_files(), held, after)
             log.info("Take %s of %s: %d files named", take, request.shot, len(request.all_files()))
         elif job.hash != digest:
             raise JobError("The take %s was asked for with another request." % take, "Generate a new take: a take is never overwritten.")
         elif job.state in ENDED and again and job.state != "done":
             self._store.set_state(take, UPLOADING)
             self._store.forgive(take)
-        state = self._store.require(take).state
-        if state in (UPLOADING, QUEUED):
+        if self._store.require(take).state in (UPLOADING, QUEUED):
             self._refresh(take)
             self.dispatch()
-        return self._store.require(take).state, [sha for sha, _ in self._store.lacking(take)] if state == UPLOADING else []
+        state = self._store.require(take).state
+        return state, [sha for sha, _ in self._store.lacking(take)] if state == UPLOADING else []
 
     def stored(self, sha256: str) -> None:
         """An uploaded file is whole and verified."""
-        for take in self._store.present(sha256):
-            self._store.set_state(take, QUEUED)
+        self._store.present(sha256)
         self._keep_headroom()
         self.dispatch()
 
@@ -90,14 +97,15 @@ class Scheduler:
         if job.state in (UPLOADING, QUEUED):
             self._append(take, "failed", {"error": Cancelled().to_dict()})
         elif job.state == RUNNING:
-            self._cancelling.add(take)
             self._engine.cancel(take)
+            self._store.ask_cancel(take)  # a step may take minutes, and this server may end before it does
 
     def happened(self, report: Happened) -> None:
         """An event from the engine. One that can't be is a fault of the worker's and ends the job."""
         job = self._store.get(report.take)
-        if job is None or job.state != RUNNING:
-            return  # a late word from a worker whose task was given to another
+        if job is None or job.state != RUNNING:  # a late word from a worker whose task was given to another
+            self.dispatch()  # or the last one again, whose end was stored while the next job's beginning could not be
+            return
         kind, fields, sha256, size = report.kind, report.fields, report.sha256, report.size
         try:
             event_from_plain(kind, fields)
@@ -114,7 +122,7 @@ class Scheduler:
         take = report.take
         job = self._store.get(take)
         if job is not None and job.state == RUNNING:
-            if take in self._cancelling:
+            if self._store.cancelling(take):
                 self._append(take, "failed", {"error": Cancelled().to_dict()})
             elif self._store.count_death(take) > self._limits.deaths:
                 error = JobError("The worker died %d times in a row on this take (%s)." % (self._limits.deaths + 1, report.reason),
@@ -136,16 +144,20 @@ class Scheduler:
             self._store.set_state(job.take, RUNNING)
             have = self._store.made(job.take)
             self._keep_headroom()
-            self._engine.submit(Task(job.take, job.request, job.origin, have, self._scratch / job.take))
+            self._engine.submit(Task(job.take, *self._store.asked(job.take), have, self._scratch / job.take))
 
     def tidy(self) -> None:
         """Forgets what is past its days, and keeps the spool within its limits."""
         for take in self._store.outlived(time.time() - self._limits.days * 86400):
-            self._store.remove(take)
+            try:
+                self._store.remove(take)
+            except StorageError as error:
+                log.error("%s The next time, then.", error)
+                break
             self._tidy(lambda folder=self._scratch / take: shutil.rmtree(folder, ignore_errors=True))
         kept = self._store.kept()
-        self._tidy(lambda: self._spool.make_room(kept, self._spool.limits.headroom))
         self._tidy(lambda: self._spool.sweep(kept))
+        self._tidy(lambda: self._spool.make_room(kept, self._spool.limits.headroom))
 
     def _keep_headroom(self) -> None:
         """Files that nobody needs go before the reserve is reached: a worker that writes can't tell which those are."""
@@ -165,7 +177,7 @@ class Scheduler:
             self._making_room = False
 
     def _admit(self, request: Any) -> None:
-        if len(self._store.in_state(UPLOADING, QUEUED, RUNNING)) >= self._limits.open:
+        if self._store.open() >= self._limits.open:
             raise JobError("%d jobs wait on this server already." % self._limits.open, "Cancel some, or wait.")
         files = request.all_files()
         total = sum(f.size for f in files)
@@ -184,11 +196,8 @@ class Scheduler:
         """What the disk really has of a job's inputs decides whether it waits for files or for the engine."""
         lacking = set()
         for sha256, size in self._store.needs(take):
-            there = self._spool.size(sha256)
-            if there != size:
+            if self._spool.size(sha256) != size:  # also where a power failure cut it short: what comes takes its place
                 lacking.add(sha256)
-                if there >= 0:
-                    self._spool.forget(sha256)  # cut short by a power failure
             else:
                 self._spool.open_file(sha256)  # used now: not to be taken away
         self._store.set_lacking(take, lacking)
@@ -197,7 +206,6 @@ class Scheduler:
     def _append(self, take: str, kind: str, fields: Dict[str, Any], sha256: Any = None, size: int = 0) -> None:
         self._store.append(take, kind, fields, sha256, size)
         if kind in LAST:
-            self._cancelling.discard(take)
             log.info("Take %s: %s", take, self._store.require(take).state)
         if kind == "done":
             self._tidy(lambda: shutil.rmtree(self._scratch / take, ignore_errors=True))

@@ -38,7 +38,29 @@ def paths(pattern: str, frames: FrameRange) -> Dict[int, Path]:
     # HASH1: one # is one digit, as in Blender, Nuke and our own names; fileseq alone would read four. It is asked for the width alone:
     # of a whole name it takes digits before the frame for a range of its own, and of a folder called job#12 the # for the frame.
     width = fileseq.FileSequence.getPaddingNum(places[-1].group(), pad_style=fileseq.PAD_STYLE_HASH1)
-    return {frame: path.with_name(before + str(frame).zfill(width) + after) for frame in frames}
+    return {frame: _numbered(path, before, frame, width, after) for frame in frames}
+
+
+def _numbered(path: Path, before: str, frame: int, width: int, after: str) -> Path:
+    """The file of a frame. Below 0 the sign counts as a digit, as Nuke has it, or it doesn't, as Blender has it: whichever is there."""
+    named = path.with_name(before + str(frame).zfill(width) + after)
+    if frame < 0 and not named.exists():
+        wider = path.with_name(before + "-" + str(-frame).zfill(width) + after)
+        return wider if wider.exists() else named
+    return named
+
+
+def found(input: str, pattern: str, frames: FrameRange) -> Dict[int, Path]:
+    """The files of a pattern that are there. Raises InputError when there is none."""
+    there = {frame: path for frame, path in paths(pattern, frames).items() if path.is_file()}
+    if not there:
+        raise InputError(
+            "No file matches %s in frames %s." % (pattern, frames),
+            "Check the path; frames are written as ####.",
+            input=input,
+            frame=frames.first,
+        )
+    return there
 
 
 def hashed(
@@ -52,21 +74,13 @@ def hashed(
 
     seen(count): how many frames are done. Raises InputError when no frame has a file, or one can't be read.
     """
-    wanted = paths(pattern, frames)
-    there = {frame: path for frame, path in wanted.items() if path.is_file()}
-    if not there:
-        raise InputError(
-            "No file matches %s in frames %s." % (pattern, frames),
-            "Check the path; frames are written as ####.",
-            input=input,
-            frame=frames.first,
-        )
+    there = found(input, pattern, frames)
     known: Dict[Path, Tuple[str, int]] = {}
     files: List[FrameFile] = []
     with ThreadPoolExecutor(2) as pool:  # hashing lets other threads run; two keep a disk busy
         distinct = list(dict.fromkeys(there.values()))
-        for path, found in zip(distinct, pool.map(lambda p: _read(input, p), distinct)):
-            known[path] = found
+        for path, read in zip(distinct, pool.map(lambda p: _read(input, p), distinct)):
+            known[path] = read
             seen(len(known))
     for frame, path in there.items():
         files.append(FrameFile(frame, *known[path]))
@@ -76,13 +90,13 @@ def hashed(
 
 def pictures(input: str, files: Sequence[str]) -> Tuple[Pass, Dict[str, Path]]:
     """As `hashed`, of pictures that belong to no frame: numbered from 1. Raises InputError for one that is not there."""
-    found = []
+    read = []
     for number, name in enumerate(files, 1):
         path = typed(name).absolute()
         if not path.is_file():
             raise InputError("There is no file %s." % path, "Check the path.", input=input, frame=number)
-        found.append((path, FrameFile(number, *_read(input, path))))
-    return Pass(", ".join(path.name for path, _ in found), (), tuple(file for _, file in found)), {f.sha256: path for path, f in found}
+        read.append((path, FrameFile(number, *_read(input, path))))
+    return Pass(", ".join(path.name for path, _ in read), (), tuple(file for _, file in read)), {f.sha256: path for path, f in read}
 
 
 def _read(input: str, path: Path) -> Tuple[str, int]:

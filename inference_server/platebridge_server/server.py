@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import tempfile
 import threading
 import time
@@ -39,8 +40,9 @@ from platebridge.takes import storage_error
 from zmq.utils import z85
 
 from . import locks
+from .door import Door
 from .engines.local import GENERATOR, LocalEngine
-from .front import STOP, Door, Front
+from .front import STOP, Front
 from .jobs import JobStore
 from .scheduler import JobLimits, Scheduler
 from .spool import Spool, SpoolLimits
@@ -99,6 +101,9 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         if started is not None:
             started(connection)
         _run_until_told(front, mailbox)
+    except sqlite3.DatabaseError as error:
+        raise StorageError("The server's job list %s is damaged: %s." % (folder / "jobs.sqlite", error),
+                           "Move it away and start the server again: takes in their folders can be gone on with.") from error
     finally:
         remove_connection(path, os.getpid())
         mailbox.close()
@@ -183,18 +188,24 @@ def _lock(folder: Path) -> IO[str]:
     file = locks.opened(folder / "lock")
     try:
         locks.hold(file)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         file.close()
         raise StorageError("Another server runs on %s." % folder, "Use that one, or start this one with another --data.") from None
+    except OSError as error:
+        file.close()
+        raise StorageError("%s can't be kept for one server alone: %s." % (folder, error.strerror),
+                           "Start it with a --data on a disk of this machine's own.") from error
     return file
 
 
 def _check_alone(connection_file: Path) -> None:
-    """Raises ConnectionFailed when a server that lives has written this file: clients would lose the way to it."""
+    """Raises ConnectionFailed when this file leads to a server that lives, or to another machine's: clients would lose the way to it."""
     try:
         found = read_connection(connection_file)
     except ConnectionFailed:
         return  # absent, or of no use: it may be written over
+    if not found.pid:
+        raise ConnectionFailed("%s leads to another machine's server." % connection_file, "Start this one with another --connection.")
     for endpoint in found.endpoints:
         if endpoint.startswith("tcp://") and psutil.pid_exists(found.pid):
             host, port = endpoint[len("tcp://"):].rsplit(":", 1)

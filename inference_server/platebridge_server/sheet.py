@@ -42,7 +42,7 @@ class Tile:
 def add(folder: Path, take_id: str, tile: Tile) -> None:
     """Puts a take's picture with those of the wedge's other takes."""
     picture = Image.fromarray(tile.picture)
-    picture.thumbnail((TILE, TILE))
+    picture.thumbnail((TILE, picture.height))  # as wide as it is shown, however high
     dials = {name: str(value) if isinstance(value, Curve) else value for name, value in tile.dials.items()}  # one curve for all takes
     told = {"take": tile.take, "frame": tile.frame, "dials": dials}
     partial = folder / (".%s.%d" % (take_id, os.getpid()))

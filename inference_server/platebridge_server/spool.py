@@ -36,13 +36,15 @@ class SpoolLimits:
     """`disk`: bytes of whole files kept before the longest unused go. `reserve`: bytes of the disk left free, always. `headroom`: bytes
     beside them that are kept free for what comes next, as long as there are unused files to go.
 
-    `file`: the largest file taken. `young`: seconds in which a file that no job names yet is left alone.
+    `file`: the largest file taken. `files`: how many there may be, whole ones and uploads together; a tenth of them is kept free for what
+    comes next. `young`: seconds in which a file that no job names yet is left alone.
     """
 
     disk: int = 200 * 2**30
     reserve: int = 2 * 2**30
     headroom: int = 4 * 2**30
     file: int = 2 * 2**30
+    files: int = 500_000
     young: float = 600.0
 
 
@@ -56,6 +58,7 @@ class Spool:
 
     def __init__(self, root: Path, limits: SpoolLimits = SpoolLimits(), free: Callable[[Path], int] = disk_free) -> None:
         self.root, self.limits, self._free = Path(root), limits, free
+        self._count = 0  # of files: those that `make_room` left, and the uploads begun since
         self._hashes: Dict[str, Tuple[Any, int]] = {}  # of uploads that go on: (running hash, bytes in it)
         self._hashing = ThreadPoolExecutor(1, "hash")  # while the same piece is being written: each takes about as long
         try:
@@ -91,13 +94,13 @@ class Spool:
             return self._partial(sha256).stat().st_size
         return 0
 
-    def forget(self, sha256: str) -> None:
-        """Takes a file away: it is not what it should be."""
-        self.path(sha256).unlink(missing_ok=True)
-
     def check_room(self, size: int) -> None:
         """Raises StorageError when `size` more bytes would eat into the reserve."""
-        if self._free(self.root) < size + self.limits.reserve:
+        try:
+            free = self._free(self.root)
+        except OSError as error:
+            raise storage_error(error, self.root) from error
+        if free < size + self.limits.reserve:
             mend = "Make room where %s lies, or start the server with another --data." % self.root
             raise StorageError("The server's disk is full.", mend)
 
@@ -115,11 +118,15 @@ class Spool:
         there = self.partial(sha256)
         if there > size:
             path.unlink()
+            self._count -= 1
             there = 0
         if offset > there:
             return there
         fresh = memoryview(data)[there - offset:]
         self.check_room(len(fresh))
+        if not path.exists():
+            self._check_count()
+            self._count += 1
         digest, counted = self._hashes.pop(sha256, (None, 0))
         if counted != there or digest is None:
             digest = _hash_of(path) if there else hashlib.sha256()
@@ -141,6 +148,7 @@ class Spool:
             return there
         if digest.hexdigest() != sha256:
             path.unlink()
+            self._count -= 1
             raise InputError("A file changed while it was being sent.", "Let the render finish writing it, then generate again.")
         self._place(path, sha256)
         return size
@@ -166,37 +174,46 @@ class Spool:
         return sha256
 
     def make_room(self, keep: Collection[str], wanted: int = 0) -> int:
-        """Takes the longest unused files away until `disk` and `reserve` hold with `wanted` bytes more. Gives bytes freed.
+        """Takes the longest unused files away until `disk`, `reserve` and `files` hold, with `wanted` bytes more. Gives bytes freed.
 
         Never a file in `keep` (what jobs need), never one younger than `young`.
         """
-        found: List[Tuple[float, int, Path]] = []
-        total = 0
+        found: List[Tuple[float, int, str]] = []
+        total, count = 0, sum(1 for _ in (self.root / "partial").iterdir())
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):
                 state = path.stat()
-                total += state.st_size
-                if path.parent.name + path.name not in keep and state.st_mtime < time.time() - self.limits.young:
-                    found.append((state.st_mtime, state.st_size, path))
+                total, count = total + state.st_size, count + 1
+                sha256 = path.parent.name + path.name
+                if sha256 not in keep and state.st_mtime < time.time() - self.limits.young:
+                    found.append((state.st_mtime, state.st_size, sha256))
         excess = max(total + wanted - self.limits.disk, wanted + self.limits.reserve - self._free(self.root))
         freed = 0
-        for _, size, path in sorted(found):
-            if freed >= excess:
+        for _, size, sha256 in sorted(found):
+            if freed >= excess and count <= self.limits.files * 9 // 10:
                 break
-            path.unlink(missing_ok=True)
-            freed += size
+            with contextlib.suppress(OSError):  # no file of ours, or one that Windows keeps while somebody reads it
+                self.path(sha256).unlink()
+                freed, count = freed + size, count - 1
+        self._count = count
         return freed
 
     def sweep(self, keep: Collection[str]) -> None:
         """Takes away uploads that nobody goes on with, and what a killed worker left half written."""
         for path in (self.root / "partial").iterdir():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # as in make_room
                 if path.name not in keep and path.stat().st_mtime < time.time() - self.limits.young:
                     path.unlink()
 
     def _files(self) -> Iterator[Path]:
         for folder in (self.root / "objects").iterdir():
-            yield from folder.iterdir()
+            if folder.is_dir():
+                yield from folder.iterdir()
+
+    def _check_count(self) -> None:
+        if self._count >= self.limits.files:
+            mend = "Wait some minutes: those that nobody needs any more are taken away."
+            raise StorageError("The server has %d files already." % self._count, mend)
 
     def _partial(self, sha256: str) -> Path:
         return self.root / "partial" / sha256
@@ -243,8 +260,8 @@ class SpoolWriter:
             if callable(piece):
                 try:
                     piece()
-                except OSError:
-                    log.exception("Tidying up the spool failed")
+                except Exception:  # the last stop of this thread: without it no upload would ever end
+                    log.exception("Work on the server's disk failed")
                 continue
             sender, sha256, size, offset, data = piece
             error, there = None, 0

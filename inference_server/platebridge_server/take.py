@@ -23,33 +23,39 @@ from platebridge.request import GenerateRequest
 
 TAKE_VERSION = 1
 _TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-#: IPTC's words for what each file is, by whether the model was trained; the mapping is ours, the words are theirs.
+#: IPTC's words for what each file is, by whether the model was trained; the mapping is ours, the words are theirs. Since September 2024
+#: "compositeSynthetic" says that one of the elements is generative AI, and "composite" that any may or may not be: whose plate or guide
+#: that is, only their owner knows.
 _TRAINED = {"comp": "compositeWithTrainedAlgorithmicMedia", "effect": "trainedAlgorithmicMedia", "guide": "algorithmicMedia"}
 _TRAINED["picture"] = _TRAINED["comp"]
-_SIMULATED = {"comp": "compositeSynthetic", "effect": "algorithmicMedia", "guide": "algorithmicMedia"}
+_SIMULATED = {"comp": "composite", "effect": "algorithmicMedia", "guide": "algorithmicMedia"}
 PREVIEW_WIDTH = 960
 _PACKAGES = ("torch", "diffusers", "safetensors", "numpy", "OpenImageIO", "av")
 
 
-def source_types(card: Mapping[str, Any], over_a_model: bool = False) -> Dict[str, str]:
+def source_types(card: Mapping[str, Any], over_a_model: bool = False, own_guide: bool = False) -> Dict[str, str]:
     """IPTC's digital source type of comp, effect, guide and preview, as whole URIs. card: of the model that made them.
 
-    over_a_model: the plate is itself what a trained model had a hand in, and so is a comp over it.
+    over_a_model: the plate is itself what a trained model had a hand in, and so is a comp over it. own_guide: somebody else made the guide.
+    What it is, only they know: it gets no type, nor does an effect that is that guide in another size and light.
     """
-    words = _TRAINED if card.get("trained", True) else _SIMULATED
+    trained = card.get("trained", True)
+    words = dict(_TRAINED if trained else _SIMULATED)
     if over_a_model:
-        words = {**words, "comp": _TRAINED["comp"]}
+        words["comp"] = _TRAINED["comp"]
+    if own_guide:
+        words = {kind: word for kind, word in words.items() if kind not in (("guide",) if trained else ("guide", "effect"))}
     return {kind: _TERMS + word for kind, word in {**words, "preview": words["comp"]}.items()}
 
 
-def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str, Any]) -> Dict[str, str]:
-    """The header of one frame's file. kind: "comp", "effect", "guide" or "picture". A guide is no model's work and names none; what
-    somebody's own guide is, only they know.
+def labels(kind: str, request: GenerateRequest, take_id: str, card: Mapping[str, Any], over_a_model: bool = False) -> Dict[str, str]:
+    """The header of one frame's file. kind: "comp", "effect", "guide" or "picture". A guide is no model's work and names none.
+    over_a_model: of this frame's plate, as of `source_types`.
 
     The flat IPTC key is the name that OpenImageIO itself gives the property in formats that carry XMP; OpenEXR has no
     agreed place for XMP, so the packet lies in a plain string beside it.
     """
-    source_type = "" if kind == "guide" and request.inputs.guide else source_types(card)[kind]
+    source_type = source_types(card, over_a_model, request.inputs.guide is not None).get(kind, "")
     out = {
         "Iptc4xmpExt:DigitalSourceType": source_type,
         "xmp": _packet(source_type) if source_type else "",
@@ -82,9 +88,7 @@ def document(
 
     origin: what the client says of itself. over_a_model: as of `source_types`. facts: what the work found out (working size, crop).
     """
-    types = source_types(card, over_a_model)
-    if request.inputs.guide:
-        del types["guide"]  # as in its label: what somebody's own guide is, only they know
+    types = source_types(card, over_a_model, request.inputs.guide is not None)
     tree = {
         "version": TAKE_VERSION,
         "take_id": take_id,

@@ -144,7 +144,7 @@ def remote_connection(endpoint: str, server_key: str) -> Connection:
 
 
 def remove_connection(path: AnyPath, pid: int) -> None:
-    """Takes the file away if it is still that process's own."""
-    with contextlib.suppress(ConnectionFailed, FileNotFoundError):
+    """Takes the file away if it is still that process's own. Where it can't be, it stays: who reads it finds that nobody answers."""
+    with contextlib.suppress(ConnectionFailed, OSError):
         if read_connection(path).pid == pid:
             os.unlink(path)

@@ -13,6 +13,7 @@ PHASES: Dict[str, str] = {
     "finding": "Reading the files",
     "uploading": "Sending what the server lacks",
     "queued": "Waiting for its turn",
+    "loading": "Reading the model",
     "reading": "Checking the frames",
     "guide": "Guide",
     "generating": "Generating",

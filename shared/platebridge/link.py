@@ -11,8 +11,9 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -22,7 +23,7 @@ from .connection import Connection, read_connection
 from .errors import ConnectionFailed, PlatebridgeError, ProtocolError, VersionError, from_dict
 from .events import Failed, Progress
 from .mailbox import Mailbox
-from .protocol import LAST, MAX_FRAME, Buffer, Message, event_from_plain, join_held, receive, send, split_hashes, unpack
+from .protocol import LAST, MAX_FRAME, Buffer, Message, event_from_plain, join_held, pack, receive, send, split_hashes, unpack
 from .uploads import Uploads, place
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ EVENT_COST = 4096       # as the server counts it
 PING, DEAF = 5.0, 20.0  # seconds: how often we say something, and how long a silent server counts as alive
 WELCOME = 10.0
 LONGEST_PAUSE = 5.0
+UNSENT = 4096           # messages that may wait for a server that does not read
 MAX_FILE = 4 * 2**30
 _GONE = {
     zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED, zmq.EVENT_CONNECT_RETRIED, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
@@ -71,10 +73,11 @@ class Link(threading.Thread):
         self.state, self.problem, self.device = "connecting", None, ""  # type: Tuple[str, Optional[Exception], str]
         self.sent, self.received = {"put": 0, "control": 0}, {"files": 0, "control": 0}
         self._mailbox = Mailbox()
-        self._closing = False
+        self._closing = self._closed = False
         self._number = 0
         self._calls: Dict[int, Tuple[Message, Callable[[Message], Any], Future]] = {}
         self._takes: Dict[str, Following] = {}
+        self._unsent: Deque[Message] = deque()  # what the socket had no room for: the pieces of input files fill it
         self._uploads = Uploads()
         self._socket: Any = None
 
@@ -84,9 +87,11 @@ class Link(threading.Thread):
         self._mailbox.put((what, values))
 
     def ask(self, kind: str, body: Dict[str, Any], read: Callable[[Message], Any]) -> Future:
-        """A question whose answer `read` turns into the future's result. Asked again after a reconnect."""
+        """A question whose answer `read` turns into the future's result. Asked again after a reconnect; cancelled when we close."""
         future: Future = Future()
         self.post("ask", kind, body, read, future)
+        if self._closed:
+            future.cancel()
         return future
 
     def close(self, wait: float = 0.0) -> None:
@@ -119,6 +124,8 @@ class Link(threading.Thread):
                 self._shut(monitor)
             self._rest(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
+        self._closed = True
+        self._take_orders(False)
         self._mailbox.close()
         for _, _, future in self._calls.values():
             future.cancel()
@@ -157,7 +164,7 @@ class Link(threading.Thread):
         heard = spoke = time.monotonic()
         welcome = False
         while not self._closing:
-            ready = dict(poller.poll(5 if self._uploads.stuck else 1000))
+            ready = dict(poller.poll(5 if self._uploads.stuck or self._unsent else 1000))
             now = time.monotonic()
             if self._socket in ready:
                 heard = now
@@ -165,11 +172,11 @@ class Link(threading.Thread):
             if monitor in ready:
                 self._watch(monitor)
             self._take_orders(welcome)
-            if welcome:
+            if self._send_waiting() and welcome:
                 self._upload()
-                if now - spoke > PING:
-                    spoke = now
-                    self._send(Message("ping", id=0))
+            if welcome and now - spoke > PING:
+                spoke = now
+                self._send(Message("ping", id=0))
             if now - heard > (DEAF if welcome else WELCOME):
                 raise ConnectionFailed("The server does not answer.", "See to the server; we try again.")
 
@@ -184,6 +191,7 @@ class Link(threading.Thread):
 
     def _shut(self, monitor: Optional[zmq.Socket]) -> None:
         self._uploads.interrupt()
+        self._unsent.clear()
         for following in self._takes.values():
             following.pieces, following.got, following.granted = [], 0, 0
         if monitor is not None:
@@ -269,11 +277,24 @@ class Link(threading.Thread):
         return self._number
 
     def _send(self, message: Message) -> None:
-        try:
-            count = send(self._socket, message)
-        except zmq.ZMQError as error:
-            raise ConnectionFailed("The server does not read what we send: %s." % error, "See to the server; we try again.") from error
-        self.sent["put" if message.type == "put" else "control"] += count
+        """Says it, or has it wait while the way is full. Raises ProtocolError: it is beyond a limit."""
+        pack(message)
+        self._unsent.append(message)
+        self._send_waiting()
+
+    def _send_waiting(self) -> bool:
+        """Sends what waits, in order; whether nothing does any more."""
+        while self._unsent:
+            try:
+                self.sent["control"] += send(self._socket, self._unsent[0])
+            except zmq.Again:
+                if len(self._unsent) > UNSENT:
+                    raise ConnectionFailed("The server does not read what we send.", "See to the server; we try again.") from None
+                return False
+            except zmq.ZMQError as error:
+                raise ConnectionFailed("Nothing can be sent to the server: %s." % error, "See to the server; we try again.") from error
+            self._unsent.popleft()
+        return True
 
     # --- what the server says ------------------------------------------------------------------------------------------------------
 

@@ -92,7 +92,9 @@ def pack(message: Message) -> List[Buffer]:
     """The frames of a message: a header and the raw buffers as they are. Raises ProtocolError if the other side would refuse it."""
     _check(message.type, message.body, message.parts)
     try:
-        header = msgpack.packb({"v": VERSION, "t": message.type, "id": message.id, "b": message.body}, use_bin_type=True)
+        header = msgpack.packb(
+            {"v": VERSION, "t": message.type, "id": message.id, "b": message.body}, use_bin_type=True, unicode_errors="backslashreplace",
+        )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         fault = "This is a fault in Platebridge: please report it."
         raise ProtocolError("A %s message can't be written: %s." % (message.type, error), fault) from error

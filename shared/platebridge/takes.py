@@ -19,9 +19,9 @@ import uuid
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
-from .errors import InputError, StorageError
+from .errors import InputError, PlatebridgeError, StorageError
 from .events import FileReady
 from .protocol import safe_name
 
@@ -72,7 +72,12 @@ class TakeWriter:
                 except FileExistsError:
                     continue  # another program was faster: the next number is ours
         writer = cls(path, {**(note or {}), "take_id": take_id}, {})
-        writer._put(MARKER, json.dumps(writer.note, indent=1, sort_keys=True).encode())
+        try:
+            writer._put(MARKER, json.dumps(writer.note, indent=1, sort_keys=True).encode())
+        except StorageError:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # it is no take
+            raise
         return writer
 
     @classmethod
@@ -172,8 +177,20 @@ class Take:
 
 
 def list_takes(folder: AnyPath) -> List[Take]:
-    """The takes in a shot's folder by number, unfinished ones too. An absent folder has none."""
-    return [read_take(path) for path in take_folders(folder)]
+    """The takes in a shot's folder by number, unfinished ones too; those that can't be read are left out. An absent folder has none."""
+    return read_takes(folder)[0]
+
+
+def read_takes(folder: AnyPath) -> Tuple[List[Take], List[PlatebridgeError]]:
+    """As `list_takes`, and for each take that can't be read what is wrong with it."""
+    found: List[Take] = []
+    faults: List[PlatebridgeError] = []
+    for path in take_folders(folder):
+        try:
+            found.append(read_take(path))
+        except PlatebridgeError as error:
+            faults.append(error)
+    return found, faults
 
 
 def take_folders(folder: AnyPath) -> List[Path]:
@@ -193,7 +210,7 @@ def read_take(path: AnyPath) -> Take:
         with _storage(take), contextlib.suppress(FileNotFoundError):
             try:
                 tree[name] = json.loads((take / name).read_bytes())
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise InputError("%s is damaged." % (take / name), "Restore it from a copy, or generate the take again.") from None
             if not isinstance(tree[name], dict):
                 raise InputError("%s is not a table of fields." % (take / name), "Restore it from a copy, or generate the take again.")

@@ -100,3 +100,15 @@ def test_a_server_takes_away_its_own_file_only(tmp_path):
 
 def test_our_port_is_none_of_nuke_s():
     assert not 5555 <= connection.PORT <= 5662
+
+
+def test_a_connection_file_that_can_t_be_taken_away_ends_nothing(tmp_path, monkeypatch):
+    """Windows, while a client reads it: what a server still has to close would stay open."""
+    path = write_connection(HERE, tmp_path / "run" / "c.json")
+
+    def refused(path):
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr(os, "unlink", refused)
+    remove_connection(path, HERE.pid)
+    assert path.exists()

@@ -171,3 +171,9 @@ def test_an_arbitrary_list_of_files_is_one_or_a_protocol_error(data):
 @given(hashes=st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex)))
 def test_hashes_come_out_as_they_went_in(hashes):
     assert protocol.split_hashes(memoryview(protocol.join_hashes(hashes))) == hashes
+
+
+def test_a_file_s_name_that_is_no_text_travels_with_its_bytes_spelled_out():
+    """A .blend from an old disk: Python has the byte that is no UTF-8 as a letter that can't be written."""
+    body = {"take": "a" * 32, "follow": 1, "after": 0, "credit": 0, "origin": {"file": "caf\udce9.blend"}, "again": False}
+    assert unpack(pack(Message("submit", body, (b"{}", b"")))).body["origin"] == {"file": "caf\\udce9.blend"}

@@ -14,7 +14,7 @@ import pytest
 from platebridge import takes
 from platebridge.errors import InputError, StorageError
 from platebridge.events import FileReady
-from platebridge.takes import TakeWriter, list_takes, read_take, verify_take
+from platebridge.takes import TakeWriter, list_takes, read_take, read_takes, verify_take
 
 ID = "1" * 32
 
@@ -284,3 +284,26 @@ def test_only_takes_are_thrown_away(tmp_path):
     with pytest.raises(StorageError, match="no take"):
         takes.throw_away(tmp_path / "plates")
     assert (tmp_path / "plates").is_dir()
+
+
+def test_a_damaged_take_does_not_keep_the_others_from_being_listed(tmp_path):
+    whole = [TakeWriter.create(tmp_path, "%032x" % n) for n in range(4)]
+    for writer in whole:
+        finish(writer)
+    (whole[1].path / "take.json").write_bytes(b'{"take_id": ')
+    (whole[2].path / "take.json").write_bytes(b"[" * 100_000)
+    found, faults = read_takes(tmp_path)
+    assert [take.number for take in found] == [1, 4] == [take.number for take in list_takes(tmp_path)]
+    assert [str(whole[n].path / "take.json") in str(fault) for n, fault in zip((1, 2), faults)] == [True, True]
+    assert all("damaged" in str(fault) for fault in faults)
+
+
+def test_a_take_that_could_not_be_begun_leaves_no_folder(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(takes, "write_whole", full)
+        with pytest.raises(StorageError, match="disk is full"):
+            TakeWriter.create(tmp_path, ID)
+    assert names(tmp_path) == [] and TakeWriter.create(tmp_path, ID).path.name == "take_0001"

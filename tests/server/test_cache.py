@@ -268,6 +268,17 @@ def test_clearing_reaches_what_another_process_holds_in_memory(folder):
     assert kept.get(name(1)) is None and same(kept.get(name(2, "plate")), tensors(2))
 
 
+def test_what_is_no_entry_is_neither_counted_nor_taken_away(folder):
+    """A folder that was named by mistake: `platebridge cache clear --folder /mnt/models`."""
+    theirs = folder / "wan" / "v1" / "diffusion_pytorch_model.safetensors"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"19 GB")
+    kept = cache.TensorCache(folder)
+    kept.put(cache.key("latents", n=1), {"x": torch.ones(2)})
+    assert [entry.kind for entry in kept.entries()] == ["latents"]
+    assert cache.cleared(folder) > 0 and theirs.read_bytes() == b"19 GB"
+
+
 def test_what_a_killed_process_left_half_written_goes_in_time(folder):
     kept = TensorCache(folder)
     kept.put(name(1), tensors(1))

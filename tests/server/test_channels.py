@@ -75,6 +75,14 @@ def test_channels_that_are_named_are_of_one_part():
     assert "different parts" in refused.value.message and "one part" in refused.value.mend
 
 
+def test_a_plate_has_three_channels_for_the_comp_is_written_into_them():
+    grey = file(("Y", "A"))
+    with pytest.raises(InputError, match="Y is named more than once") as refused:
+        channels.find(grey, "plate", ("Y", "Y", "Y"), Where("plate", 1001))
+    assert refused.value.frame == 1001 and "R, G and B" in refused.value.mend
+    assert names(grey, "guide", ("Y", "Y", "Y", "A")) == ["Y", "Y", "Y", "A"]  # a guide is only read
+
+
 @pytest.mark.parametrize(
     ("header", "wanted"),
     [

@@ -9,7 +9,7 @@ import pytest
 from platebridge.errors import InputError, StorageError
 from platebridge.events import FileReady, Progress, Warned
 from platebridge.frames import FrameRange
-from platebridge.request import FrameFile, Pass
+from platebridge.request import Camera, CameraFrame, FrameFile, Pass
 from platebridge.takes import hash_file
 from platebridge_server import checks, images
 from platebridge_server.generate import generate
@@ -78,6 +78,13 @@ FAULTS = {
     "NaN in the vectors": (lambda s, w: edit(s, w, "vectors", 1004, putting(np.nan)), "vectors", 1004, "NaN", "scrub"),
     "a depth of zeros": (lambda s, w: edit(s, w, "depth", 1005, lambda p: p * 0), "depth", 1005, "zero everywhere", "depth pass"),
     "a depth of sky alone": (lambda s, w: edit(s, w, "depth", 1005, lambda p: p * 0 + 1e10), "depth", 1005, "sky everywhere", "depth pass"),
+    "a depth along the camera's own z": (
+        lambda s, w: edit(s, w, "depth", 1005, lambda p: np.where(p > 1e9, 0, -p)),
+        "depth",
+        1005,
+        "below 0",
+        "sign",
+    ),
     "an empty mask": (
         lambda s, w: [edit(s, w, "mask", f, lambda p: p * 0) for f in s.paths["mask"]],
         "mask",
@@ -127,6 +134,33 @@ def test_a_mask_with_no_pass_says_how_a_plate_too_small_is_refused(make_shot):
         run(make_shot(width=12, height=24, frames=2))
 
 
+def test_a_plate_cropped_to_next_to_nothing_is_as_large_as_its_display_window(tiny_shot, write_exr):
+    write_exr(tiny_shot.paths["plate"][1001], np.zeros((1, 1, 3)), "RGB", "half", (40, 20), (0, 0, 96, 64))
+    assert [e.input for e in run(tiny_shot) if isinstance(e, Warned)] == ["camera"]
+
+
+def test_a_mask_all_over_the_picture_is_asked_about(tiny_shot, write_exr):
+    """So is the alpha of a mask that was written as a picture."""
+    for frame in tiny_shot.paths["mask"]:
+        write_exr(tiny_shot.paths["mask"][frame], np.ones((64, 96, 4)), "RGBA")
+    said = [(e.frame, e.message) for e in run(tiny_shot) if isinstance(e, Warned) and e.input == "mask"]
+    assert [frame for frame, _ in said] == [1001] and "--mask-channel" in said[0][1]
+
+
+def test_a_mask_that_is_gone_for_a_while_is_told(tiny_shot, write_exr):
+    """What it shows again counts as new, and a building that stands throws out dust."""
+    for frame in (1001, 1004, 1005, 1008):  # before the first and after the last it has not begun, or is over
+        edit(tiny_shot, write_exr, "mask", frame, lambda p: p * 0.3)
+    said = [(e.frame, e.message) for e in run(tiny_shot) if isinstance(e, Warned) and e.input == "mask"]
+    assert [frame for frame, _ in said] == [1004] and "empty in frames 1004-1005," in said[0][1]
+
+
+def test_a_mask_that_leaves_any_of_the_picture_out_is_not_asked_about(tiny_shot, write_exr):
+    frames = tiny_shot.paths["mask"]
+    frames.update(dict.fromkeys(list(frames)[:-1], write_exr(tiny_shot.folder / "all.exr", np.ones((64, 96, 1)), "A")))
+    assert not [e for e in run(tiny_shot) if isinstance(e, Warned) and e.input == "mask"]
+
+
 @pytest.mark.parametrize("name", ["plate", "depth", "mask", "vectors"])
 def test_bad_pixels_are_scrubbed_with_a_warning_that_names_the_frames(tiny_shot, write_exr, name):
     for frame in (1005, 1006, 1008):
@@ -140,6 +174,14 @@ def test_a_vector_that_is_not_finite_is_told_as_standing_still(tiny_shot, write_
     edit(tiny_shot, write_exr, "vectors", 1004, putting(np.nan))
     said = [e.message for e in run(tiny_shot, scrubbing(tiny_shot.request())) if isinstance(e, Warned) and e.input == "vectors"]
     assert said == ["NaN or infinite pixels in frame 1004 were taken as standing still."]
+
+
+def test_vectors_of_a_pass_that_was_not_rendered_are_told(tiny_shot, write_exr):
+    """Nothing moves by them, so no dust would be born."""
+    for frame in tiny_shot.paths["vectors"]:
+        edit(tiny_shot, write_exr, "vectors", frame, lambda p: p * 0)
+    said = [(e.frame, e.message) for e in run(tiny_shot) if isinstance(e, Warned) and e.input == "vectors"]
+    assert [frame for frame, _ in said] == [1001] and "leave them out" in said[0][1]
 
 
 def test_a_faint_mask_is_enough_beside_an_own_guide(tiny_shot, write_exr):
@@ -222,6 +264,18 @@ def test_one_over_z_said_so_is_taken_without_a_word(tiny_shot, write_exr):
 
 def test_a_good_shot_without_a_camera_is_told_of_the_stand_in_alone(tiny_shot):
     assert [e.input for e in run(tiny_shot) if isinstance(e, Warned)] == ["camera"]
+
+
+@pytest.mark.parametrize(
+    "frames, said",
+    [(range(1001, 1009, 2), "frames 1002, 1004, 1006, 1008"), (range(1, 9), "frames 1001-1008"), ([1], ""), (range(990, 1010), "")],
+)
+def test_frames_that_a_moving_camera_leaves_out_are_told(tiny_shot, frames, said):
+    """Held for two frames, a camera that moves sets everything that stands still in motion."""
+    still = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    camera = Camera(up=(0.0, 1.0, 0.0), frames=tuple(CameraFrame(frame, still) for frame in frames))
+    told = [e.message for e in run(tiny_shot, dataclasses.replace(tiny_shot.request(), camera=camera)) if isinstance(e, Warned)]
+    assert len(told) == bool(said) and all(said + "," in message for message in told)
 
 
 def test_no_room_on_the_disk_is_said_before_work(tiny_shot, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from platebridge.errors import Cancelled
+from platebridge.errors import Cancelled, ModelError
 from platebridge.takes import list_takes, verify_take
 from platebridge_server import cli, command_generate, sequences
 from platebridge_server.guide import solver
@@ -173,6 +173,36 @@ def test_another_camera_sees_the_cloud_of_an_earlier_take_and_needs_no_mask(run,
     assert run(*asked[:-1], tmp_path / "elsewhere")[0] == 2
 
 
+def test_a_wedge_over_a_kept_simulation_is_refused_whole_where_it_would_turn_the_cloud(run, small, tmp_path, monkeypatch):
+    assert run(*asking(small, tmp_path / "out"))[0] == 0
+    monkeypatch.setattr(solver.Smoke, "step", None)
+    asked = asking(small, tmp_path / "out", "--simulation-of", tmp_path / "out/take_0001")
+    code, _, error = run(*asked, "--wedge", "amount=1,2")
+    assert code == 2 and "amount is 2.0, and in the simulation it is 1.0" in error and "--simulation-of" in error
+    assert len(list_takes(tmp_path / "out")) == 1  # not even the one whose dials are the simulation's own
+    assert run(*asked, "--wedge", "density=0.5,2")[0] == 0
+    first, *seen = (take.document for take in list_takes(tmp_path / "out"))
+    assert [take["request"]["guide"]["density"] for take in seen] == [0.5, 2.0]
+    assert {take["simulation"] for take in seen} == {first["simulation"]} and "sheet.png" in seen[1]["files"]
+
+
+def test_of_a_wedge_that_ends_early_the_takes_that_are_whole_are_named(run, small, tmp_path, monkeypatch):
+    real = StandIn.generate
+
+    def generate(self, guide, frames, size, settings, *more, **named):
+        if settings.seed == 2:
+            raise ModelError("The model is gone.", "Bring it back.")
+        return real(self, guide, frames, size, settings, *more, **named)
+
+    monkeypatch.setattr(StandIn, "generate", generate)
+    code, said, error = run(*asking(small, tmp_path / "out", "--wedge", "seed=1,2"))
+    assert code == 1 and "Done. %s" % (tmp_path / "out/take_0001") in said and "take_0002" not in said and "gone" in error
+    code, said, _ = run(*asking(small, tmp_path / "json", "--wedge", "seed=1,2", "--json"))
+    told = [line for line in map(json.loads, said.splitlines()) if line["event"] in ("Started", "Take", "Failed")]
+    assert code == 1 and [line["event"] for line in told] == ["Started", "Take", "Started", "Failed"]
+    assert told[1]["path"] == str(tmp_path / "json/take_0001")
+
+
 def test_takes_shows_what_differs(run, small, tmp_path):
     run(*asking(small, tmp_path / "out", "--seed", "7"))
     run(*asking(small, tmp_path / "out", "--seed", "8", "--set", "amount=1.5", "--draft"))
@@ -241,6 +271,8 @@ REFUSED = {
     ),
     "more frames than a shot has": (["--frames", "1001-99999999999999999999"], ["more than a shot may have"]),
     "a device that is none": (["--device", "gpu"], ["device gpu can't be used", "--device cpu"]),
+    "a device of a build that is not here": (["--device", "hpu"], ["device hpu can't be used", "--device cpu"]),
+    "a device that holds no numbers": (["--device", "meta"], ["device meta can't be used", "--device cpu"]),
     "pictures of a model that paints none": (["--picture-files"], ["dust paints no picture", "--picture-files"]),
     "a range back to front": (["--frames", "1048-1001"], ["1048-1001", "first-last"]),
     "no range": (["--frames", "all"], ["'all'", "1001-1048"]),
@@ -260,6 +292,30 @@ def test_a_fault_of_the_request_ends_with_2_one_sentence_and_nothing_on_disk(run
     assert code == 2 and not said
     assert all(word in error for word in words) and "Traceback" not in error
     assert not list((tmp_path / "out").glob("take*"))
+
+
+BEFORE_A_FILE_IS_READ = [
+    ["--set", "amount=9"],
+    ["--wedge", "amount=1,9"],
+    ["--fps", "0"],
+    ["--depth-kind", "miles"],
+    ["--set", "prompt=dusk"],
+    ["--model", "mist"],
+    ["--model", "wan-vace-14b"],
+    ["--device", "gpu"],
+    ["--mask", "nowhere/m.####.exr"],
+    ["--frames", "1001-1009"],
+    ["--simulation-of", "nowhere"],
+]
+
+
+@pytest.mark.parametrize("added", BEFORE_A_FILE_IS_READ, ids=" ".join)
+def test_what_can_be_known_without_a_file_is_refused_before_the_first_is_hashed(run, small, tmp_path, monkeypatch, added):
+    """Of a long shot that is minutes, and more from a share."""
+    monkeypatch.setattr(sequences, "hash_file", None)
+    code, _, error = run(*asking(small, tmp_path / "out", *added))
+    assert code in (1, 2) and error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file's name is text")

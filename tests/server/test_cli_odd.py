@@ -2,6 +2,7 @@
 # ruff: noqa: F811 (fixtures by name)
 """The command where things are not as they are in a tidy house: odd names, Ctrl-C at odd moments, packages that don't load."""
 
+import errno
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from platebridge.frames import FrameRange, name_at
-from platebridge_server import command_generate, images, sequences
-from test_cli import CAMERA, alone, asking, run, small  # noqa: F401
+from platebridge.request import GenerateRequest, Inputs
+from platebridge.takes import TakeWriter, verify_take
+from platebridge_server import command_generate, images, locks, sequences
+from test_cli import CAMERA, StandIn, alone, asking, fail_after, run, small  # noqa: F401
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,13 @@ def test_frames_before_nought_are_written_as_our_own_are():
     assert sequences.paths("/p.####.exr", FrameRange(-12, -12)) == {-12: Path("/" + name_at("p.####.exr", -12))}
 
 
+def test_frames_before_nought_are_found_as_blender_and_as_nuke_write_them(tmp_path):
+    there = {-2: tmp_path / "p.-0002.exr", -1: tmp_path / "p.-001.exr", 0: tmp_path / "p.0000.exr"}
+    for path in there.values():
+        path.touch()
+    assert sequences.paths(str(tmp_path / "p.####.exr"), FrameRange(-2, 0)) == there
+
+
 def test_a_take_that_was_killed_just_before_its_end_is_whole(run, small, tmp_path):
     assert run(*asking(small, tmp_path / "out", "--frames", "1001-1002"))[0] == 0
     take = tmp_path / "out/take_0001"
@@ -46,6 +56,75 @@ def test_a_take_that_was_killed_just_before_its_end_is_whole(run, small, tmp_pat
     code, said, error = run("generate", "--resume", take)
     assert code == 0 and str(take) in said, error
     assert (take / "take.json").read_bytes() == before and not (take / "unfinished.json").exists()
+
+
+def test_a_take_in_a_folder_that_can_not_be_written_is_not_gone_on_with(run, small, tmp_path, monkeypatch):
+    """Said before a file is hashed and the shot is simulated anew, not when its next frame is to be written."""
+    fail_after(monkeypatch, 1)
+    assert run(*asking(small, tmp_path / "out"))[0] == 130
+
+    def read_only(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(command_generate.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(sequences, "hash_file", None)
+    code, _, error = run("generate", "--resume", tmp_path / "out/take_0001")
+    assert code == 1 and "%s can't be written: no access" % (tmp_path / "out/take_0001") in error
+
+
+@pytest.mark.parametrize("changed", [{"take_id": "../../../precious"}, {"take_id": ""}, {"sources": {}}, {"sources": 7}])
+def test_a_note_that_is_not_as_it_was_written_is_refused_and_takes_nothing_away(run, small, tmp_path, monkeypatch, changed):
+    """A take's id names the folder of work under way, which is removed in the end."""
+    fail_after(monkeypatch, 1)
+    assert run(*asking(small, tmp_path / "out"))[0] == 130
+    (tmp_path / "precious").mkdir()
+    note = tmp_path / "out/take_0001/unfinished.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), **changed}))
+    code, _, error = run("generate", "--resume", tmp_path / "out/take_0001")
+    assert code == 1 and "%s is damaged" % note in error
+    assert (tmp_path / "precious").is_dir()
+
+
+def test_a_take_that_another_process_makes_is_left_to_it(run, small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        fail_after(patch, 1)
+        assert run(*asking(small, tmp_path / "out"))[0] == 130
+    take = tmp_path / "out/take_0001"
+    before = {path.name for path in take.iterdir()}
+    with locks.opened(command_generate.scratch_folder(TakeWriter.resume(take).take_id) / "lock") as other:
+        locks.hold(other)
+        code, _, error = run("generate", "--resume", take)
+    assert code == 1 and "%s is being made by another process" % take in error and "Traceback" not in error
+    assert {path.name for path in take.iterdir()} == before
+    request, by_hash, late = command_generate.resumed(take)  # and one that waited until it was whole has nothing left to do
+    assert run("generate", "--resume", take)[0] == 0 and verify_take(take) == []
+    command_generate.run_here(request, by_hash, late, None, lambda: False, "cpu")
+    assert verify_take(take) == [] and not list((tmp_path / "XDG_CACHE_HOME/platebridge/scratch").glob(late.take_id))
+
+
+def test_an_input_that_is_rendered_again_while_the_take_is_made_ends_it(run, small, tmp_path, monkeypatch):
+    """take.json would name a file that the pixels are not from. The same file written again is no trouble."""
+    plate, other = (small.paths["plate"][frame] for frame in (1006, 1005))
+    real, written = StandIn.generate, [plate.read_bytes(), other.read_bytes()]
+
+    def generate(self, *arguments, **named):
+        data = written.pop(0)
+        plate.write_bytes(data)
+        os.utime(plate, ns=(1, len(data)))
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(StandIn, "generate", generate)
+    assert run(*asking(small, tmp_path / "out"))[0] == 0
+    code, _, error = run(*asking(small, tmp_path / "out", "--seed", "2"))
+    assert code == 2 and "plate frame 1006" in error and "%s was written anew while the take was made" % plate in error
+    assert not (tmp_path / "out/take_0002/take.json").exists()
+
+
+@pytest.mark.parametrize("within", ["", "jobs"])
+def test_a_file_where_the_servers_folder_should_be_is_said_so(run, tmp_path, within):
+    (tmp_path / "data").write_text("not a folder")
+    code, _, error = run("serve", "--data", tmp_path / "data" / within)
+    assert code == 1 and "%s is a file, not a folder. Choose another --data." % (tmp_path / "data") in error
 
 
 def test_ctrl_c_while_files_are_read_ends_there(run, small, tmp_path, monkeypatch):
@@ -173,3 +252,22 @@ def test_doctor_goes_on_after_a_package_that_can_not_be_loaded(run, monkeypatch,
     found = json.loads(said)
     assert code == 1 and any(package in f["found"] and "pip install" in f["mend"] for f in found if not f["good"])
     assert "memory" in [f["what"] for f in found]
+
+
+def test_takes_lists_the_rest_and_names_those_that_cant_be_read(run, tmp_path):
+    """One was cut short by a full disk, one is of a newer Platebridge."""
+    request = GenerateRequest("tower", FrameRange(1001, 1048), Inputs()).to_dict()
+    files = [{"frame": 1001, "sha256": "0" * 64, "size": 1}]
+    request["inputs"] = {name: {"name": name, "files": files} for name in ("plate", "depth", "mask")}
+    for tree in (request, {}, {**request, "version": 99}, request):
+        writer = TakeWriter.create(tmp_path, "1" * 32, {"request": tree})
+    (tmp_path / "take_0002" / "take.json").write_bytes(b'{"take_id": ')
+    code, said, told = run("takes", tmp_path, "--json")
+    assert code == 0 and [row["take"] for row in json.loads(said)] == ["take_0001", "take_0004"]
+    first, second = told.splitlines()
+    assert first.startswith(str(tmp_path / "take_0002" / "take.json") + " is damaged.") and "take_0003 can't be listed" in second
+    assert "take_0004" in run("takes", tmp_path)[1]
+    for take in ("take_0001", "take_0004"):
+        (writer.path.with_name(take) / "take.json").write_bytes(b"[]")
+    code, said, told = run("takes", tmp_path)
+    assert code == 2 and [n for n in range(1, 5) if "take_000%d" % n in told] == [1, 2, 3, 4]

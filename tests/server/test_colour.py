@@ -130,7 +130,10 @@ def test_primaries_are_changed_before_the_curve():
 
 def test_names_of_blender_and_nuke_are_known():
     pixels = np.random.default_rng(2).uniform(0, 2, (20, 3)).astype(np.float32)
-    for one, other in [("Linear Rec.709", "Nuke: linear"), ("ACEScg", "OCIO: ACES - ACEScg"), ("Linear Rec.2020", "OCIO: Linear Rec.2020")]:
+    for one, other in [
+        ("Linear Rec.709", "Nuke: linear"), ("ACEScg", "OCIO: ACES - ACEScg"), ("Linear Rec.2020", "OCIO: Linear Rec.2020"),
+        ("Linear Rec.709", "OCIO: lin_srgb"), ("ACEScg", "lin_ap1_scene"), ("Linear P3-D65", "lin_p3d65"), ("ACES2065-1", "lin_ap0"),
+    ]:  # fmt: skip
         a, b = (colour.find("display", working_space=space).encode(pixels) for space in (one, other))
         assert a == pytest.approx(b, abs=1e-6)
     with pytest.raises(RequestError, match=r"scene_linear is not known here.*config"):

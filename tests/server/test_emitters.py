@@ -37,6 +37,15 @@ def test_rest_is_less_than_a_tenth_of_a_pixel_of_the_plate_however_it_is_thinned
         assert np.median(speed) == pytest.approx(pixels * 60 / camera.fx * 240, rel=0.01)
 
 
+def test_a_large_frame_does_not_stay_in_memory_for_the_few_pixels_that_are_looked_at():
+    """The last frames are kept to be compared; of a plate of 4K each would be a tenth of a gigabyte."""
+    camera = CameraPath.from_request(None, FrameRange(1, 1), 1920, 1080).at(1)
+    large = np.ones((1080, 1920), np.float32)
+    seen = motion.look(large, large, np.zeros((1080, 1920, 2), np.float32), camera)
+    assert seen.step == 4 and not np.shares_memory(seen.depth, large) and not np.shares_memory(seen.mask, large)
+    assert max(a.nbytes for a in (seen.depth, seen.mask, seen.vectors)) < large.nbytes / 7
+
+
 @pytest.mark.parametrize("velocity", [(0, 0, -8.0), (6.0, 0, 0), (-3.0, 4.0, -5.0), (0, -12.0, 0)])
 def test_vectors_give_metres_per_second_though_the_camera_moves(velocity):
     shot = FallingTower(begin=0, velocity=velocity, travel=0.7)

@@ -7,10 +7,12 @@ import json
 import os
 import sqlite3
 import stat
+from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import msgpack
 import platebridge
+import psutil
 import pytest
 import zmq
 from house import House, Raw, Shot, folder_hashes, new_take, until
@@ -21,7 +23,7 @@ from platebridge.errors import Cancelled, ConnectionFailed, InputError, JobError
 from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started
 from platebridge.protocol import Message
 from platebridge.takes import TakeWriter, verify_take
-from platebridge_server.front import Door, open_door
+from platebridge_server.door import Door, open_door
 from platebridge_server.jobs import JobStore
 
 
@@ -477,3 +479,55 @@ def test_jobs_are_listed_as_plain_data(house, shot):
         assert 0 < about["memory_free"] <= about["memory"] and about["disk_free"] > 0
     assert (job["take"], job["shot"], job["state"], job["events"]) == (take, "tower", "done", 21)
     assert json.dumps(job)
+
+
+def test_a_file_that_the_server_s_disk_can_t_read_ends_one_take_not_the_server(house, shot):
+    """A folder in its place stands for a bad disk: opening it is an error of the system's."""
+    take = new_take()
+    with Client(house.connection) as client:
+        file = next(e for e in drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin())) if is_file(e))
+        there = house.root / "data" / "spool" / "objects" / file.sha256[:2] / file.sha256[2:]
+        there.unlink()
+        there.mkdir()
+        last = drain(client.attach(take))[-1]
+        assert isinstance(last, Failed) and last.error["code"] == StorageError.code and "directory" in last.error["message"]
+        assert client.ping().result(10) > 0
+
+
+def test_a_full_way_to_the_server_is_waited_for_not_taken_for_a_lost_one(house, tmp_path, caplog):
+    """Many small files on a slow network, or a server that stands still for a moment: what else is to be said waits behind them."""
+    shot = Shot(tmp_path / "many", frames=60, size=64 * 1024)
+    server = psutil.Process(house.process.pid)
+    with Client(house.connection) as client:
+        client.ping().result(10)
+        job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
+        until(lambda: client.sent["put"] > 2**20, "the upload to begin")
+        server.suspend()
+        try:
+            until(lambda: client._link._uploads.stuck, "the way to be full")
+            answers = [client.ping() for _ in range(20)]
+            until(lambda: len(client._link._calls) >= 20, "the questions to be put")
+        finally:
+            server.resume()
+        assert all(answer.result(20) > 0 for answer in answers) and isinstance(drain(job)[-1], Done)
+    assert "Lost the server" not in caplog.text
+
+
+def test_what_is_asked_of_a_client_that_was_closed_is_not_waited_for_for_ever(tmp_path):
+    client = Client(tmp_path / "none.json").start()
+    client.close(5)
+    with pytest.raises(CancelledError):
+        client.jobs().result(5)
+
+
+def test_previews_that_had_to_make_room_do_not_keep_a_take_from_being_completed(house, shot):
+    """The program died after some frames; meanwhile the job ended, and what it had acknowledged was taken away."""
+    take = new_take()
+    with Client(house.connection) as client:
+        events = drain(client.upload_and_submit(shot.request(), shot.open_file, take, house.origin()))
+    files, preview = [e for e in events if is_file(e)], next(e for e in events if isinstance(e, Preview))
+    for digest in (hashlib.sha256(preview.png).hexdigest(), *(f.sha256 for f in files[:4])):
+        (house.root / "data" / "spool" / "objects" / digest[:2] / digest[2:]).unlink()
+    with Client(house.connection) as client:
+        again = drain(client.attach(take, held={f.name: f.sha256 for f in files[:4]}))
+    assert [e for e in again if is_file(e)] == files[4:] and isinstance(again[-1], Done)

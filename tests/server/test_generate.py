@@ -421,7 +421,7 @@ def test_previews_are_small_pictures_and_the_movie_has_every_frame(whole):
         assert float(movie.streams.video[0].average_rate) == 24.0
 
 
-@pytest.mark.parametrize("where", ["numpy.save", "platebridge_server.take.preview_mp4", "platebridge_server.generate._Journal.add"])
+@pytest.mark.parametrize("where", ["numpy.save", "platebridge_server.take.preview_mp4", "platebridge_server.journal.Journal.add"])
 def test_a_full_disk_where_the_work_is_kept_is_a_sentence(shot, make, monkeypatch, where):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")

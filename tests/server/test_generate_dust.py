@@ -95,7 +95,7 @@ def test_a_preview_of_the_guide_is_a_take_that_no_model_made_and_the_dust_keeps_
     told, after = (json.loads((folder / "take.json").read_text()) for folder in (looked_at, dust_))
     assert told["model"]["name"] == "guide" and told["weights_sha256"] == "" and verify_take(looked_at) == []
     assert told["digital_source_type"]["effect"].endswith("/algorithmicMedia")
-    assert told["digital_source_type"]["comp"].endswith("/compositeSynthetic")
+    assert told["digital_source_type"]["comp"].endswith("/composite")
     assert told["simulation"] == after["simulation"]  # one simulation for both
     last = "effect.%d.exr" % tiny_shot.last
     header = oiio.ImageInput.open(str(looked_at / last)).spec()

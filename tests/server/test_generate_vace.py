@@ -25,8 +25,9 @@ from platebridge.errors import Cancelled, ModelError, RequestError
 from platebridge.events import FileReady, Preview, Progress
 from platebridge.takes import hash_file
 from platebridge_server import cache, matte, painted
+from platebridge_server.generate import generate
 from platebridge_server.models import registry, store
-from platebridge_server.models.vace import parts
+from platebridge_server.models.vace import parts, run
 from vace_takes import NAME, TAKE, alone, frames, guides, installed, make, pixels, plain, shot, wanted  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -97,6 +98,15 @@ def test_weights_that_were_changed_are_refused(make, tmp_path, monkeypatch):
     path.write_bytes(data)
     with pytest.raises(ModelError, match="not what was taken in"):
         make()
+
+
+def test_a_model_is_hashed_for_the_first_time_before_any_work_and_can_be_cancelled_in_it(shot, tmp_path):
+    """On a machine that is new to it that takes minutes; and weights that are none of it are said before the guide is made."""
+    heard, work = [], iter(generate(wanted(shot), shot.open_file, TAKE, scratch=tmp_path, device="cpu", cancelled=lambda: bool(heard)))
+    with pytest.raises(Cancelled):
+        for event in work:
+            heard += [event] if isinstance(event, Progress) else []
+    assert {(event.phase, event.total) for event in heard} == {("loading", 100)}
 
 
 def test_what_was_painted_is_kept_when_asked_for_and_is_the_plate_where_nothing_was(make, shot, tmp_path, plain):
@@ -309,3 +319,10 @@ def test_a_lora_is_in_the_picture_and_in_the_take(make, installed, plain):
     assert frames(files) != plain
     _, without = make()
     assert frames(without) == plain
+
+
+def test_a_painting_that_is_no_numbers_is_an_error_and_not_an_empty_effect(make, monkeypatch):
+    """Weights that burst in 16 bits, for instance."""
+    monkeypatch.setattr(run.Run, "pictures", lambda self, told: iter([(1003, np.full((*self.scene.size, 3), np.nan, np.float32))]))
+    with pytest.raises(ModelError, match="gave pixels that are no numbers in frame 1003"):
+        make()

@@ -228,26 +228,33 @@ def test_text_in_a_header_that_is_not_utf_8_is_named(tmp_path, write_exr):
     assert refused.value.frame == 1003 and refused.value.mend
 
 
-TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
-@pytest.mark.parametrize("where", ["Iptc4xmpExt:DigitalSourceType", "xmp"])
-def test_a_composite_over_what_a_trained_model_made_says_so_and_keeps_the_plates_packet(tmp_path, write_exr, where):
-    earlier = {"xmp": "<x/>", "platebridge:model": "dust", "platebridge:weights": "5" * 64, "Artist": "somebody", where: "<%s>" % TRAINED}
+def test_a_take_over_a_take_has_its_own_labels_and_keeps_the_plates_packet(tmp_path, write_exr):
+    earlier = {"xmp": "<x/>", "platebridge:model": "dust", "platebridge:weights": "5" * 64, "Artist": "somebody"}
     path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 3)), "RGB", "half", attributes={})
     path.write_bytes(images.encode(images.read(path), earlier))
-    ours = {"Iptc4xmpExt:DigitalSourceType": SYNTHETIC, "xmp": "<%s>" % SYNTHETIC, "platebridge:model": "guide"}
-    for _ in range(2):  # a take over a take
+    ours = {"Iptc4xmpExt:DigitalSourceType": TYPES + "composite", "xmp": "<ours/>", "platebridge:model": "guide"}
+    for _ in range(2):
         path.write_bytes(images.encode(images.read(path), ours))
         (said,) = images.metadata(path)
-        raised = SYNTHETIC.replace("compositeSynthetic", "compositeWithTrainedAlgorithmicMedia")
-        assert (said["Iptc4xmpExt:DigitalSourceType"], said["xmp"]) == (raised, "<%s>" % raised)
+        assert (said["Iptc4xmpExt:DigitalSourceType"], said["xmp"]) == (TYPES + "composite", "<ours/>")
         assert said["platebridge:plate_xmp"] == earlier["xmp"] and said["Artist"] == "somebody"
         assert said["platebridge:model"] == "guide" and "platebridge:weights" not in said
 
 
-def test_a_composite_over_a_photograph_says_what_it_is(tmp_path, write_exr):
-    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 3)), "RGB", "half", attributes={"xmp": "<it rained, and a dog was trained/>"})
-    path.write_bytes(images.encode(images.read(path), {"Iptc4xmpExt:DigitalSourceType": SYNTHETIC}))
-    assert images.metadata(path)[0]["Iptc4xmpExt:DigitalSourceType"] == SYNTHETIC
+@pytest.mark.parametrize("where", ["Iptc4xmpExt:DigitalSourceType", "xmp"])
+@pytest.mark.parametrize(
+    "word, by_a_model",
+    [
+        ("trainedAlgorithmicMedia", True),
+        ("compositeWithTrainedAlgorithmicMedia", True),
+        ("compositeSynthetic", True),
+        ("composite", False),
+        ("algorithmicMedia", False),
+        ("digitalCapture", False),
+    ],
+)
+def test_a_picture_that_a_model_had_a_hand_in_is_known_by_its_header(where, word, by_a_model):
+    assert images.by_a_model([{"xmp": "<it rained, and a dog was trained/>"}, {where: "<%s>" % (TYPES + word)}]) == by_a_model

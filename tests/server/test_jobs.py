@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from platebridge.errors import JobError, StorageError
@@ -129,3 +130,35 @@ def test_a_full_disk_is_a_sentence_and_the_store_goes_on_when_there_is_room(stor
     before = store.last(TAKE)
     store._db.execute("PRAGMA max_page_count = 1000000")
     assert store.append(TAKE, "done", {"seconds": {}}) == before + 1 and numbers(store) == list(range(1, before + 2))
+
+
+def test_a_job_list_that_another_program_holds_is_a_sentence_and_the_store_goes_on_when_it_lets_go(store, tmp_path):
+    """A backup, or somebody who looks into it: SQLite then refuses at the first word, before anything is written."""
+    store._db.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="locked"):
+        store.set_state(TAKE, RUNNING)
+    other.execute("ROLLBACK")
+    store.set_state(TAKE, RUNNING)
+    assert store.require(TAKE).state == RUNNING
+
+
+def test_a_list_of_jobs_does_not_bring_their_requests_into_memory(store):
+    for n in range(100):
+        store.add("%032x" % n, "tower", b"x" * 10**6, "hash", {}, [], {})
+    tracemalloc.start()
+    try:
+        assert len(store.all()) == 101 and len(store.in_state(UPLOADING)) == 101
+        assert tracemalloc.get_traced_memory()[1] < 10 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_has_come_puts_its_job_in_line_or_changes_nothing(store):
+    store.present(A)
+    store._db.execute("CREATE TRIGGER full BEFORE UPDATE ON jobs BEGIN SELECT RAISE(ABORT, 'full'); END")
+    with pytest.raises(sqlite3.IntegrityError):
+        store.present(B)
+    store._db.execute("DROP TRIGGER full")
+    assert store.present(B) == [TAKE] and store.require(TAKE).state == QUEUED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -300,3 +301,39 @@ def test_progress_of_a_killed_upload_never_goes_back_to_nothing(houses, tmp_path
         uploading = [e for e in follow(job, writer) if isinstance(e, Progress) and e.phase == "uploading"]
     done = [e.done for e in uploading]
     assert done == sorted(done) and done[-1] == uploading[-1].total == shot.bytes
+
+
+def test_all_of_the_server_s_data_gone_in_the_midst_of_a_take_and_no_file_of_it_is_missed(houses, shot, tmp_path, undisturbed):
+    """The same client stays. What it has seen was numbered by the server before, whose worker had died three times on the way."""
+    house = houses().start()
+    for frame in (1001, 1002, 1003):
+        (house.control / ("die.%d" % frame)).touch()
+    house.hold(1004)
+    writer = TakeWriter.create(tmp_path / "takes", TAKE)
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(), shot.open_file, TAKE, house.origin())
+        follow(job, writer, at("comp.1003.exr"))
+        house.kill()
+        shutil.rmtree(house.root / "data")
+        house.let_go(1004)
+        house.start()
+        assert isinstance(follow(job, writer)[-1], Done)
+    assert folder_hashes(writer.path) == undisturbed
+
+
+def test_a_server_whose_files_were_taken_away_says_so_and_lives_on(houses, shot, tmp_path):
+    """Somebody makes room by hand, or a drive is taken off, while one take is at work and another in line."""
+    house = houses().start()
+    house.hold(1001)
+    with Client(house.connection) as client:
+        jobs = [client.upload_and_submit(shot.request(n), shot.open_file, new_take(), house.origin()) for n in range(2)]
+        until(lambda: [job.state for job in jobs] == ["running", "queued"], "both to be there")
+        shutil.rmtree(house.root / "data" / "spool")
+        house.let_go(1001)
+        asked = [client.upload_and_submit(shot.request(2), shot.open_file, new_take(), house.origin())]
+        for job in jobs + asked:
+            error = follow(job, TakeWriter.create(tmp_path / "takes", job.take_id))[-1].error
+            assert error["code"] == StorageError.code and ("exist any more" in error["message"] or "no longer has" in error["message"])
+        with pytest.raises(StorageError, match="exist any more"):
+            client.about().result(10)
+        assert client.ping().result(10) > 0 and house.process.poll() is None

@@ -198,6 +198,18 @@ def test_one_for_another_model_is_refused_and_changes_nothing(pipe):
     assert added(before, weights(pipe)) == {}
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_one_that_holds_what_is_no_number_is_refused_and_changes_nothing(pipe, number):
+    """Every picture would be empty, and nobody would say why."""
+    made = in_diffusers_names(halves(pipe))
+    next(iter(made.values()))[0, 0] = number
+    write("burst", made)
+    before = weights(pipe)
+    with pytest.raises(ModelError, match=r"The LoRA burst holds NaN or infinity"):
+        loras.merge(pipe, loras.chosen("burst"))
+    assert added(before, weights(pipe)) == {}
+
+
 def test_one_for_an_expert_that_is_not_there_is_refused(pipe):
     write("collapse", in_diffusers_names(halves(pipe)))
     pipe.transformer_2 = None
@@ -212,6 +224,14 @@ def test_a_pickle_is_never_one():
     (loras.folder() / "evil.safetensors").write_bytes(pickle.dumps(list(range(500))))
     with pytest.raises(ModelError, match=r"no safetensors file"):
         loras.chosen("evil")
+
+
+@pytest.mark.parametrize("left", [9, -9])
+def test_half_a_copy_is_refused_before_the_model_is_loaded(pipe, left):
+    path = write("collapse", in_diffusers_names(halves(pipe)))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ModelError, match=r"The LoRA collapse .*Copy it again|The LoRA collapse .*half a copy"):
+        loras.chosen("collapse")
 
 
 @pytest.mark.parametrize("text", ["collapse:", "collapse:x", "collapse:3", "collapse:nan", "collapse:1/middle", "collapse:1, collapse:2"])

@@ -174,6 +174,13 @@ def test_half_a_copy_is_refused(folder):
     assert "half a copy" in refusal(folder)
 
 
+@pytest.mark.parametrize("offsets", [3, None, [0], ["a", "b"], [0, 1e999]])
+def test_weights_whose_header_says_nothing_of_their_place_are_refused(folder, offsets):
+    header = json.dumps({"layer": {"data_offsets": offsets} if offsets else {}}).encode()
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "no safetensors file" in refusal(folder)
+
+
 def test_a_missing_shard_or_component_is_refused(tmp_path):
     folder = make_model(tmp_path / "copied", shards=3)
     (folder / "transformer" / "diffusion_pytorch_model-00002-of-00003.safetensors").unlink()
@@ -269,7 +276,7 @@ def test_a_card_that_lies_about_its_weights_is_refused_when_it_is_taken_in(folde
     assert "says weights of SHA-256 aaaa" in refusal(folder, card=own_card(weights_sha256="a" * 64))
 
 
-@pytest.mark.parametrize("name", ["../up", "", ".hidden", "Big", "a/b", 7])
+@pytest.mark.parametrize("name", ["../up", "", ".hidden", "Big", "a/b", 7, "dotted.", "a" * 101, "line\n"])
 def test_a_name_that_is_no_folders_is_refused(name):
     with pytest.raises(ModelError, match=r"can't name a model"):
         cards.checked(own_card(name=name), "card.json")
@@ -283,6 +290,36 @@ def test_a_card_says_what_it_lacks(tmp_path):
     path.write_text("no json")
     with pytest.raises(ModelError, match=r"can't be read"):
         cards.from_file(path)
+
+
+@pytest.mark.parametrize("name", ["dust", "guide", "loras"])
+def test_a_name_that_is_given_away_is_refused(name):
+    """One that ships would hide the model; and among the models the LoRAs have their folder."""
+    with pytest.raises(ModelError, match=r"The name %s is taken" % name):
+        cards.checked(own_card(name=name), "card.json")
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"layout": {"transformer": []}}, "library, classes, config of transformer"),
+        ({"layout": []}, "library, classes, config of layout"),
+        ({"limits": {}}, "limits has no sizes"),
+        ({"limits": {"sizes": [[832, 480]]}}, "multiple_of"),
+        ({"kind": "passes"}, "kind is not"),
+        ({"licence": None}, "licence is no text"),
+        ({"weights_sha256": 5}, "weights_sha256 is no text"),
+        ({"network": {}}, "network does not say transformer_parameters"),
+    ],
+)
+def test_a_card_that_could_not_be_worked_with_is_refused_when_it_is_taken_in(changed, said):
+    with pytest.raises(ModelError, match=said):
+        cards.checked(own_card(**changed), "card.json")
+
+
+def test_a_card_that_begins_with_a_mark_as_windows_editors_write_it_is_read(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps(own_card()), encoding="utf-8-sig")
+    assert cards.from_file(tmp_path / "card.json")["name"] == "our-dust-1.3b"
 
 
 # --- opening -----------------------------------------------------------------------------------------------------------------
@@ -462,6 +499,31 @@ def test_a_job_for_a_model_that_is_not_here_is_refused_before_any_work(tiny_shot
             assert type(event).__name__ == "Started"
 
 
+def test_a_model_whose_disk_was_taken_off_is_said_so_in_the_list_and_before_any_work(folder, tmp_path):
+    """It lies in a folder of the studio's own, which is only pointed at."""
+    store.add(folder)
+    folder.rename(tmp_path / "taken off")
+    said = run("list")[1]
+    assert "lost" in said and str(folder) in said and "here, in" not in said
+    with pytest.raises(ModelError, match=r"has lost .*Put it back into"):
+        registry.ready(NAME)
+
+
+def test_a_file_where_the_folder_of_models_should_be_is_said_so(folder, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for named in (tmp_path / "file", tmp_path / "file" / "models"):
+        monkeypatch.setenv(store.VARIABLE, str(named))
+        for what in (["add", folder], ["fetch", NAME]):
+            code, _, error = run(*what)
+            assert code == 1 and "%s is a file, not a folder." % (tmp_path / "file") in error and store.VARIABLE in error
+        assert "refused" not in run("list")[1]
+
+
+def test_json_before_the_word_is_not_read_as_sentences():
+    code, said, error = run("--json", "list")
+    assert code == 2 and not said and "models list" in error
+
+
 def test_the_command_takes_in_lists_verifies_and_removes(folder, tmp_path):
     code, said, _ = run("list")
     assert code == 0 and "platebridge models fetch wan-vace-14b\n" in said and "46 to 82 GB" in said
@@ -509,6 +571,6 @@ def test_what_to_open_is_shown_as_it_is(tmp_path, capsys, monkeypatch):
     take.mkdir(parents=True)
     (take / "preview.mp4").touch()
     monkeypatch.setattr(cli, "out", Console(width=400))
-    cli._say_what_to_open(take, False)
+    cli._say_what_to_open([take])
     said = capsys.readouterr().out
     assert "Done. %s\n" % take in said and str(take / "preview.mp4") in said

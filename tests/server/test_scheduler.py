@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
+import pytest
 from house import Shot, new_take
-from platebridge.errors import StorageError
+from platebridge.errors import RequestError, StorageError
 from platebridge_server.engines.base import Happened
-from platebridge_server.jobs import DONE, JobStore, canonical
-from platebridge_server.scheduler import Scheduler
+from platebridge_server.jobs import CANCELLED, DONE, RUNNING, JobStore, canonical
+from platebridge_server.scheduler import JobLimits, Scheduler
 from platebridge_server.spool import Spool, SpoolLimits
 
 DISK, RESERVE, HEADROOM = 100_000, 10_000, 8_000
@@ -34,6 +36,9 @@ class Bench:
 
     def submit(self, task) -> None:
         self.task = task
+
+    def cancel(self, take) -> None:
+        """The worker is in a step that takes minutes."""
 
     def fill(self) -> None:
         """Files of long ago that no job needs, until not a byte is left beside the reserve."""
@@ -82,3 +87,114 @@ def test_a_spool_that_was_tidied_has_room_for_what_comes_next(tmp_path):
     except StorageError:
         return
     raise AssertionError("more was freed than must be")
+
+
+def submit(bench, shot, take=None):
+    take = take or new_take()
+    return take, bench.scheduler.submit(take, canonical(shot.request().to_dict()), {}, {}, False)
+
+
+def test_a_request_that_is_wrong_about_a_file_s_size_takes_no_file_away(tmp_path):
+    """A render that was still being written: hashed before its last bytes came, measured after. Another take needs what was hashed."""
+    bench = Bench(tmp_path)
+    shot = Shot(tmp_path / "shot", frames=2, size=500)
+    for path in shot.paths.values():
+        bench.spool.add(path.read_bytes())
+    assert submit(bench, shot)[1][0] == "running"
+    plate = shot.request().inputs.plate
+    wrong = replace(plate, files=(replace(plate.files[0], size=600), *plate.files[1:]))
+    request = replace(shot.request(1), inputs=replace(shot.request().inputs, plate=wrong))
+    state, lacking = bench.scheduler.submit(new_take(), canonical(request.to_dict()), {}, {}, False)
+    assert (state, lacking) == ("uploading", [plate.files[0].sha256])
+    assert bench.spool.size(plate.files[0].sha256) == 500
+
+
+def test_a_file_that_a_power_failure_cut_short_is_asked_for_again(tmp_path):
+    bench = Bench(tmp_path)
+    shot = Shot(tmp_path / "shot", frames=2, size=500)
+    shas = [bench.spool.add(path.read_bytes()) for path in shot.paths.values()]
+    bench.spool.path(shas[0]).write_bytes(b"short")
+    take, said = submit(bench, shot)
+    assert said == ("uploading", [shas[0]])
+    assert bench.spool.append(shas[0], 500, 0, shot.paths[shas[0]].read_bytes()) == 500
+    bench.scheduler.stored(shas[0])
+    assert bench.store.require(take).state == RUNNING and bench.spool.size(shas[0]) == 500
+
+
+def test_a_job_in_line_whose_file_is_gone_asks_for_it_when_its_client_comes_back(tmp_path):
+    bench = Bench(tmp_path)
+    first, second = Shot(tmp_path / "first", frames=1, size=500), Shot(tmp_path / "second", frames=1, size=500)
+    for shot in (first, second):
+        for path in shot.paths.values():
+            bench.spool.add(path.read_bytes())
+    submit(bench, first)
+    take, (state, lacking) = submit(bench, second)
+    assert (state, lacking) == ("queued", [])
+    gone = next(iter(second.paths))
+    bench.spool.path(gone).unlink()
+    assert submit(bench, second, take)[1] == ("uploading", [gone])
+
+
+def test_a_cancel_that_the_worker_did_not_hear_holds_for_the_next_server(tmp_path):
+    bench = Bench(tmp_path)
+    shot = Shot(tmp_path / "shot", frames=1, size=500)
+    for path in shot.paths.values():
+        bench.spool.add(path.read_bytes())
+    take, _ = submit(bench, shot)
+    bench.scheduler.cancel(take)
+    bench.store.close()
+    after = Bench(tmp_path)
+    after.scheduler.begin()
+    assert after.store.require(take).state == CANCELLED and after.task is None
+    after.scheduler.submit(take, canonical(shot.request().to_dict()), {}, {}, True)  # and can be gone on with
+    assert after.store.require(take).state == RUNNING and after.task.take == take
+    after.store.close()
+    again = Bench(tmp_path)
+    again.scheduler.begin()
+    assert again.store.require(take).state == RUNNING
+
+
+def test_a_job_list_that_can_t_be_written_does_not_end_tidying(tmp_path, monkeypatch, caplog):
+    bench = Bench(tmp_path)
+    take, _ = submit(bench, Shot(tmp_path / "shot", frames=1, size=500))
+    bench.scheduler.cancel(take)
+    bench.scheduler._limits = JobLimits(days=-1.0)
+
+    def full(take):
+        raise StorageError("The server's job list can't be written: database or disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "remove", full)
+        bench.scheduler.tidy()
+    assert "disk is full" in caplog.text
+    bench.scheduler.tidy()
+    assert bench.store.get(take) is None
+
+
+def test_the_next_job_runs_though_the_list_could_not_be_written_when_the_last_one_ended(tmp_path, monkeypatch):
+    """The front says the report again until the store takes it."""
+    bench = Bench(tmp_path)
+    shot = Shot(tmp_path / "shot", frames=1, size=500)
+    for path in shot.paths.values():
+        bench.spool.add(path.read_bytes())
+    (first, _), (second, _) = submit(bench, shot), submit(bench, shot)
+    bench.task, last = None, Happened(first, "done", {"seconds": {}})
+
+    def full(take, state):
+        raise StorageError("The server's job list can't be written: database or disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "set_state", full)
+        with pytest.raises(StorageError):
+            bench.scheduler.happened(last)
+    bench.scheduler.happened(last)
+    assert bench.task.take == second and bench.store.last(first) == 1
+
+
+@pytest.mark.parametrize("said", [{"file": b"bytes"}, {b"file": "bytes"}], ids=["value", "name"])
+def test_what_could_not_be_written_into_take_json_is_refused_before_any_work(tmp_path, said):
+    """take.json is written last: the job would fail after hours, and each time it is gone on with."""
+    bench, take = Bench(tmp_path), new_take()
+    with pytest.raises(RequestError, match="of itself"):
+        bench.scheduler.submit(take, canonical(Shot(tmp_path / "shot", frames=1).request().to_dict()), said, {}, False)
+    assert bench.store.get(take) is None

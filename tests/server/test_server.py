@@ -2,13 +2,14 @@
 """A server is stopped by a command, whoever started it; nothing else is."""
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 
 import pytest
 from platebridge.connection import private_folder, read_connection, remote_connection, write_connection
-from platebridge.errors import ConnectionFailed
-from platebridge_server import cli
+from platebridge.errors import ConnectionFailed, StorageError
+from platebridge_server import cli, server
 from platebridge_server.server import stop
 from typer.testing import CliRunner
 
@@ -41,3 +42,31 @@ def test_another_machine_s_server_is_stopped_there(tmp_path):
     path = write_connection(remote_connection("tcp://192.168.1.20:47800", "?" * 40), private_folder(tmp_path / "keys") / "other.json")
     with pytest.raises(ConnectionFailed, match="another machine"):
         stop(path)
+
+
+def test_the_way_to_another_machine_s_server_is_not_written_over(houses, tmp_path):
+    """Its key pair lies nowhere else, and stands in that server's list."""
+    path = write_connection(remote_connection("tcp://192.168.1.20:47800", "?" * 40), private_folder(tmp_path / "keys") / "other.json")
+    before = path.read_bytes()
+    with pytest.raises(AssertionError, match=r"leads to another machine's server(.|\n)*--connection"):
+        houses(connection=str(path)).start()
+    assert path.read_bytes() == before
+
+
+def test_a_job_list_that_is_damaged_within_is_a_sentence(houses):
+    house = houses().start()
+    house.stop()
+    path = house.root / "data" / "jobs.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+    with pytest.raises(AssertionError, match=r"StorageError: The server's job list .*jobs.sqlite is damaged(.|\n)*Move it away"):
+        house.start()
+
+
+def test_a_disk_that_knows_no_locks_is_not_taken_for_another_server(tmp_path, monkeypatch):
+    def refused(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(server.locks, "hold", refused)
+    with pytest.raises(StorageError, match=r"No locks available.*--data"):
+        server.serve(tmp_path / "data", connection_file=tmp_path / "run" / "c.json")

@@ -41,6 +41,11 @@ def test_two_dials_make_a_grid_and_what_has_not_come_is_left_dark(tmp_path):
     assert middles(tmp_path, 2, 2) == [[60, 180], [120, 20]]
 
 
+def test_a_picture_higher_than_wide_is_kept_as_wide_as_it_is_shown(tmp_path):
+    sheet.add(tmp_path, "1" * 32, sheet.Tile("take_0001", 1020, DEFAULTS, np.zeros((1706, 960, 3), np.uint8)))
+    assert sheet.tiles(tmp_path)[0].picture.shape == (853, 480, 3)
+
+
 def test_the_wedge_knows_what_each_dial_makes_anew():
     """The table of `platebridge.wedge` is about what the server keeps: they must agree."""
     from platebridge import wedge

@@ -65,6 +65,14 @@ def test_where_a_normalised_depth_has_no_pixels_there_is_sky(one_frame, tmp_path
     assert np.isinf(z[:15]).all() and z[15:] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("kind, beyond", [("near_one", -np.inf), ("near_zero", np.inf)])
+def test_an_infinite_normalised_depth_is_sky_or_a_hole_and_never_stands_in_the_camera(one_frame, kind, beyond):
+    raw = np.full((20, 30), 0.5)
+    raw[:5], raw[10:12, 10:12] = beyond, -beyond
+    z = one_frame(ShotSettings(depth_kind=kind, depth_scale=80.0, bad_pixels="scrub"), depth=raw).depth(1001)
+    assert np.isinf(z[:5]).all() and z[5:] == pytest.approx(40.0)
+
+
 def test_distance_along_the_ray_becomes_depth_along_the_axis(one_frame):
     camera = Camera(frames=(CameraFrame(1001, IDENTITY),))
     focal = 35.0 / 36.0 * 30

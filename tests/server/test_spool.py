@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import time
 
 import pytest
 from platebridge.errors import InputError, StorageError
-from platebridge_server.spool import Spool, SpoolLimits
+from platebridge_server.spool import Spool, SpoolLimits, SpoolWriter
 
 
 def sha(data: bytes) -> str:
@@ -124,3 +125,59 @@ def test_uploads_begun_and_never_gone_on_with_leave_no_memory_and_still_go_on(sp
 def test_a_file_that_is_gone_is_a_sentence(spool):
     with pytest.raises(StorageError, match="no longer has"):
         spool.open_file("0" * 64)
+
+
+def test_what_is_no_file_of_the_spool_s_does_not_keep_it_from_making_room(tmp_path):
+    """A file manager leaves its own in every folder it shows; of Windows, a file that is being read can't be taken away."""
+    spool = Spool(tmp_path, SpoolLimits(reserve=0, young=0.0, disk=0))
+    old = spool.add(b"old")
+    age(spool, old, 1000)
+    spool.append(sha(b"half"), 4, 0, b"h")
+    (tmp_path / "objects" / ".DS_Store").write_bytes(b"")
+    (tmp_path / "objects" / old[:2] / "folder").mkdir()
+    (tmp_path / "partial" / "folder").mkdir()
+    os.utime(tmp_path / "partial" / "folder", (1, 1))
+    os.utime(tmp_path / "objects" / old[:2] / "folder", (1, 1))
+    spool.make_room(keep=())
+    spool.sweep(keep=())
+    assert spool.size(old) == -1 and spool.partial(sha(b"half")) == 0
+
+
+def test_more_files_than_the_limit_the_longest_unused_go_and_what_a_job_needs_stays(tmp_path):
+    spool = Spool(tmp_path, SpoolLimits(reserve=0, young=0.0, files=10))
+    digests = [spool.add(b"%d" % n) for n in range(14)]
+    for n, digest in enumerate(digests):
+        age(spool, digest, 1000 - n)
+    spool.make_room(keep={digests[0]})
+    assert [n for n, d in enumerate(digests) if spool.size(d) >= 0] == [0, *range(6, 14)]
+
+
+def test_no_more_files_are_begun_than_the_limit_until_there_is_room_again(tmp_path):
+    """Files of a byte fill no disk, but its table of files."""
+    spool = Spool(tmp_path, SpoolLimits(reserve=0, files=10))
+    for data in (b"%d" % n for n in range(6)):
+        spool.append(sha(data), 1, 0, data)
+    begun = [b"more %d" % n for n in range(4)]
+    for data in begun:
+        spool.append(sha(data), 6, 0, data[:1])
+    after = Spool(tmp_path, SpoolLimits(reserve=0, young=0.0, files=10))
+    after.make_room(keep={sha(b"%d" % n) for n in range(6)})  # a server after it, once it has looked
+    for one in (spool, after):
+        with pytest.raises(StorageError, match="10 files"):
+            one.append(sha(b"beyond"), 6, 0, b"beyond")
+    assert spool.append(sha(begun[0]), 6, 1, begun[0][1:]) == 6  # what was begun may be ended
+    after.make_room(keep=())
+    assert after.append(sha(b"beyond"), 6, 0, b"beyond") == 6
+
+
+def test_other_work_that_goes_wrong_does_not_end_the_writing(spool, caplog):
+    reports = queue.Queue()
+    writer = SpoolWriter(spool, lambda *report: reports.put(report))
+
+    def broken():
+        raise ValueError("a card that can't be read")
+
+    writer.call(broken)
+    writer.write("me", sha(b"data"), 4, 0, b"data")
+    assert reports.get(timeout=10) == ("me", sha(b"data"), 4, 4, 4, None) and "a card that can't be read" in caplog.text
+    writer.close()

@@ -84,8 +84,20 @@ def test_somebodys_own_guide_is_given_no_source_type(tiny_shot):
     assert ours["Iptc4xmpExt:DigitalSourceType"].endswith("/algorithmicMedia") and "xmp" in ours
     assert not {"Iptc4xmpExt:DigitalSourceType", "xmp"} & set(theirs) and theirs["platebridge:kind"] == "guide"
     assert "xmp" in take.labels("comp", own, "7" * 32, card)
-    told = [json.loads(document(one, card))["digital_source_type"] for one in (request, own)]
-    assert set(told[0]) - set(told[1]) == {"guide"} and told[0]["guide"] == ours["Iptc4xmpExt:DigitalSourceType"]
+    told = [json.loads(document(one, {"trained": trained}))["digital_source_type"] for one in (request, own) for trained in (True, False)]
+    assert set(told[0]) - set(told[2]) == {"guide"} and told[1]["guide"] == ours["Iptc4xmpExt:DigitalSourceType"]
+    assert told[2]["effect"].endswith("/trainedAlgorithmicMedia")
+
+
+def test_an_effect_that_is_somebodys_own_guide_and_no_more_is_given_no_source_type_either(tiny_shot):
+    """It may be a filmed element, a roto or generated; "composite" is true of a comp with any of them."""
+    from dataclasses import replace
+
+    request = tiny_shot.request()
+    own, card = replace(request, inputs=replace(request.inputs, guide=request.inputs.plate)), {"trained": False}
+    assert not {"Iptc4xmpExt:DigitalSourceType", "xmp"} & set(take.labels("effect", own, "7" * 32, card))
+    types = json.loads(document(own, card))["digital_source_type"]
+    assert set(types) == {"comp", "preview"} and types["comp"].endswith("/composite")
 
 
 def document(request, card, **more):
@@ -96,6 +108,6 @@ def document(request, card, **more):
 def test_a_comp_over_what_a_model_made_is_one_whatever_made_the_effect(tiny_shot):
     plain, over = (json.loads(document(tiny_shot.request(), {"trained": False}, over_a_model=is_)) for is_ in (False, True))
     for kind in ("comp", "preview"):
-        assert plain["digital_source_type"][kind].endswith("/compositeSynthetic")
+        assert plain["digital_source_type"][kind].endswith("/composite")
         assert over["digital_source_type"][kind].endswith("/compositeWithTrainedAlgorithmicMedia")
     assert over["digital_source_type"]["effect"].endswith("/algorithmicMedia")

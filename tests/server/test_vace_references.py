@@ -121,6 +121,15 @@ def test_what_is_no_picture_is_refused_by_its_number(make, shot, two, tmp_path):
     assert (refused.value.input, refused.value.frame) == ("reference", 2)
 
 
+def test_half_a_picture_is_refused_by_the_check_that_comes_before_any_work(shot, two, tmp_path):
+    half = tmp_path / "half.png"
+    half.write_bytes(two[0].read_bytes()[:-500])
+    request = with_references(wanted(shot), shot, [two[1], half])
+    with pytest.raises(InputError, match=r"can't be read \(.*\)") as refused:
+        references.check(request, {"kind": "picture"}, shot.open_file)
+    assert refused.value.frame == 2 and "\n" not in str(refused.value)
+
+
 # Files to codes.
 
 

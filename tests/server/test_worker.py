@@ -203,3 +203,28 @@ def test_half_a_message_is_the_end_of_the_pipe():
 def test_a_length_that_can_not_be_is_refused_before_memory_is_taken():
     with pytest.raises(ValueError, match="a message of 4294967295 bytes"):
         read_message(io.BytesIO(struct.pack(">I", 2**32 - 1)))
+
+
+ONE_IS_BROKEN = """
+import sys
+if '"broken"' in sys.argv[1]:
+    sys.exit(1)
+from fake_generator import generate
+"""
+
+
+def test_a_device_that_is_broken_is_given_nothing_while_another_is_free(tmp_path, monkeypatch):
+    """Its worker dies before it is ready, again and again; the task would have died with it each time."""
+    (tmp_path / "one_is_broken.py").write_text(ONE_IS_BROKEN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(HERE), os.environ.get("PYTHONPATH", "")]))
+    engine = LocalEngine(tmp_path / "spool", tmp_path / "logs", ["broken", "cpu"], "one_is_broken:generate")
+    reports: queue.Queue = queue.Queue()
+    engine.start(reports.put)
+    try:
+        assert reports.get(timeout=30) == Ready("cpu", [])
+        (tmp_path / "control").mkdir()
+        request = canonical(Shot(tmp_path / "shot", frames=1, size=10).request().to_dict())
+        engine.submit(Task(TAKE, request, {"control": str(tmp_path / "control")}, {}, tmp_path / "scratch"))
+        assert isinstance(reports.get(timeout=30), Happened) and engine.free()
+    finally:
+        engine.close()

@@ -67,7 +67,8 @@ class LocalEngine:
         return any(worker.task is None for worker in self._workers)
 
     def submit(self, task: Task) -> None:
-        next(worker for worker in self._workers if worker.task is None).run(task)
+        free = [worker for worker in self._workers if worker.task is None]
+        next((worker for worker in free if worker.ready), free[0]).run(task)  # one that can't start would let the task die with it
 
     def cancel(self, take: str) -> None:
         for worker in self._workers:
@@ -95,6 +96,7 @@ class _Worker:
         self._thread: Optional[threading.Thread] = None
         self._cancelled = False
         self.task: Optional[Task] = None
+        self.ready = False
 
     @property
     def pid(self) -> int:
@@ -147,7 +149,7 @@ class _Worker:
                 return
             early_deaths = 0 if ready else early_deaths + 1
             with self._lock:
-                self._process = None
+                self._process, self.ready = None, False
                 task, self.task = self.task, None
                 cancelled = self._cancelled
             log.warning("A worker ended (%s); see %s", reason, self._log_path)
@@ -185,7 +187,7 @@ class _Worker:
                 self._orders.put(None)
                 return ready
             if message["t"] == "ready":
-                ready = True
+                ready = self.ready = True
                 self._report(Ready(message["device"], message["models"]))
             else:
                 last = message["kind"] in ("done", "failed")

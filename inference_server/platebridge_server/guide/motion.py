@@ -92,7 +92,7 @@ def look(depth: np.ndarray, mask: np.ndarray, vectors: Optional[np.ndarray], cam
         return Seen(depth, mask, vectors, camera)
     first = step // 2
     shift = first + 0.5 - 0.5 * step
-    thin = depth[first::step, first::step]
+    thin, thin_mask = (np.ascontiguousarray(a[first::step, first::step]) for a in (depth, mask))  # a view would hold the whole frame
     small = Pinhole(
         camera.camera_to_world,
         camera.fx / step,
@@ -101,7 +101,7 @@ def look(depth: np.ndarray, mask: np.ndarray, vectors: Optional[np.ndarray], cam
         (camera.cy - shift) / step,
         thin.shape,
     )
-    return Seen(thin, mask[first::step, first::step], None if vectors is None else vectors[first::step, first::step] / step, small, step)
+    return Seen(thin, thin_mask, None if vectors is None else vectors[first::step, first::step] / step, small, step)
 
 
 def moving(now: Seen, before: Seen, seconds: float, up: np.ndarray) -> Moving:

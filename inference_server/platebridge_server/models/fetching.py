@@ -56,6 +56,7 @@ def fetch(
     if len(revision) != 40 or set(revision) - set("0123456789abcdef"):
         said = "A commit is 40 hex digits, not %r." % revision if revision else "No commit of %s is pinned by us." % repository
         raise RequestError(said, "Take one from the list of commits on the model's page, and give it with --revision.")
+    store.check_root()
     store.check_absent(name)
     place = store.root() / (".fetching-" + name)
     with _alone(place, name):

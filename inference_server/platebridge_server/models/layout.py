@@ -150,7 +150,8 @@ def _check_config(folder: Path, component: str, expected: Mapping[str, Any], ins
     if not names:
         raise ModelError("The component %s has no settings (config.json)." % component, "Copy the whole folder, in diffusers' layout.")
     config = _json(folder, "%s/%s" % (component, names[-1]))
-    said = config.get("_class_name") or config.get("tokenizer_class") or (config.get("architectures") or [None])[0]
+    said = config.get("_class_name") or config.get("tokenizer_class") or config.get("architectures") or None
+    said = said[0] if isinstance(said, list) else said
     if said is not None and said not in expected["classes"]:
         raise ModelError(
             "The settings of %s say %s, where %s has %s." % (component, said, card["name"], " or ".join(expected["classes"])),
@@ -168,12 +169,17 @@ def _check_config(folder: Path, component: str, expected: Mapping[str, Any], ins
 def _check_safetensors(folder: Path, path: str) -> None:
     """The header is one, and the file is as long as it says: half a copy, or a pickle under another name, is neither."""
     try:
-        spans, begin, size = header(folder / path)
+        wanted, size = length(folder / path)
     except (OSError, ValueError) as problem:
         raise ModelError("%s is no safetensors file (%s)." % (path, problem), "Copy or fetch it again.") from problem
-    end = begin + max((stop for _, stop in spans), default=0)
-    if end != size:
-        raise ModelError("%s has %d bytes where its header says %d." % (path, size, end), "It is half a copy: copy or fetch it again.")
+    if wanted != size:
+        raise ModelError("%s has %d bytes where its header says %d." % (path, size, wanted), "It is half a copy: copy or fetch it again.")
+
+
+def length(path: Path) -> Tuple[int, int]:
+    """(bytes that a safetensors file's header says it has, bytes that it has). Raises OSError or ValueError."""
+    spans, begin, size = header(path)
+    return begin + max((stop for _, stop in spans), default=0), size
 
 
 def header(path: Path) -> Tuple[List[Tuple[int, int]], int, int]:
@@ -186,8 +192,11 @@ def header(path: Path) -> Tuple[List[Tuple[int, int]], int, int]:
         said = json.loads(file.read(length))
     if not isinstance(said, dict):
         raise ValueError("its header is no table")
-    spans = [tuple(tensor["data_offsets"]) for label, tensor in said.items() if label != "__metadata__"]
-    return spans, 8 + length, size
+    try:
+        offsets = [tensor["data_offsets"] for label, tensor in said.items() if label != "__metadata__"]
+        return [(int(begin), int(end)) for begin, end in offsets], 8 + length, size
+    except (KeyError, TypeError, OverflowError) as problem:
+        raise ValueError("its header does not say where a tensor lies") from problem
 
 
 def _check_shards(folder: Path, path: str, found: List[str]) -> None:

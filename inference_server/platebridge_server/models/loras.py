@@ -145,9 +145,11 @@ def _file(name: str) -> Tuple[Path, str]:
         there = ", ".join(names()) or "none"
         raise ModelError("There is no LoRA called %r." % name, "Put %s.safetensors into %s; there is %s." % (name, folder(), there))
     try:
-        layout.header(path)
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+        wanted, size = layout.length(path)
+    except (OSError, ValueError) as problem:
         raise ModelError("The LoRA %s is no safetensors file (%s)." % (name, problem), "Copy it again.") from problem
+    if wanted != size:
+        raise ModelError("The LoRA %s has %d bytes where its header says %d." % (name, size, wanted), "It is half a copy: copy it again.")
     return path, store.hash_of(path, lambda done: None, lambda: False)
 
 
@@ -189,6 +191,9 @@ def _state(pipe: Any, lora: Lora) -> Dict[str, torch.Tensor]:
     import safetensors.torch
 
     tensors = safetensors.torch.load_file(str(lora.path))
+    broken = next((label for label, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()), None)
+    if broken:  # every picture would be empty, hours later and without a word
+        raise ModelError("The LoRA %s holds NaN or infinity (%s)." % (lora.name, broken), "Take an earlier step of its training.")
     try:
         return type(pipe).lora_state_dict(tensors)
     except (ValueError, KeyError, AttributeError, IndexError) as problem:

@@ -92,7 +92,17 @@ def _card(name: str, read: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
 
 
 def ready(name: str) -> None:
-    """Raises ModelError, with the line to type, for a model that is not on this machine: before any work is done for it."""
+    """Raises ModelError, with the line to type, for a model that is not on this machine, or not whole: before any work is done for it."""
     card = find(name).card()
     if card.get("installed") is False:
         raise ModelError("The model %s is not installed." % name, "Type: %s" % card["install"])
+    model = store.find(name) if card.get("installed") else None
+    if model is not None:
+        store.check_there(model)
+
+
+def opened(name: str, progress: store.Progress, cancelled: Callable[[], bool]) -> None:
+    """As `ready`, and a large model's files are those that were taken in. That takes minutes where they are hashed for the first time."""
+    ready(name)
+    if find(name).card().get("installed"):
+        store.opened(name, progress, cancelled)

@@ -89,7 +89,7 @@ def find(name: str) -> Optional[Installed]:
     path = _place(name) / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as problem:
         raise _broken(name, "%s can't be read (%s)" % (MANIFEST, problem)) from problem
@@ -120,6 +120,12 @@ def opened(name: str, progress: Progress = _quiet, cancelled: Callable[[], bool]
     return _compared(_there(name), False, progress, cancelled)
 
 
+def check_there(model: Installed) -> None:
+    """Raises ModelError where a file is gone or has another size: a disk that was taken off, for instance. Nothing is read."""
+    for file in model.files:
+        _state(model, file)
+
+
 def verify(name: str, progress: Progress = _quiet, cancelled: Callable[[], bool] = lambda: False) -> Installed:
     """As `opened`, but every byte is read again, and the folder's layout is looked at again."""
     model = _there(name)
@@ -142,6 +148,7 @@ def add(
     card: a studio's own; one of ours is recognised from the folder. Raises ModelError, StorageError; then nothing was taken in.
     """
     folder = Path(folder).resolve()
+    check_root()
     sweep()
     own = card is not None
     if card is None:
@@ -211,6 +218,13 @@ def check_absent(name: str, in_place: bool = False) -> None:
             "%s is there already, and was not taken in as a model." % place,
             "If it is the model in diffusers' layout: platebridge models add %s; else move it away, or give it another name." % place,
         )
+
+
+def check_root() -> None:
+    """Raises StorageError where the folder of models, or one above it, is a file."""
+    there = next((path for path in (root(), *root().parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise StorageError("%s is a file, not a folder." % there, "Name the folder of models in %s." % VARIABLE)
 
 
 def check_room(place: Path, wanted: int, free: Callable[[Path], int]) -> None:
@@ -326,19 +340,15 @@ def _compared(model: Installed, again: bool, progress: Progress, cancelled: Call
     stamps, done = ({} if again else _stamps()), 0
     seen: Dict[str, List[Any]] = {}
     for file, said in model.files.items():
-        path = model.folder / file
-        try:
-            state = path.stat()
-            if state.st_size != said["bytes"]:
-                raise _changed(model, file)
-            stamp = seen[str(path)] = [state.st_size, state.st_mtime_ns, said["sha256"]]
-            if stamps.get(str(path)) != stamp:
+        path, state = model.folder / file, _state(model, file)
+        stamp = seen[str(path)] = [state.st_size, state.st_mtime_ns, said["sha256"]]
+        if stamps.get(str(path)) != stamp:
+            try:
                 found = hash_of(path, lambda within, file=file, done=done: progress(file, done + within, model.bytes), cancelled)
-                if found != said["sha256"]:
-                    raise _changed(model, file)
-        except OSError as problem:
-            said_ = "The model %s has lost %s (%s)." % (model.name, file, problem.strerror)
-            raise ModelError(said_, "Put it back, or: platebridge models remove %s" % model.name) from problem
+            except OSError as problem:
+                raise _lost(model, file, problem) from problem
+            if found != said["sha256"]:
+                raise _changed(model, file)
         done += state.st_size
     _remember(seen)
     strange = layout.strange(model.folder, model.card, model.files)
@@ -346,6 +356,22 @@ def _compared(model: Installed, again: bool, progress: Progress, cancelled: Call
         said = "%s of the model %s was not there when it was taken in." % (strange[0], model.name)
         raise ModelError(said, "Weights that nobody hashed are not loaded: take it out of %s." % model.folder)
     return model
+
+
+def _state(model: Installed, file: str) -> os.stat_result:
+    """Of a file of the model, which is as long as it should be. Raises ModelError."""
+    try:
+        state = (model.folder / file).stat()
+    except OSError as problem:
+        raise _lost(model, file, problem) from problem
+    if state.st_size != model.files[file]["bytes"]:
+        raise _changed(model, file)
+    return state
+
+
+def _lost(model: Installed, file: str, problem: OSError) -> ModelError:
+    said = "The model %s has lost %s (%s)." % (model.name, file, problem.strerror)
+    return ModelError(said, "Put it back into %s, or: platebridge models remove %s" % (model.folder, model.name))
 
 
 def _changed(model: Installed, file: str) -> ModelError:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a list of models must not wait for diffusers
     from .vace.run import Loaded
 
 _INSTALL = "Type in the folder that Platebridge is installed from: pip install '.[server]'"
+_NO_NUMBERS = "Leave LoRAs out, or lower their strength; `platebridge models verify` says whether the weights are what they were."
 #: Frames at once, where a card says nothing: what the family was trained on.
 WINDOW = 81
 #: Latent frames that neighbouring windows share: 16 frames and a little.
@@ -178,6 +179,8 @@ class VaceModel:
             done, now = finished[-1] if finished else (None, now)
             at_work = run.Run(self._loaded, kept, scene, dials, now, ears, done)
             for frame, picture in at_work.pictures(lambda clean: finished.append((clean, now))):
+                if not np.isfinite(picture).all():
+                    raise ModelError("The model %s gave pixels that are no numbers in frame %d." % (self.name, frame), _NO_NUMBERS)
                 if first is None or frame >= first:
                     yield frame, picture
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the work is done on: which device, whether there is one of that name, and how it gives the same bits again. Knows no shot."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from platebridge.errors import RequestError
+
+
+def best() -> str:
+    """ "cuda:0" where there is one, else "cpu"."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def check(name: str) -> None:
+    """Raises RequestError for a device that was named and can't be used."""
+    try:
+        torch.zeros(1, device=name).cpu()  # "meta" is a device, too, and holds no numbers
+    except (AssertionError, RuntimeError, ImportError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        mend = "Give --device cpu or cuda:0, or leave it out: the best there is will be taken."
+        raise RequestError("The device %s can't be used (%s)." % (name, said), mend) from None
+
+
+def deterministic(device: str) -> None:
+    """torch gives the same bits again for the same work on the same machine, in whichever process it is done.
+
+    Sums are split by thread, so their number is set here and not left to a process's environment. On the CPU our
+    operations are deterministic by themselves; torch's own switch would cost three seconds of imports there.
+    """
+    torch.set_num_threads(min(16, os.cpu_count() or 1))
+    if device != "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
