@@ -26,9 +26,9 @@ from .models.base import Passes
 MOST_PIXELS = 600_000
 #: The guide is this many times coarser than the model's field: what the model was trained on.
 COARSER = 4
-#: Pixels of the field for a cell of the simulation at most, as in training. A finer field has nothing to draw billows from
-#: and fills them with grain.
-PIXELS_PER_CELL = 4
+#: Pixels of the field for a cell of the simulation at most. A finer field has nothing to draw billows from and fills them with grain
+#: and streaks: cells are better spent than pixels.
+PIXELS_PER_CELL = 3
 #: Room around the dust for what the model adds at its rim, plate pixels and part of the dust's own size.
 ROOM_PX, ROOM_PART = 16, 0.03
 #: What a model that paints sees beside the dust, as part of the dust's own size: it must know what it paints into.

@@ -91,7 +91,7 @@ _ALL = (
     Dial("shadow", "guide.shadow", "Shadow", "How dark the dust's shadow falls on the plate: 0 leaves the plate untouched there", "float", 0.0, 0.0, 1.0),
     Dial("start_frame", "guide.start_frame", "Start frame", "Nothing is emitted before this frame; 0 means from the first sign of movement", "int", 0, -1000000, 1000000, still="it names one frame"),
     Dial("composition", "guide.composition", "Composition seed", "Another composition of the cloud; the model's seed changes its detail alone", "int", 0, 0, 2147483647, still="it chooses one cloud for the whole shot"),
-    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 96, 24, 192, still="the simulation's cells stay as they are from the first frame to the last"),
+    Dial("detail", "guide.detail", "Guide detail", "Cells along the longest side of the simulation: more is slower and finer", "int", 112, 24, 192, still="the simulation's cells stay as they are from the first frame to the last"),
     Dial("seed", "model.seed", "Seed", "Another seed, another take: the same composition with other detail", "int", 0, 0, 2147483647, first_row=True, still="the noise is drawn once for the whole shot"),
     Dial("quality", "model.quality", "Quality", "Draft is quickest; final gives clean billows; crisp takes more steps and adds fine grain", "choice", "final", choices=("draft", "final", "crisp"), first_row=True, still="the model works on all frames together"),
     Dial("prompt", "paint.prompt", "Prompt", "Your words, added to what the guide's dials say already: tell the finished picture, not what to do", "text", "", 0, 2000, first_row=True, still=_PAINTED),

@@ -133,7 +133,7 @@ class GuideSettings:
     shadow: float = 0.0
     start_frame: int = 0
     composition: int = 0
-    detail: int = 96
+    detail: int = 112
 
 
 @dataclass(frozen=True)
@@ -546,7 +546,10 @@ def _settings(value: Any) -> ShotSettings:
     fps = _positive(tree.get("fps", 24.0), "fps")
     if not 1.0 <= fps <= 1000.0:
         raise RequestError("fps = %g is out of range." % fps, "It goes from 1 to 1000.")
-    return ShotSettings(kind, _positive(tree.get("depth_scale", 1.0), "depth_scale"), bad, space, fps)
+    scale = _positive(tree.get("depth_scale", 1.0), "depth_scale")
+    if not 1e-9 <= scale <= 1e9:
+        raise RequestError("depth_scale = %g is out of range." % scale, "It is how many metres the depth's unit has.", input="depth")
+    return ShotSettings(kind, scale, bad, space, fps)
 
 
 def _output(value: Any) -> OutputSettings:

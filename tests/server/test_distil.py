@@ -143,6 +143,18 @@ def test_patches_are_alike_wherever_they_lie_and_softness_makes_them_unlike():
     assert float(sharpness.grad) < 0
 
 
+def test_a_cloud_that_boils_is_told_from_one_that_rolls_though_each_of_its_frames_is_alike():
+    still = 1 + torch.randn(1, 1, 3, 64, 64, generator=torch.Generator().manual_seed(9))
+    cloud = still.expand(1, 6, 3, 64, 64)
+    boiling = torch.cat([cloud[:, n : n + 1].roll((9 * n, 14 * n), dims=(-2, -1)) for n in range(6)], dim=1)
+
+    def apart(made):
+        torch.manual_seed(0)
+        return float(distil.patches_apart(made, cloud, np.random.default_rng(0)))
+
+    assert apart(boiling) > 10 * apart(cloud.roll((9, 14), dims=(-2, -1)))
+
+
 def test_faint_detail_of_one_pass_does_not_hide_behind_the_others():
     cloud = 3 + 0.5 * torch.randn(1, 3, 3, 48, 64, generator=torch.Generator().manual_seed(7))
     cloud[:, :, 2] = 3 + 0.2 * (cloud[:, :, 2] - 3)

@@ -125,7 +125,7 @@ def test_what_training_never_sees(folder):
 
 
 def test_later_simulations_are_framed_as_takes_are():
-    """A take's field has four pixels a cell at most, and its guide's cells are mostly thicker than the early simulations'."""
+    """A take's field has few pixels a cell, and its guide's cells are mostly thicker than the early simulations'."""
     for number in range(20):
         framed, close = (simulate._view(np.random.default_rng(number), True, framed=to) for to in (np.random.default_rng(number), None))
         pixels = framed.focal / (simulate.COARSE[2] * float(framed.camera_to_world[0, :3, 3].norm()))

@@ -49,6 +49,7 @@ STRAIGHT = 0.4  # of what there is too much of along the axes, under guides that
 REMEMBERED = 0.99  # of that account, per iteration
 ALIKE = 8.0  # of how unlike the patches are, as a whole, of what it makes and of the truth at the same place
 DIRECTIONS = 48  # along which patches are compared, other ones each time
+BOILING = 0.3  # of how unlike their second differences in time are: boiling is in these, and in no frame by itself
 #: Guides that agree with the truth among those that it answers to the critic: the others are as a user's are, another cloud than any truth.
 AGREEING = 0.25
 #: The part of what it answers to guides that users' shots gave (`users.py`), where there are some: with no truth beside them it is held to
@@ -384,7 +385,8 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
 
     Both (batch, frames, 3, h, w), whole passes, scaled. Patches of 7x7 pixels where the truth has dust, of the finest two octaves, along
     random directions (Heitz et al. 2021, "A sliced Wasserstein loss for neural texture synthesis"); in parts of the truth's own spread.
-    Half of the directions look at one pass alone: among all three, the faint detail of alpha hides behind light's.
+    Half of the directions look at one pass alone: among all three, the faint detail of alpha hides behind light's. What a patch does from
+    frame to frame is compared alike, by its second difference.
     """
     total = made.new_zeros((), dtype=torch.float32)
     with torch.autocast(made.device.type, enabled=False):
@@ -400,11 +402,19 @@ def patches_apart(made: torch.Tensor, truth: torch.Tensor, random: np.random.Gen
                     F.conv2d((fine - F.interpolate(coarse, fine.shape[-2:], mode="bilinear"))[..., row:, column:], along, stride=stride)
                     for fine, coarse in ((one, low), (other, low_other))
                 ]
-                mine, its = (length.transpose(0, 1)[:, there].sort(dim=1).values for length in lengths)
-                if mine.shape[1] > 100:
-                    total = total + ((mine - its).abs().mean(dim=1) / its.std(dim=1).clamp_min(0.02)).mean()
+                restless = [length[:-2] - 2 * length[1:-1] + length[2:] for length in lengths]
+                total = total + _spread_apart(*(length.transpose(0, 1)[:, there] for length in lengths))
+                total = total + BOILING * _spread_apart(*(change.transpose(0, 1)[:, there[1:-1]] for change in restless))
                 one, other = low, low_other
     return total / (2 * len(made))
+
+
+def _spread_apart(mine: torch.Tensor, its: torch.Tensor) -> torch.Tensor:
+    """How far numbers (directions, n) lie from others, sorted, in parts of the others' spread; 0 where there are hardly any."""
+    if mine.shape[1] <= 100:
+        return mine.new_zeros(())
+    mine, its = (numbers.sort(dim=1).values for numbers in (mine, its))
+    return ((mine - its).abs().mean(dim=1) / its.std(dim=1).clamp_min(0.02)).mean()
 
 
 def _aside(size, random: np.random.Generator) -> tuple:
