@@ -128,9 +128,8 @@ class _Takes:
         named = dict(zip(options[::2], options[1::2]))
         sources = command.Sources({name: named["--" + name] for name in ("plate", "depth", "mask")})
         camera = Path(named["--camera"])
-        self._request, self._files = command.build_request(
-            "bench", parse_range(named["--frames"]), sources, ShotSettings(), camera=camera, model=NAME, dials={"detail": 32}
-        )
+        asked = command.asked("bench", parse_range(named["--frames"]), ShotSettings(), camera=camera, model=NAME, dials={"detail": 32})
+        (self._request,), self._files = command.with_files([asked], sources)
         self._client, self._out = client, out
         self._worker = psutil.Process(read_connection(connection).pid).children()[0]
 

@@ -20,7 +20,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import platebridge
 import platformdirs
@@ -80,28 +80,6 @@ class Sources:
     def of(cls, told: Dict[str, Any]) -> Sources:
         """Of what `plain` gave."""
         return cls(told["patterns"], {k: tuple(v) for k, v in told["channels"].items()}, tuple(told.get("references", ())))
-
-
-def build_request(
-    shot: str,
-    frames: FrameRange,
-    sources: Sources,
-    settings: ShotSettings,
-    *,
-    camera: Optional[Path] = None,
-    model: str = "dust",
-    dials: Optional[Dict[str, Any]] = None,
-    simulation_of: Optional[Path] = None,
-    output: OutputSettings = OutputSettings(),
-    show: Show = lambda event: None,
-) -> Tuple[GenerateRequest, Dict[str, Path]]:
-    """The request for files on disk, and where each content lies. Raises RequestError and InputError.
-
-    Of `asked` and `with_files`, the first of which says what is wrong before a file is read.
-    """
-    request = asked(shot, frames, settings, camera=camera, model=model, dials=dials, simulation_of=simulation_of, output=output)
-    (whole,), by_hash = with_files([request], sources, show)
-    return whole, by_hash
 
 
 def asked(
@@ -170,21 +148,12 @@ def refuse_here(requests: Sequence[GenerateRequest], device: Optional[str] = Non
 def refuse_another_simulation(requests: Sequence[GenerateRequest], take: Path) -> None:
     """Raises RequestError where one turns a dial of the simulation that all of them take from an earlier take."""
     with importing():
+        from .guide.dials import Dials, refuse_turned
         from .guide.guide import SIMULATED
 
     _, dials = kept_simulation(take)
     for request in requests:
-        plain = request.with_dials(dials)
-        for frame in request.frames:
-            mine, was = request.guide_at(frame), plain.guide_at(frame)
-            for name in SIMULATED:
-                if getattr(mine, name) != getattr(was, name):
-                    changes = name in [curve.dial for curve in (*request.animated, *plain.animated)]
-                    when = " at frame %d" % frame if changes else ""
-                    raise RequestError(
-                        "%s is %s%s, and in the simulation it is %s." % (name, getattr(mine, name), when, getattr(was, name)),
-                        "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.",
-                    )
+        refuse_turned(Dials.of(request), Dials.of(request.with_dials(dials)), request.frames, SIMULATED)
 
 
 def kept_simulation(take: Path) -> Tuple[str, Dict[str, Any]]:
@@ -275,9 +244,11 @@ def run_here(
         from .generate import generate
 
     scratch = scratch_folder(writer.take_id)
+    mend = "Wait for that one; if it ends early, the same command goes on with what came."
+    held = StorageError("%s is being made by another process." % writer.path, mend)
     kept = True
     try:
-        with _alone(scratch, writer):
+        with locks.alone(scratch / "lock", held):  # a second that goes on with it would work in the same scratch folder
             if (writer.path / TAKE).exists():  # another process has just ended it
                 kept = False
                 return
@@ -325,20 +296,6 @@ def _as_hashed(request: GenerateRequest, by_hash: Dict[str, Path]) -> Callable[[
         return path
 
     return open_file
-
-
-@contextlib.contextmanager
-def _alone(scratch: Path, writer: TakeWriter) -> Iterator[None]:
-    """One process makes a take at a time: a second that goes on with it would work in the same scratch folder. Raises StorageError."""
-    with locks.opened(scratch / "lock") as file:
-        try:
-            locks.hold(file)
-        except (BlockingIOError, PermissionError):
-            said = "%s is being made by another process." % writer.path
-            raise StorageError(said, "Wait for that one; if it ends early, the same command goes on with what came.") from None
-        except OSError:
-            pass  # a disk that knows no locks
-        yield
 
 
 def run_there(

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Iterator
 
+from platebridge.errors import PlatebridgeError
 from platebridge.takes import storage_error
 
 
@@ -30,3 +32,16 @@ def hold(file: IO[str]) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def alone(path: Path, held: PlatebridgeError) -> Iterator[None]:
+    """Holds the lock's file while it lasts. Raises `held` where another process does; a disk that knows no locks keeps nobody out."""
+    with opened(path) as file:
+        try:
+            hold(file)
+        except (BlockingIOError, PermissionError):
+            raise held from None
+        except OSError:
+            pass
+        yield

@@ -58,14 +58,9 @@ def test_nukes_way_equals_the_commands_to_the_last_bit(nuke, wired, serve, write
     request = read_take(job.take).document["request"]
     (tmp_path / "camera.json").write_text(json.dumps(request["camera"]))
     sources = command.Sources({which: shot.patterns[which] for which in ("plate", "depth", "mask")})  # the artist's own files
-    there, files = command.build_request(
-        job.take.parent.name,
-        FrameRange(shot.first, shot.last),
-        sources,
-        ShotSettings(**request["settings"]),
-        camera=tmp_path / "camera.json",
-        dials=DIALS,
-    )
+    frames, settings = FrameRange(shot.first, shot.last), ShotSettings(**request["settings"])
+    asked = command.asked(job.take.parent.name, frames, settings, camera=tmp_path / "camera.json", dials=DIALS)
+    (there,), files = command.with_files([asked], sources)
     writer = command.begin(there, sources, tmp_path / "command")
     command.run_here(there, files, writer, lambda event: None, lambda: False, "cpu")
     dusty = False

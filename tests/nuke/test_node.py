@@ -43,10 +43,9 @@ def test_frames_equal_those_of_the_command_bit_for_bit(nuke, wired, serve, tmp_p
     request = read_take(job.take).document["request"]
     sources = command.Sources({which: str(job.take.parent / which / (which + ".####.exr")) for which in ("plate", "depth", "mask")})
     (tmp_path / "camera.json").write_text(json.dumps(request["camera"]))
-    settings = ShotSettings(**request["settings"])
-    there, files = command.build_request(
-        job.take.parent.name, FrameRange(shot.first, shot.last), sources, settings, camera=tmp_path / "camera.json", dials=dials
-    )
+    frames, settings = FrameRange(shot.first, shot.last), ShotSettings(**request["settings"])
+    asked = command.asked(job.take.parent.name, frames, settings, camera=tmp_path / "camera.json", dials=dials)
+    (there,), files = command.with_files([asked], sources)
     writer = command.begin(there, sources, tmp_path / "command")
     command.run_here(there, files, writer, lambda event: None, lambda: False, "cpu")
     for frame in there.frames:

@@ -32,14 +32,9 @@ def take(tmp_path):
 
     def make(shot, inputs=None, model="dust", **dials):
         sources = command.Sources({**{n: shot.patterns[n] for n in ("plate", "depth", "mask", "vectors")}, **(inputs or {})})
-        request, by_hash = command.build_request(
-            "tiny",
-            FrameRange(shot.first, shot.last),
-            sources,
-            ShotSettings(),
-            model=model,
-            dials={"detail": 24, "debris": 4, "amount": 2.0, **dials},
-        )
+        dials = {"detail": 24, "debris": 4, "amount": 2.0, **dials}
+        asked = command.asked("tiny", FrameRange(shot.first, shot.last), ShotSettings(), model=model, dials=dials)
+        (request,), by_hash = command.with_files([asked], sources)
         writer = command.begin(request, sources, tmp_path / "out")
         command.run_here(request, by_hash, writer, lambda event: None, lambda: False, "cpu")
         return writer.path

@@ -172,7 +172,8 @@ def test_the_command_takes_them_and_goes_on_with_them(shot, two, tmp_path):
     from platebridge_server import command_generate as command
 
     sources = command.Sources(shot.patterns, references=tuple(map(str, two)))
-    request, files = command.build_request("tiny", FrameRange(shot.first, shot.last), sources, ShotSettings(), model=NAME)
+    asked = command.asked("tiny", FrameRange(shot.first, shot.last), ShotSettings(), model=NAME)
+    (request,), files = command.with_files([asked], sources)
     given = request.inputs.reference
     assert [file.frame for file in given.files] == [1, 2] and given.name == "wide.png, high.png"
     assert [files[file.sha256] for file in given.files] == two and all(isinstance(file, FrameFile) for file in given.files)

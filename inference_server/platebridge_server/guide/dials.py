@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
 from platebridge.curves import Curve
+from platebridge.errors import RequestError
 from platebridge.request import GenerateRequest, GuideSettings, settings_at
 
 
@@ -46,3 +48,17 @@ def fingerprint(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
     if curves:
         out["animated"] = curves
     return out
+
+
+def refuse_turned(mine: Dials, its: Dials, frames: Iterable[int], names: Iterable[str]) -> None:
+    """Raises RequestError where one of the named dials stands otherwise than in the simulation that was kept, whose dials are `its`."""
+    names = tuple(names)
+    for frame in frames:
+        now, was = mine.at(frame), its.at(frame)
+        for name in names:
+            if not math.isclose(getattr(now, name), getattr(was, name), rel_tol=1e-9):  # a curve cut to other frames is off by a bit
+                when = " at frame %d" % frame if mine.changes(name) or its.changes(name) else ""
+                raise RequestError(
+                    "%s is %s%s, and in the simulation it is %s." % (name, getattr(now, name), when, getattr(was, name)),
+                    "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.",
+                )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections import deque
 from pathlib import Path
 from typing import Callable, Iterator, Optional
@@ -27,7 +26,7 @@ from platebridge.request import GenerateRequest, GuideSettings
 from ..camera import Pinhole
 from . import chunk_layer, domain, shelf, solver, volume
 from .debris import Chunks, Debris
-from .dials import Dials, fingerprint
+from .dials import Dials, fingerprint, refuse_turned
 from .emitters import MOST_POINTS, PACE, Emitters, Event, joined
 from .frame import GuideFrame, coarse, nothing, packed, unpacked
 from .motion import Moving, Seen, look, moving
@@ -118,15 +117,7 @@ class Guide:
                                "Give frames within these, and the same --fps.")
         its = Dials(GuideSettings(**{**dataclasses.asdict(self.settings), **made["dials"]}),
                     tuple(Curve(curve["dial"], tuple(map(tuple, curve["keys"]))) for curve in made.get("animated", ())))
-        for frame in self.frames:
-            mine, was = self.dials.at(frame), its.at(frame)
-            for name in SIMULATED:
-                if not math.isclose(getattr(mine, name), getattr(was, name), rel_tol=1e-9):  # a curve cut to other frames is off by a bit
-                    when = " at frame %d" % frame if self.dials.changes(name) or its.changes(name) else ""
-                    raise RequestError(
-                        "%s is %s%s, and in the simulation it is %s." % (name, getattr(mine, name), when, getattr(was, name)),
-                        "A kept simulation keeps its dials: leave it at that, or generate without --simulation-of.",
-                    )
+        refuse_turned(self.dials, its, self.frames, SIMULATED)
         return np.array(made["level"])
 
     # --- the first way through the shot: what moves ------------------------------------------------------------------------

@@ -100,14 +100,8 @@ def _alone(place: Path, name: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise storage_error(problem, path) from problem
-    with locks.opened(path) as file:
-        try:
-            locks.hold(file)
-        except (BlockingIOError, PermissionError):
-            said = "The model %s is being fetched by another process." % name
-            raise ModelError(said, "Wait for that one; if it ends early, the same command goes on with what came.") from None
-        except OSError:
-            pass  # a share that knows no locks
+    said = "The model %s is being fetched by another process." % name
+    with locks.alone(path, ModelError(said, "Wait for that one; if it ends early, the same command goes on with what came.")):
         yield
     with contextlib.suppress(OSError):
         path.unlink()  # the model is whole; after a fetch that was broken off it waits beside the halves

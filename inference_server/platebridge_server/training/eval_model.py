@@ -43,7 +43,8 @@ def run(model: str, folder: Path, json_path: Path | None = None, sheets: Path | 
 def judged(shot: studio.Shot, take: Path) -> judge.Clip:
     """A take beside its set's inputs and truth. A take may keep what the model painted before the comp as `picture.####.exr`, and in
     take.json as `joints` the frames with which its windows begin. Raises InputError: the truth is of another size."""
-    request, files = command.build_request(shot_name(shot.folder.name), shot.frames, command.Sources(shot.patterns), studio.settings(shot))
+    plain = command.asked(shot_name(shot.folder.name), shot.frames, studio.settings(shot))
+    (request,), files = command.with_files([plain], command.Sources(shot.patterns))
     inputs, frames = shots.Shot(request, files.__getitem__), list(shot.frames)
     effect = np.stack([_rgba(take / f"effect.{frame:04d}.exr") for frame in frames])
     truth = np.stack([_rgba(shot.truth[frame]) for frame in frames])

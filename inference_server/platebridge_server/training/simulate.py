@@ -31,11 +31,12 @@ NUDGE = 0.10
 
 #: From here on there are also floors that burst one after another and surges without a fall, closer views, thicker dust, shaken cameras.
 WIDER_SEED = 20
-#: From here on they are framed as a take's guide is: cells of 4 to 7 pixels, where earlier ones have 6 to 12, and up to twice as thick.
+#: From here on they are framed as a take's guide was at four pixels a cell: cells of 4 to 7 pixels, where earlier ones have 6 to 12, and
+#: up to twice as thick.
 FRAMED_SEED = 40
 #: Simulations from here on are never trained on.
 HELD_OUT_SEED = 9000
-#: From here to the next they are framed as a take's guide is.
+#: From here to the next they are framed so, too.
 HELD_OUT_FRAMED_SEED = 9200
 #: From here on what falls is a façade, a kind of emitter that training has none of.
 UNSEEN_EMITTER_SEED = 9500

@@ -194,11 +194,13 @@ def settings(shot: Shot) -> ShotSettings:
 def request_of(shot: Shot, sources: command.Sources | None = None, seed: int = 1, model: str = "dust"):
     """What `platebridge generate` would ask for this shot, and the files it would send. Raises PlatebridgeError."""
     camera = shot.folder / "camera.json"
-    return command.build_request(
-        shot_name(shot.folder.name), shot.frames, sources or command.Sources(shot.patterns), settings(shot), model=model,
+    request = command.asked(
+        shot_name(shot.folder.name), shot.frames, settings(shot), model=model,
         camera=camera if camera.exists() else None, dials={**shot.options.get("dials", {}), "seed": seed},
         output=OutputSettings(picture=registry.find(model).card().get("kind") == "picture"),
     )
+    (request,), files = command.with_files([request], sources or command.Sources(shot.patterns))
+    return request, files
 
 
 def make_take(
