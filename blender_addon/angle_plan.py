@@ -17,7 +17,7 @@ from platebridge.frames import name_at
 from platebridge.request import Inputs, from_dict, shot_name
 from platebridge.takes import read_take
 
-from . import sources, versions
+from . import scene_camera, sources, versions
 from .settings import as_typed
 
 
@@ -71,6 +71,7 @@ def plan(scene: Any, view_layer: Any, take: Path, camera: str) -> sources.Plan:
         camera=True,
         recapture=scene.platebridge.recapture,
         fingerprints=sources.fingerprints(scene, view_layer, passes, (), True),
+        size=scene_camera.picture_size(scene.render),
         through=camera,
         takes=sources.shot_folder(scene),
     )

@@ -15,7 +15,7 @@ import bpy
 import numpy as np
 from platebridge.errors import InputError
 
-from . import animated, footage, mattes, passes, roto, scene_camera, simulation, sources, through_nodes, versions
+from . import animated, footage, mattes, passes, proxies, roto, scene_camera, simulation, sources, through_nodes, versions
 from .captured import Record
 from .rendering import in_window, render_to_file
 from .sources import Plan
@@ -37,7 +37,8 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
         return
     record.open(wanted)
     scene = sources.find_scene(plan.scene)
-    stood_at, done = scene.frame_current, 0
+    stood_at = left_at = scene.frame_current
+    done = 0
     coverage: List[float] = []
     last_mask: Dict[Any, np.ndarray] = {}
     try:
@@ -45,8 +46,13 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
         for frame in simulation.frames_to_visit(scene, wanted):
             scene = sources.find_scene(plan.scene)  # undo may have moved it in memory since the last frame
             missing = record.missing(frame) if frame in wanted else set()
+            if missing and scene_camera.picture_size(scene.render) != plan.size:
+                raise InputError("The resolution was changed while the passes were rendered.", "Press again.", frame=frame)
             with in_window(scene), versions.borrowed(_look_through(plan, scene)):
+                if scene.frame_current != left_at:
+                    scene.frame_set(left_at)
                 scene.frame_set(frame)
+                left_at = frame
                 if driven is not None and plan.driven and frame in wanted:
                     driven[frame] = animated.standing(bpy.context.evaluated_depsgraph_get().scene_eval, plan.driven)
                 if plan.camera and frame in wanted:
@@ -71,6 +77,7 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
         with contextlib.suppress(InputError):  # another file was opened: there is no frame to give back
             sources.find_scene(plan.scene).frame_set(stood_at)
     if len(coverage) == len(plan.frames) and not any(coverage):
+        record.forget("mask")  # else the next press would find it there, and go on with nothing in it
         raise InputError(
             "The camera sees nothing of the %s %s in %s." % (_KIND[plan.sources["mask"].how], plan.sources["mask"].name, plan.frames),
             "Choose what holds the pieces that fall, and look through the camera.",
@@ -121,11 +128,28 @@ def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> Lis
         elif which == "vectors":
             pixels = passes.layer(channels, layer.name, "Vector", "XYZW")
         else:
-            mask = passes.cryptomatte_coverage(channels, header, layer.name, plan.mask_objects)
+            mask = passes.cryptomatte_coverage(channels, header, layer.name, [*plan.mask_objects, *_scattered(plan, scene, layer)])
             coverage.append(float(mask.sum()))
             pixels = mask[..., np.newaxis]
         passes.write_exr(source.files[frame], pixels, source.channels, half=which in ("plate", "mask"))
     return coverage
+
+
+def _scattered(plan: Plan, scene: Any, layer: Any) -> Iterator[str]:
+    """The names of what Geometry Nodes and particles of the mask's objects put there at this frame."""
+    names = set(plan.mask_objects)
+    inside = {thing for thing in scene.objects if thing.name in names}
+    found = proxies.scattered(inside, bpy.context.evaluated_depsgraph_get())
+    outside = sources.outside_names(layer, inside) if found else set()
+    for name, elsewhere in sorted(found.items()):
+        if elsewhere or name in outside:
+            raise InputError(
+                "%s is scattered in the mask, and stands outside the mask too." % name,
+                "Scatter a copy of it there, or put a Realize Instances node behind.",
+                input="mask",
+                frame=scene.frame_current,
+            )
+        yield name
 
 
 def _render_strip(plan: Plan, scene: Any, frame: int, which: str) -> List[float]:
@@ -145,6 +169,7 @@ def _render_strip(plan: Plan, scene: Any, frame: int, which: str) -> List[float]
         (scene.sequencer_colorspace_settings, "name", versions.linear_space(bpy.data)),
         *(mattes.as_data(strip) if matte else ()),
         *((other, "mute", other != strip) for other in versions.strips(scene.sequence_editor)),
+        (strip, "blend_type", "REPLACE"),  # there is nothing below that it could multiply
         (scene.sequence_editor.channels[strip.channel], "mute", False),  # an empty sequencer falls through to the 3-D scene
         *((modifier, "mute", True) for modifier in strip.modifiers if sources.is_our_modifier(modifier)),
     ]

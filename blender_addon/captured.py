@@ -72,6 +72,11 @@ class Record:
             self._there[name].add(frame)
         self._write()
 
+    def forget(self, which: str) -> None:
+        """This input is to be captured anew, at every frame."""
+        self._good[which] = set()
+        self._write()
+
     def cameras(self) -> Dict[int, Tuple[CameraFrame, float]]:
         """Cameras of an earlier capture with the same settings, by frame, each with the sensor it is measured against.
 

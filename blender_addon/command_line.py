@@ -59,7 +59,10 @@ def main(arguments: List[str]) -> int:
     if job.error is not None:
         return _fail(job.sentence, 2 if isinstance(job.error, (InputError, RequestError)) else 1)
     if getattr(told, "save", False):
-        bpy.ops.wm.save_mainfile()
+        try:
+            bpy.ops.wm.save_mainfile()
+        except RuntimeError as error:
+            return _fail("%s, but the .blend can't be saved (%s)." % (job.sentence, str(error).strip()), 1)
     print("Platebridge | %s" % job.sentence, flush=True)
     return 0
 
@@ -91,7 +94,7 @@ def _generate(told: argparse.Namespace, once: contextlib.ExitStack) -> Any:
         if not equals:
             raise RequestError("--set %s names no value." % text, "Write --set amount=1.4.")
         dials[name.strip()] = value.strip()
-    plan = sources.plan(scene, scene.view_layers[0])
+    plan = sources.plan(scene, versions.view_layer_of(scene, bpy.context))
     plan = plan.turned(dials)
     if kept:
         plan = dataclasses.replace(plan, notes=(*plan.notes, kept + "."))

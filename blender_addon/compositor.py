@@ -37,6 +37,14 @@ def insert(scene: Any, path: Path) -> Any:
     return over
 
 
+def what_is_rendered_instead(scene: Any) -> str:
+    """Why a render of the scene shows no compositor, a sentence; "" where it does."""
+    strips = versions.strips(scene.sequence_editor) if scene.sequence_editor is not None else ()
+    if scene.render.use_sequencer and any(strip.type != "SOUND" for strip in strips):
+        return "A render shows the sequencer as long as Sequencer is on under Post Processing"
+    return "" if scene.render.use_compositing else "A render shows no compositor as long as Compositing is off under Post Processing"
+
+
 def effect_over(tree: Any, path: Path) -> Tuple[GenerateRequest, Any]:
     """Puts the take's effect and the group that lays it over a plate into a tree: (its request, the group's node, its plate not linked).
 

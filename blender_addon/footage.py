@@ -16,7 +16,7 @@ import bpy
 from platebridge.errors import InputError
 from platebridge.frames import FrameRange
 
-from . import versions
+from . import mattes, versions
 
 _NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
 
@@ -81,8 +81,11 @@ def is_taken_as_it_is(clip: Any, size: Tuple[int, int]) -> bool:
 
 
 def identity(clip: Any) -> Tuple[Any, ...]:
-    """What a captured plate of the clip depends on."""
-    return (clip.filepath, clip.frame_start, clip.frame_offset, clip.colorspace_settings.name, tuple(clip.size))
+    """What a captured plate of the clip depends on: footage that was written anew is read anew."""
+    held = files(clip, frames_of(clip)) or {0: _path(clip)}
+    there = {frame: path for frame, path in held.items() if path.is_file()}
+    told = (clip.filepath, clip.frame_start, clip.frame_offset, clip.colorspace_settings.name, tuple(clip.size))
+    return (*told, mattes.identity(there))
 
 
 def bend(clip: Any) -> Optional[float]:

@@ -30,7 +30,7 @@ class Job:
     What a panel shows: `phase` (a key of PHASES), `done` of `total` steps of it, `notes` (warnings, as sentences), `waiting` (why the
     server is waited for, or ""), `preview` (PNG bytes or None), `frames_there`. At the end `finished`, `error` or None, and `summary`.
     `scene`: the session id of the scene that it is for.
-    `after`: a job whose take gets its number before this one's, so that a wedge is numbered in its own order.
+    `after`: a job whose take is begun before this one, so that a wedge is captured once and numbered in its own order.
     """
 
     def __init__(self, scene: int, output: str) -> None:
@@ -176,15 +176,17 @@ class Job:
         self.summary = "%d frames captured into %s" % (self.total, plan.folder) if self.total else "Every pass is there already"
 
     def _generate(self, plan: sources.Plan, make_client: MakeClient) -> Iterator[bool]:
+        while self.after is not None and self.after.take_path is None and not self.after.finished:
+            yield False
+        if self.after is not None and self.after.take_path is None and self.after.error is not None:
+            raise self.after.error  # what kept that take from being begun keeps this one
+        self.after = None
         driven: Dict[int, Dict[str, Any]] = {}
         yield from self._capture(plan, driven)
         request = plan.request.with_dials(
             {name: curves.sampled(name, {frame: values[name] for frame, values in driven.items()}) for name in plan.driven}
         )
         inputs = {which: Input(source.name, source.files, source.pattern) for which, source in plan.sources.items()}
-        while self.after is not None and self.after.take_path is None and not self.after.finished:
-            yield False
-        self.after = None
         camera, place = captured.captured_camera(plan), plan.takes or plan.folder
         yield from self._deliver(Courier.send(make_client, request, inputs, camera, place, origin()))
 

@@ -74,9 +74,13 @@ def channel_of_strip(wanted: str, strip: Any) -> str:
 
 
 def as_data(strip: Any) -> List[versions.Change]:
-    """What to set so that the sequencer hands on the strip's stored values: nothing where there are none, as in a scene's render."""
+    """What to set so that the sequencer hands on the stored values of the strip and of those that it is made of.
+
+    Nothing where there are none, as in a scene's render.
+    """
     space = getattr(strip, "colorspace_settings", None)
-    return [(space, "name", "Non-Color")] if space is not None else []
+    own = [(space, "name", "Non-Color")] if space is not None else []
+    return own + [change for part in versions.made_of(strip) for change in as_data(part)]
 
 
 def identity(files: Mapping[int, Path]) -> List[Any]:

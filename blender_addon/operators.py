@@ -113,7 +113,7 @@ class PLATEBRIDGE_OT_attach(_Operator):
     take: StringProperty(
         name="Take",
         subtype="DIR_PATH",
-        options=BLEND_RELATIVE,
+        options=BLEND_RELATIVE | {"SKIP_SAVE"},  # else the button would mean the take that Go On was pressed for last
         description="The take's folder. Empty: the shot's newest unfinished take",
     )
 

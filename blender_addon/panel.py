@@ -131,7 +131,9 @@ class _ShotPanel(_Panel):
             source = getattr(shot, which + "_source")
             if source == "FILES":
                 column.prop(shot, which + "_files", text="Files")
-            elif source == "STRIP" and editor is not None:
+            elif source == "STRIP" and editor is None:
+                sentence(column, "%s has no strips yet" % scene.name, "INFO")
+            elif source == "STRIP":
                 where = "strips" if hasattr(editor, "strips") else "sequences"
                 column.prop_search(shot, which + "_strip", editor, where, text="Strip")
             elif source == "COLLECTION":

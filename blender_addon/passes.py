@@ -179,15 +179,22 @@ def write_exr(path: Path, pixels: np.ndarray, names: Sequence[str], *, half: boo
     spec.channelnames = tuple(names)
     spec.attribute("compression", "zip")
     spec.attribute("DateTime", "")  # else today's: equal pictures must be equal bytes, to be sent once
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(".%s.part.exr" % path.stem)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError("The folder %s can't be made (%s)." % (path.parent, error.strerror), "Choose another folder.") from error
     file = oiio.ImageOutput.create(str(beside))
     written = file is not None and file.open(str(beside), spec) and file.write_image(pixels)
     why = file.geterror() if file is not None else oiio.geterror()
     if not (file is not None and file.close() and written):
         beside.unlink(missing_ok=True)
         raise StorageError("%s can't be written (%s)." % (path, why.strip() or "no room?"), "Make room, or choose another folder.")
-    os.replace(beside, path)
+    try:
+        os.replace(beside, path)
+    except OSError as error:  # on Windows, a file that a player holds open
+        beside.unlink(missing_ok=True)
+        raise StorageError("%s can't be replaced (%s)." % (path, error.strerror), "Close what has it open, and press again.") from error
 
 
 def files_that_stand(paths: Iterable[Path]) -> List[Path]:

@@ -4,6 +4,8 @@
 No `from __future__ import annotations`: Blender reads the annotations as they are.
 """
 
+import contextlib
+
 import bpy
 from bpy.props import StringProperty
 
@@ -118,6 +120,7 @@ class PLATEBRIDGE_OT_start_server(bpy.types.Operator):
         if not command:
             raise ConnectionFailed("No platebridge command was found on this machine.", "Choose it in the preferences.")
         log = server.start(command)
+        asking.forget()
         runner.keep_trying(_ask_if_up, 60.0)
         self.report({"INFO"}, "The server starts; its log is %s" % log)
         return {"FINISHED"}
@@ -161,14 +164,14 @@ def _has_stopped(process):
 
 
 def _ask_if_up():
-    """Whether a server has left its connection file; then it is asked."""
+    """Whether the server has answered. Until it does it is asked again: a connection file may be what a server that died has left."""
     from platebridge.errors import ConnectionFailed
 
-    try:
+    if asking.answer is not None and not asking.answer.trouble:
+        return True
+    with contextlib.suppress(ConnectionFailed):  # there is none yet
         asking.ask(server.client_of(versions.editing_scene(bpy.context)))
-    except ConnectionFailed:
-        return False
-    return True
+    return False
 
 
 class PLATEBRIDGE_OT_copy_line(bpy.types.Operator):

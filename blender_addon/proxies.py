@@ -68,10 +68,24 @@ def instanced(things: Iterable[Any]) -> Iterator[Any]:
             yield from instanced(inside)
 
 
-def plain_settings(thing: Any, keyed: Collection[str] = ()) -> List[Any]:
-    """Its numbers, choices and switches; those whose paths are in `keyed` are left out, for they depend on the current frame."""
+def scattered(things: Collection[Any], depsgraph: Any) -> Dict[str, bool]:
+    """The names of what modifiers and particles of these objects put into the picture as instances at the scene's current frame; of each,
+    whether others put it there as well. What a modifier made real has its object's name."""
+    own, others = set(), set()
+    if any(modifier.type in ("NODES", "PARTICLE_SYSTEM") for thing in (*things, *instanced(things)) for modifier in thing.modifiers):
+        for held in depsgraph.object_instances:
+            if held.is_instance:
+                parent = held.parent.original
+                if parent in things or renders_at_all(parent):
+                    (own if parent in things else others).add(held.object.name)
+    return {name: name in others for name in own}
+
+
+def plain_settings(thing: Any, keyed: Collection[str] = (), apart: Collection[str] = ()) -> List[Any]:
+    """Its numbers, choices and switches, but for those named in `apart`; those whose paths are in `keyed` are left out too, for they
+    depend on the current frame."""
     plain = [p.identifier for p in thing.bl_rna.properties if p.type in ("BOOLEAN", "INT", "FLOAT", "ENUM") and not p.is_readonly]
-    wanted = [name for name in plain if name not in _SHOWN_ONLY and not name.startswith("open_")]
+    wanted = [name for name in plain if name not in _SHOWN_ONLY and name not in apart and not name.startswith("open_")]
     return [_plain(getattr(thing, name)) for name in wanted if not keyed or thing.path_from_id(name) not in keyed]
 
 

@@ -13,11 +13,14 @@ from platebridge.errors import InputError
 
 from . import versions
 
+SLOT = "Platebridge"
+
 
 @contextlib.contextmanager
 def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]:
     """Renders the current frame into a scratch file, with the scene's settings changed for just so long."""
-    with tempfile.TemporaryDirectory(prefix="platebridge_") as scratch:
+    # On Windows a scanner may still look at the file: that it can't be taken away is no reason to lose the frame.
+    with tempfile.TemporaryDirectory(prefix="platebridge_", ignore_cleanup_errors=True) as scratch:
         file = Path(scratch, "frame.exr")
         render = scene.render
         changes = [
@@ -26,6 +29,7 @@ def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]
             (render, "filepath", str(file)),
             (render, "use_file_extension", True),
             (render, "use_overwrite", True),
+            *_slot(),
         ]
         with versions.borrowed(changes):
             try:
@@ -41,6 +45,15 @@ def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]
         yield file
 
 
+def _slot() -> List[versions.Change]:
+    """A slot of our own for what is rendered: the artist's last render stays in theirs."""
+    result = next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
+    if result is None:  # nothing was rendered yet
+        return []
+    own = next((slot for slot in result.render_slots if slot.name == SLOT), None) or result.render_slots.new(name=SLOT)
+    return [(result.render_slots, "active", own)]
+
+
 @contextlib.contextmanager
 def in_window(scene: Any) -> Iterator[None]:
     """Makes the scene the window's for a while: a render takes its frame from the scene of the window, whatever it is told.
@@ -50,5 +63,7 @@ def in_window(scene: Any) -> Iterator[None]:
     BPY_context_member_get asks whether anyone holds the GIL, not whether it does itself).
     """
     window = bpy.context.window or bpy.context.window_manager.windows[0]
-    with versions.borrowed([(window, "scene", scene)] if window.scene != scene else []):
+    # The window forgets which view layer it showed when its scene changes.
+    changes = [(window, "scene", scene), (window, "view_layer", scene.view_layers[0])] if window.scene != scene else []
+    with versions.borrowed(changes):
         yield

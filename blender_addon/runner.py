@@ -93,7 +93,9 @@ def _tick() -> Any:
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in ("SEQUENCE_EDITOR", "VIEW_3D", "PREFERENCES"):
-                area.tag_redraw()
+                for region in area.regions:
+                    if area.type != "VIEW_3D" or region.type == "UI":  # a heavy scene takes long to draw, and shows nothing of ours
+                        region.tag_redraw()
     return INTERVAL if current() is not None or asking.asking or _tries or _takes_to_come else None
 
 

@@ -31,7 +31,7 @@ def connection_file(scene: Any) -> Optional[str]:
     """The connection file to use: the scene's own, else the preferences', else None for the server on this machine."""
     held = preferences()
     chosen = scene.platebridge.connection or (held.connection if held is not None else "")
-    return bpy.path.abspath(chosen) or None
+    return os.path.expanduser(bpy.path.abspath(chosen)) or None
 
 
 def client_of(scene: Any) -> Callable[[], Any]:
@@ -46,7 +46,7 @@ def client_of(scene: Any) -> Callable[[], Any]:
 def found_command() -> str:
     """The `platebridge` command on this machine: the preferences', else the one on the search path, else ""."""
     held = preferences()
-    named = bpy.path.abspath(held.command) if held is not None and held.command else ""
+    named = os.path.expanduser(bpy.path.abspath(held.command)) if held is not None and held.command else ""
     return named or shutil.which("platebridge") or ""
 
 

@@ -19,7 +19,7 @@ def frames_to_visit(scene: Any, wanted: Sequence[int]) -> List[int]:
 
 def unbaked_from(scene: Any) -> Optional[int]:
     """The first frame of the earliest simulation in the scene that is not baked; None when all are, or there is none."""
-    starts = [cache.frame_start for cache in _caches(scene) if not cache.is_baked] + list(_zones(scene))
+    starts = [cache.frame_start for cache in _caches(scene) if not cache.is_baked] + [*_zones(scene), *_replayed(scene)]
     return min(starts) if starts else None
 
 
@@ -33,8 +33,15 @@ def _zones(scene: Any) -> Iterator[int]:
                     yield bake.frame_start if bake.use_custom_simulation_frame_range else scene.frame_start
 
 
+def _replayed(scene: Any) -> Iterator[int]:
+    """Where each smoke or liquid begins that is made while it is played, as a new domain is. Others show what was baked, or nothing."""
+    for modifier in [modifier for thing in scene.objects for modifier in thing.modifiers if modifier.type == "FLUID"]:
+        if modifier.fluid_type == "DOMAIN" and modifier.domain_settings.cache_type == "REPLAY":
+            yield modifier.domain_settings.cache_frame_start
+
+
 def _caches(scene: Any) -> Iterator[Any]:
-    """Every point cache: rigid bodies, cloth, soft bodies, dynamic paint, particles."""
+    """Every point cache: rigid bodies, cloth, soft bodies, dynamic paint, particles. Hair that no dynamics move has none worth the name."""
     if scene.rigidbody_world is not None and scene.rigidbody_world.enabled:
         yield scene.rigidbody_world.point_cache
     for thing in scene.objects:
@@ -42,4 +49,5 @@ def _caches(scene: Any) -> Iterator[Any]:
             if getattr(modifier, "point_cache", None) is not None:
                 yield modifier.point_cache
         for system in thing.particle_systems:
-            yield system.point_cache
+            if system.settings.type != "HAIR" or system.use_hair_dynamics:
+                yield system.point_cache

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 import bpy
 from platebridge.dials import BUILT_IN, DIALS, counting
@@ -20,7 +21,7 @@ from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
 
-from . import animated, footage, mattes, proxies, roto, scene_camera, versions
+from . import animated, footage, mattes, passes, proxies, roto, scene_camera, versions
 from .settings import as_typed
 
 CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
@@ -57,8 +58,9 @@ class Plan:
     """What to capture and what to ask for. `request` is whole but for its inputs' content and its camera.
 
     `through`: the camera's name where it isn't the scene's own. `takes`: where the take goes, where that isn't `folder`.
-    `scene`: its session id. `fingerprints`: of the settings that each captured input, and the camera, depends on. `notes`: sentences for
-    the artist: the take can be made, and this should be known. `driven`: dials whose values capture must look up frame by frame.
+    `scene`: its session id. `size`: (width, height) of what it renders. `fingerprints`: of the settings that each captured input, and the
+    camera, depends on. `notes`: sentences for the artist: the take can be made, and this should be known. `driven`: dials whose values
+    capture must look up frame by frame.
     """
 
     request: GenerateRequest
@@ -71,6 +73,7 @@ class Plan:
     camera: bool
     recapture: bool
     fingerprints: Dict[str, str]
+    size: Tuple[int, int]
     notes: Tuple[str, ...] = ()
     through: str = ""
     takes: Optional[Path] = None
@@ -145,6 +148,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         sources["vectors"] = _on_disk("vectors", shot.vectors_files, frames)
     for which in [which for which, source in sources.items() if source.how == "strip"]:
         refuse_open_meta(scene, which)
+    _check_sizes(scene, sources)
     if shot.guide_files.strip():
         sources["guide"] = _on_disk("guide", shot.guide_files, frames)
     if shot.reference_file.strip() and (shot.model.strip() or "dust") not in BUILT_IN:
@@ -183,6 +187,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
         camera=needs_camera,
         recapture=shot.recapture,
         fingerprints=fingerprints(scene, view_layer, sources, objects, needs_camera),
+        size=scene_camera.picture_size(scene.render),
         notes=_notes(scene, sources),
         driven=tuple(sorted(animated.driven(scene))),
     )
@@ -232,7 +237,7 @@ def shot_folder(scene: Any) -> Path:
         raise RequestError("No folder is set for the takes.", "Choose one under Takes.")
     if text.startswith("//") and not bpy.data.filepath:
         raise RequestError("The takes go beside the .blend, and it was never saved.", "Save it, or choose another folder under Takes.")
-    return Path(bpy.path.abspath(text)).absolute() / shot_name(scene.platebridge.shot.strip() or scene.name)
+    return Path(bpy.path.abspath(text)).expanduser().absolute() / shot_name(scene.platebridge.shot.strip() or scene.name)
 
 
 def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> Source:
@@ -254,13 +259,33 @@ def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> S
     strip = _strip_over(scene, "plate", frames)
     if is_taken_as_it_is(strip) and (strip.elements[0].orig_width, strip.elements[0].orig_height) in ((0, 0), size):
         return _files_of(strip, "plate", frames)
-    if strip.type == "SCENE":
-        _check_scene_strip(strip)
+    _check_has_picture(strip, "plate")
     return rendered("plate", strip.name, "strip", "RGB")
 
 
-def _check_scene_strip(strip: Any, which: str = "plate") -> None:
-    """Raises InputError where a scene strip has nothing to show: Blender would render black and say nothing."""
+def _check_sizes(scene: Any, sources: Dict[str, Source]) -> None:
+    """Raises InputError where files have another size than what is rendered beside them: the server would refuse them, after the work."""
+    if not any(source.how in ("render", "strip", "clip") for source in sources.values()):
+        return
+    size = scene_camera.picture_size(scene.render)
+    for which, source in sources.items():
+        held = source.originals or source.files
+        first = held[min(held)]
+        found = passes.display_size(first) if source.how in ("files", "picture") else size
+        if found != size:
+            raise InputError(
+                "%s is %d x %d, and the scene renders %d x %d." % (first.name, *found, *size),
+                "Set the resolution in Output properties to the picture's, or choose files of that size.",
+                input=which,
+            )
+
+
+def _check_has_picture(strip: Any, which: str) -> None:
+    """Raises InputError where a strip has nothing to show: Blender would render black and say nothing."""
+    if strip.type == "SOUND":
+        raise InputError("The strip %s is sound." % strip.name, "Choose the strip that holds the %s." % which, input=which)
+    if strip.type != "SCENE":
+        return
     shown = strip.scene
     if shown is None:
         raise InputError("The strip %s shows no scene." % strip.name, "Choose a scene for it.", input=which)
@@ -269,14 +294,30 @@ def _check_scene_strip(strip: Any, which: str = "plate") -> None:
 
 
 def _notes(scene: Any, sources: Dict[str, Source]) -> Tuple[str, ...]:
-    """What the artist should know of the plate and its lens, and is no reason to refuse."""
-    shot = scene.platebridge
+    """What the artist should know of files, plate and lens, and is no reason to refuse."""
+    shot, said = scene.platebridge, _said_of_stills(scene.platebridge)
     seen_by_camera = any(source.how == "render" for which, source in sources.items() if which != "plate")
     clip = shot.plate_clip if shot.plate_source == "CLIP" else scene.active_clip
     if shot.plate_source == "RENDER" or clip is None or not clip.size[0] or not seen_by_camera:
-        return ()
-    said = footage.said_of_the_lens(clip)
-    return (said,) if said else ()
+        return said
+    lens = footage.said_of_the_lens(clip)
+    return (*said, lens) if lens else said
+
+
+def _said_of_stills(shot: Any) -> Tuple[str, ...]:
+    """A sentence for each input whose one file is taken at every frame, though files beside it go on with its number."""
+    said = []
+    for which in ("plate", "depth", "mask", "vectors"):
+        path = Path(bpy.path.abspath(getattr(shot, which + "_files").strip())).expanduser()
+        found = re.fullmatch(r"(.*?)(\d+)(\D*)", path.stem)
+        if getattr(shot, which + "_source") != "FILES" or "#" in path.name or found is None:
+            continue
+        head, digits, tail = found.groups()
+        beside = [path.with_name("%s%0*d%s%s" % (head, len(digits), int(digits) + step, tail, path.suffix)) for step in (-1, 1)]
+        if any(other.is_file() for other in beside):
+            whole = "%s%s%s%s" % (head, "#" * len(digits), tail, path.suffix)
+            said.append("The %s files: %s is taken at every frame. For the whole sequence write %s." % (which, path.name, whole))
+    return tuple(said)
 
 
 def _from_strip(scene: Any, which: str, frames: FrameRange) -> Source:
@@ -310,12 +351,9 @@ def _mask_of_strip(scene: Any, frames: FrameRange, rendered: Callable[..., Sourc
                 input="mask",
             )
         return rendered("mask", roto.chosen(scene)[0].name, "mask")
-    if strip.type == "SOUND":
-        raise InputError("The strip %s is sound." % strip.name, "Choose the strip that holds the mask.", input="mask")
     if strip.type == "IMAGE" and shows_its_files(strip):
         return _mask_of_files(scene, _files_of(strip, "mask", frames), rendered)
-    if strip.type == "SCENE":
-        _check_scene_strip(strip, "mask")
+    _check_has_picture(strip, "mask")
     return rendered("mask", strip.name, "strip")
 
 
@@ -328,7 +366,8 @@ def _of_strip(strip: Any) -> List[Any]:
         """What has keys or a driver depends on the current frame, and is known by those."""
         return [getattr(part, name) for name in names if hasattr(part, name) and part.path_from_id(name) not in keyed]
 
-    told: List[Any] = [strip.type, versions.content_start(strip), versions.first_frame(strip), keys]
+    told: List[Any] = [strip.type, versions.content_start(strip), versions.first_frame(strip), versions.cut_off_before(strip), keys]
+    told.append([key.timeline_frame for key in getattr(strip, "retiming_keys", ())])
     if hasattr(strip, "transform"):
         told += [standing(strip.transform, _MOVE), standing(strip.crop, _CROP)]
     told.append(standing(strip, _TREATMENT))
@@ -339,6 +378,9 @@ def _of_strip(strip: Any) -> List[Any]:
         told += [part.name if part is not None else "" for part in (strip.scene, strip.scene_camera)]
     if strip.type == "MOVIECLIP" and strip.clip is not None:
         told.append(footage.identity(strip.clip))
+    if isinstance(strip, getattr(bpy.types, "EffectStrip", ())):
+        told.append(proxies.plain_settings(strip, keyed, apart=bpy.types.Strip.bl_rna.properties.keys()))
+    told += [[part.name, part.mute, part.channel, part.blend_type, *_of_strip(part)] for part in versions.made_of(strip)]
     return told + mattes.identity({at: path for at, path in enumerate(_its_files(strip)) if path.is_file()})
 
 
@@ -347,9 +389,13 @@ def _animation(strip: Any) -> List[Tuple[str, int, str]]:
     animation, inside = strip.id_data.animation_data, strip.path_from_id() + "."
     if animation is None:
         return []
-    told = [(curve.data_path, curve.array_index, proxies.its_keys(curve)) for curve in versions.curves(animation)]
-    told += [(curve.data_path, curve.array_index, curve.driver.expression) for curve in animation.drivers]
-    return sorted(item for item in told if item[0].startswith(inside) and item[0] != inside + "mute")
+
+    def is_its(curve: Any) -> bool:
+        return bool(curve.data_path.startswith(inside) and curve.data_path != inside + "mute")
+
+    keyed = [curve for curve in versions.curves(animation) if is_its(curve)]
+    told = [(curve.data_path, curve.array_index, proxies.its_keys(curve)) for curve in keyed]
+    return sorted(told + [(curve.data_path, curve.array_index, curve.driver.expression) for curve in animation.drivers if is_its(curve)])
 
 
 def _its_files(strip: Any) -> List[Path]:
@@ -451,26 +497,45 @@ def _mask_objects(scene: Any, view_layer: Any) -> Tuple[str, ...]:
     collection = scene.platebridge.mask_collection
     if collection is None:
         raise InputError("No mask is chosen.", "Choose the collection that holds the pieces that fall, or mask files.", input="mask")
-    inside = [thing for thing in collection.all_objects if proxies.renders_at_all(thing) and thing.name in scene.objects]
+    there = set(scene.objects)
+    inside = {thing for thing in collection.all_objects if proxies.renders_at_all(thing) and thing in there}
     if not inside:
         raise InputError(
             "The collection %s has no object that renders in %s." % (collection.name, scene.name),
             "Put the pieces that fall into it.",
             input="mask",
         )
-    instances = {thing.name for thing in proxies.instanced(inside)}
-    outside = [thing for thing in proxies.in_layer(view_layer) if thing not in inside and proxies.renders_at_all(thing)]
-    twice = sorted(instances & {thing.name for thing in (*outside, *proxies.instanced(outside))})
-    if twice:
+    rendered = proxies.in_layer(view_layer)
+    if not any(thing in rendered for thing in inside):
         raise InputError(
-            "%s stands in the mask as a collection instance, and outside the mask too." % twice[0], "Make the instance real.", input="mask"
+            "The collection %s does not render in the view layer %s." % (collection.name, view_layer.name),
+            "Turn it on in the Outliner, checkbox and camera, or press Generate in another view layer.",
+            input="mask",
         )
-    return tuple(sorted({thing.name for thing in inside} | instances))
+    names, instances = {thing.name for thing in inside}, {thing.name for thing in proxies.instanced(inside)}
+    outside = outside_names(view_layer, inside)
+    for name in sorted(instances & outside):
+        raise InputError(
+            "%s stands in the mask as a collection instance, and outside the mask too." % name, "Make the instance real.", input="mask"
+        )
+    for name in sorted(names & outside):
+        raise InputError(
+            "%s is in the mask, and renders outside it too: as an instance, or another file's object of that name." % name,
+            "Make the instance real, or rename the one that is this file's own.",
+            input="mask",
+        )
+    return tuple(sorted(names | instances))
+
+
+def outside_names(view_layer: Any, inside: Collection[Any]) -> Set[str]:
+    """The names of all that renders outside the mask."""
+    outside = [thing for thing in proxies.in_layer(view_layer) if thing not in inside and proxies.renders_at_all(thing)]
+    return {thing.name for thing in (*outside, *proxies.instanced(outside))}
 
 
 def _picture(which: str, text: str) -> Source:
     """A picture of no frame. Raises InputError."""
-    path = Path(bpy.path.abspath(text.strip())).absolute()
+    path = Path(bpy.path.abspath(text.strip())).expanduser().absolute()
     if not path.is_file():
         raise InputError("There is no file %s." % path, "Choose another under Painting, or none.", input=which)
     return Source("files", path.name, {1: path})

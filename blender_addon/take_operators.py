@@ -165,7 +165,11 @@ class PLATEBRIDGE_OT_take_to_compositor(_OnTheChosen):
     def execute(self, context):
         from . import compositor
 
-        node = compositor.insert(versions.editing_scene(context), take_list.selected(context).path)
+        scene = versions.editing_scene(context)
+        node = compositor.insert(scene, take_list.selected(context).path)
+        instead = compositor.what_is_rendered_instead(scene)
+        if instead:
+            self.report({"INFO"}, instead)
         if not node.inputs["Plate"].is_linked:
             self.report({"WARNING"}, "No plate strip has all its frames: link the plate to %s yourself" % node.label)
         return {"FINISHED"}
@@ -222,8 +226,14 @@ class PLATEBRIDGE_OT_open_take_folder(_OnTheChosen):
     bl_label = "Open Folder"
     bl_options = {"REGISTER"}
 
+    @says
     def execute(self, context):
-        return bpy.ops.wm.path_open(filepath=take_list.selected(context).folder)
+        from platebridge.errors import InputError
+
+        path = take_list.selected(context).path
+        if not path.is_dir():
+            raise InputError("There is no folder %s any more." % path, "Press Refresh Takes.")
+        return bpy.ops.wm.path_open(filepath=str(path))
 
 
 CLASSES = (

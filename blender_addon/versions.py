@@ -28,6 +28,12 @@ def all_strips(editor: Any) -> Any:
     return editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all
 
 
+def made_of(strip: Any) -> List[Any]:
+    """The strips that a strip's picture is made of: what is in a meta strip, the inputs of an effect."""
+    parts = strip.strips if strip.type == "META" else (getattr(strip, "input_1", None), getattr(strip, "input_2", None))
+    return [part for part in parts if part is not None and part.type != "SOUND"]
+
+
 def first_frame(strip: Any) -> int:
     """The first frame at which the strip is seen."""
     return int(strip.left_handle if hasattr(strip, "left_handle") else strip.frame_final_start)
@@ -53,11 +59,19 @@ def is_cut_off(strip: Any) -> bool:
     return bool(strip.content_trim_end if hasattr(strip, "content_trim_end") else strip.animation_offset_end)
 
 
+def _before(strip: Any) -> str:
+    return "content_trim_start" if hasattr(strip, "content_trim_start") else "animation_offset_start"
+
+
+def cut_off_before(strip: Any) -> int:
+    """How many frames were cut off the strip's beginning for good (a hard split, a hold offset); 0 for kinds that have none."""
+    return int(getattr(strip, _before(strip), 0))
+
+
 @contextlib.contextmanager
 def whole(strip: Any) -> Iterator[None]:
     """Gives a strip back for a while what a hard split cut off its beginning: Blender appends in the wrong place otherwise."""
-    name = "content_trim_start" if hasattr(strip, "content_trim_start") else "animation_offset_start"
-    with borrowed([(strip, name, 0)] if getattr(strip, name) else []):
+    with borrowed([(strip, _before(strip), 0)] if cut_off_before(strip) else []):
         yield
 
 
@@ -108,8 +122,12 @@ def editing_scene(context: Any) -> Optional[Any]:
 
 
 def editing_view_layer(context: Any) -> Any:
-    """The view layer to render of that scene: the window's where it shows that scene, else the scene's first."""
-    scene = editing_scene(context)
+    """The view layer to render of that scene."""
+    return view_layer_of(editing_scene(context), context)
+
+
+def view_layer_of(scene: Any, context: Any) -> Any:
+    """The scene's view layer to render: the window's where it shows that scene, else the scene's first."""
     return context.view_layer if context.scene == scene else scene.view_layers[0]
 
 

@@ -96,7 +96,12 @@ class PLATEBRIDGE_OT_open_sheet(bpy.types.Operator):
 
     @says
     def execute(self, context):
-        image = bpy.data.images.load(take_list.chosen_sheet(context), check_existing=True)
+        from platebridge.errors import InputError
+
+        try:
+            image = bpy.data.images.load(take_list.chosen_sheet(context), check_existing=True)
+        except RuntimeError as error:
+            raise InputError("The sheet can't be read (%s)." % str(error).strip(), "Press Refresh Takes.") from None
         space = _image_editor(context)
         if space is not None:
             space.image = image

@@ -214,6 +214,16 @@ def test_no_server_is_said_before_anything_is_rendered(scene, tmp_path):
     assert "platebridge serve" in str(told.value) and not (tmp_path / "takes").exists()
 
 
+def test_a_tilde_is_the_artist_s_own_folder(scene, monkeypatch, tmp_path):
+    from blender_addon import server, sources
+
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    scene.platebridge.take_root, scene.platebridge.connection = "~/takes", "~/server.json"
+    assert sources.shot_folder(scene) == tmp_path / "takes" / "shot"
+    assert server.connection_file(scene) == str(tmp_path / "server.json")
+
+
 def test_capture_button(scene, tmp_path):
     assert bpy.ops.platebridge.capture() == {"FINISHED"}
     assert sorted(path.name for path in (tmp_path / "takes" / "shot").iterdir()) == [

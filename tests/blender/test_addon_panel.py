@@ -106,6 +106,27 @@ def test_shot_shows_what_its_sources_need(panels, scene):
     assert not {"plate_files", "mask_files", "frame_first"} & set(shown)
 
 
+def test_a_strip_is_asked_for_only_where_there_are_strips(panels, scene):
+    scene.platebridge.plate_source = "STRIP"
+    scene.sequence_editor_clear()
+    assert "Scene has no strips yet" in drawn(panels["Shot"]) and "plate_strip" not in drawn(panels["Shot"])
+    scene.sequence_editor_create()
+    assert "plate_strip" in drawn(panels["Shot"])
+
+
+def test_a_tick_draws_the_sidebar_of_a_3_d_view_and_not_its_scene(addon, monkeypatch):
+    from blender_addon import runner
+
+    told = []
+    regions = [types.SimpleNamespace(type=kind, tag_redraw=lambda kind=kind: told.append(kind)) for kind in ("WINDOW", "UI")]
+    area = types.SimpleNamespace(type="VIEW_3D", regions=regions, tag_redraw=lambda: told.append("all"))
+    manager = types.SimpleNamespace(windows=[types.SimpleNamespace(screen=types.SimpleNamespace(areas=[area]))])
+    monkeypatch.setattr(runner, "_show_takes", lambda: None)
+    monkeypatch.setattr(runner, "bpy", types.SimpleNamespace(context=types.SimpleNamespace(window_manager=manager)))
+    runner._tick()
+    assert told == ["UI"]
+
+
 def test_job_under_way_can_be_cancelled_and_its_error_stays(panels, monkeypatch):
     from blender_addon import runner
 

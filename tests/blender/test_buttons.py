@@ -75,6 +75,20 @@ def test_a_wedge_that_cant_be_is_refused_before_one_take_is_made(shot, dial, val
     assert list_takes(shot) == []
 
 
+def test_a_wedge_whose_first_take_cant_be_begun_makes_no_other(shot, scene):
+    cube = scene.platebridge.mask_collection.objects[0]
+    cube.animation_data_clear()
+    cube.location.x, scene.platebridge.mask_source = 500, "COLLECTION"
+    with pytest.raises(RuntimeError, match="The camera sees nothing of the collection Pieces"):
+        bpy.ops.platebridge.wedge(dial="density", values="0.5, 1, 2")
+    assert list_takes(shot) == []
+
+
+def test_attach_means_the_newest_unfinished_take_whichever_one_was_named_before(scene):
+    """Blender gives a button the values that its operator was called with last, but for those it is told not to keep."""
+    assert bpy.ops.platebridge.attach.get_rna_type().properties["take"].is_skip_save
+
+
 def test_a_look_at_the_guide_asks_for_no_model_and_leaves_the_shots_own_chosen(shot, scene):
     assert bpy.ops.platebridge.preview_guide() == {"FINISHED"}
     assert [r["model"]["name"] for r in requests(shot)] == ["guide"] and scene.platebridge.model == "dust"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import bpy
@@ -405,6 +406,53 @@ def test_baked_scene_is_not_stepped_through(scene):
     from blender_addon import simulation
 
     assert simulation.frames_to_visit(scene, [1002, 1003]) == [1002, 1003]
+
+
+def test_the_artist_s_last_render_is_still_there_after_a_capture(scene, plan_of, read_exr, tmp_path):
+    from blender_addon import capture
+
+    scene.render.image_settings.file_format = "OPEN_EXR"
+
+    def last_render(name):
+        result = next(image for image in bpy.data.images if image.type == "RENDER_RESULT")
+        result.save_render(str(tmp_path / name), scene=scene)
+        return read_exr(tmp_path / name)["R"], result.render_slots
+
+    scene.frame_end = 1001
+    scene.frame_set(1001)
+    bpy.ops.render.render()
+    before, _ = last_render("before.exr")
+    bpy.data.lights[0].energy = 0
+    for _ in range(2):
+        list(capture.capture(dataclasses.replace(plan_of(), recapture=True)))
+    after, slots = last_render("after.exr")
+    assert before.max() > 0 and np.array_equal(before, after)
+    assert slots.active_index == 0 and [slot.name for slot in slots].count("Platebridge") == 1
+
+
+def test_a_resolution_that_is_changed_meanwhile_is_said_and_spoils_no_frame(scene, plan_of, read_exr):
+    from blender_addon import capture
+
+    with pytest.raises(InputError, match="frame 1002: The resolution was changed while the passes were rendered"):
+        for done, _ in capture.capture(plan_of()):
+            scene.render.resolution_percentage = 50 if done else 100
+    scene.render.resolution_percentage = 100
+    plan = plan_of()
+    first = plan.sources["depth"].files[1001]
+    written = first.stat().st_mtime_ns
+    list(capture.capture(plan))
+    assert first.stat().st_mtime_ns == written  # it is good, and stays
+    assert {read_exr(path)["Z"].shape for path in plan.sources["depth"].files.values()} == {(36, 64)}
+
+
+def test_the_window_shows_its_view_layer_again_after_another_scene_was_rendered(scene):
+    from blender_addon.rendering import in_window
+
+    window, other = bpy.context.window_manager.windows[0], bpy.data.scenes.new("Other")
+    window.view_layer = scene.view_layers.new("Dust")
+    with in_window(other):
+        assert (window.scene, window.view_layer) == (other, other.view_layers[0])
+    assert (window.scene, window.view_layer.name) == (scene, "Dust")
 
 
 def test_unbaked_simulation_zone_is_stepped_through_from_the_scene_s_first_frame(scene):

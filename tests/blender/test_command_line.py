@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import bpy
 import pytest
@@ -73,6 +74,27 @@ def test_the_file_can_be_saved_with_the_take_on_its_timeline(served, command, sc
     assert command("generate --frames 1001-1001 --save") == 0
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
     assert "shot take 0001 comp" in bpy.context.scene.sequence_editor.strips
+
+
+def test_a_file_that_cant_be_saved_is_said_with_its_whole_take(served, command, scene, tmp_path, capfd):
+    (tmp_path / "desk").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "desk" / "shot.blend"))
+    shutil.rmtree(tmp_path / "desk")
+    assert command("generate --frames 1001-1001 --save") == 1
+    assert "take_0001 is whole: 1 frames, but the .blend can't be saved" in capfd.readouterr().err
+
+
+def test_a_farm_renders_the_view_layer_that_the_artist_left_open(served, command, scene, tmp_path):
+    import json
+
+    from blender_addon import sources
+
+    window = bpy.context.window_manager.windows[0]
+    window.view_layer = scene.view_layers.new("Dust")
+    in_the_window = sources.plan(scene, bpy.context.view_layer).fingerprints
+    assert command("generate --frames 1001-1001") == 0
+    kept = json.loads((tmp_path / "takes" / "shot" / "capture.json").read_text())["inputs"]
+    assert kept["depth"]["fingerprint"] == in_the_window["depth"]
 
 
 def test_what_the_line_says_for_once_is_not_saved_in_the_file(served, command, scene, tmp_path):

@@ -76,6 +76,16 @@ def test_compositor_renders_the_comp(take, scene, tmp_path, read_exr, frame):
         assert got[name] == pytest.approx(wanted[..., at], rel=2e-6, abs=2e-6)
 
 
+def test_what_a_render_shows_in_the_compositor_s_place_is_said(take, scene):
+    from blender_addon.compositor import what_is_rendered_instead
+
+    assert what_is_rendered_instead(scene) == "A render shows the sequencer as long as Sequencer is on under Post Processing"
+    scene.render.use_sequencer, scene.render.use_compositing = False, False
+    assert what_is_rendered_instead(scene) == "A render shows no compositor as long as Compositing is off under Post Processing"
+    scene.render.use_compositing = True
+    assert what_is_rendered_instead(scene) == ""
+
+
 def plate_of_some_frames(scene):
     """The plate's strip cut down to frame 1002, as a take of that frame alone would have put it there."""
     plate = next(strip for strip in scene.sequence_editor.strips if "plate" in strip["platebridge"])

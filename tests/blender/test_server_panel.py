@@ -86,6 +86,20 @@ def test_the_button_starts_the_command_that_is_found(scene, tmp_path, monkeypatc
     assert said.read_text() == "serve\n"
 
 
+def test_a_server_that_starts_is_asked_until_it_answers(scene, server, tmp_path):
+    """What a server that died has left is taken for no answer."""
+    from blender_addon import asking, preferences
+
+    asking.forget()
+    scene.platebridge.connection = str(tmp_path / "absent.json")
+    assert not preferences._ask_if_up() and not asking.asking
+    scene.platebridge.connection = str(server.connection)
+    asking.answer = asking.Answer("The server doesn't answer.")
+    assert not preferences._ask_if_up() and asking.asking
+    assert heard(asking).trouble == ""
+    assert preferences._ask_if_up()
+
+
 def test_the_button_stops_the_server_and_says_why_where_it_can_t(scene, server, monkeypatch):
     from blender_addon import asking, runner
 

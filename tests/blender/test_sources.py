@@ -254,6 +254,8 @@ def test_slanted_edge_of_a_drawn_mask_is_smooth(drawn, plan_of, read_exr):
 def test_drawn_mask_of_a_plate_on_disk_has_the_plate_s_size(scene, drawn, plan_of, write_exr, read_exr, tmp_path):
     settings = scene.platebridge
     settings.plate_source, settings.plate_files = "FILES", str(write_exr(tmp_path / "p.exr", np.zeros((72, 128, 3)), "RGB"))
+    settings.depth_source, settings.depth_files = "FILES", str(write_exr(tmp_path / "z.exr", np.ones((72, 128, 1)), "Z"))
+    settings.vectors_source = "NONE"
     plan = plan_of()
     capture(plan)
     mask = read_exr(plan.sources["mask"].files[1002])["Y"]

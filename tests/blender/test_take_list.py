@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import bpy
 import numpy as np
@@ -151,6 +152,17 @@ def test_show_in_a_copied_scene_leaves_the_other_scene_alone(made, scene):
     choose("take_0001")
     assert copy != scene and bpy.ops.platebridge.show_take() == {"FINISHED"}
     assert (visible(copy), visible(scene)) == (["shot take 0001 comp"], ["shot take 0002 comp"])
+
+
+def test_a_take_or_sheet_that_somebody_moved_away_is_said(made):
+    folder = made()
+    bpy.ops.platebridge.refresh_takes()
+    rows()[0].sheet = str(folder / "sheet.png")
+    shutil.rmtree(folder)
+    with pytest.raises(RuntimeError, match=r"There is no folder .*take_0001 any more. Press Refresh Takes"):
+        bpy.ops.platebridge.open_take_folder()
+    with pytest.raises(RuntimeError, match=r"The sheet can't be read .*Press Refresh Takes"):
+        bpy.ops.platebridge.open_sheet()
 
 
 def test_without_a_chosen_take_the_buttons_are_off(scene):
