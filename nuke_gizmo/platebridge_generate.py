@@ -21,11 +21,13 @@ def main(arguments: List[str]) -> int:
     if len(arguments) not in (2, 3):
         return _wrong(USAGE)
     from platebridge_nuke import node as buttons  # its first import finds the client that lies beside it
+    from platebridge_nuke import print_anything
 
     # isort: split
     from platebridge.errors import PlatebridgeError
     from platebridge.frames import parse_range
 
+    print_anything()
     try:
         nuke.scriptOpen(arguments[0])
     except RuntimeError as error:
@@ -38,8 +40,9 @@ def main(arguments: List[str]) -> int:
             frames = parse_range(arguments[2])
         except PlatebridgeError as error:
             return _wrong(str(error))
-        node["first"].setValue(frames.first)
-        node["last"].setValue(frames.last)
+        for name, number in (("first", frames.first), ("last", frames.last)):
+            node[name].clearAnimated()  # an expression would win
+            node[name].setValue(number)
     job = buttons.generate(node)
     if job is None or job.error is not None:
         print("Error: %s" % node["status"].value(), file=sys.stderr, flush=True)

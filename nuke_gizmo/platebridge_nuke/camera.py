@@ -2,7 +2,7 @@
 """The Camera node that is connected, frame by frame, as the request wants it. Main thread only.
 
 Nuke's up is y, its cameras look along -z, and world_matrix is written row by row. What is read: world_matrix, focal, haperture. A window
-translate or scale is refused: which way it moves the picture is not established (docs/nuke.md).
+translate, scale or roll is refused: which way it moves the picture is not established (docs/nuke.md). So is any projection but perspective.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from platebridge.errors import InputError
 from platebridge.frames import FrameRange
 from platebridge.request import Camera, CameraFrame
 
+from .inputs import above
+
 INPUT = 5
 UP = (0.0, 1.0, 0.0)
+WINDOW = {"win_translate": (0.0, 0.0), "win_scale": (1.0, 1.0), "winroll": (0.0,)}
 STILL = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 
 
@@ -32,14 +35,21 @@ def camera(node: Any, frames: FrameRange, view: str) -> Camera:
             input="camera",
         )
     split = (view,) if len(nuke.views()) > 1 else ()  # knobs may be split by view
-    for name, still in (("win_translate", 0.0), ("win_scale", 1.0)):
+    mode = seen.knob("projection_mode")
+    if mode is not None and str(mode.value()).lower() != "perspective":
+        raise InputError(
+            "%s projects %s, which is not read." % (seen.name(), mode.value()),
+            "Set its projection to perspective, or connect the camera that saw the shot.",
+            input="camera",
+        )
+    for name, still in WINDOW.items():
         shift = seen.knob(name)
-        moved = (f for f in frames if shift is not None and any(float(shift.getValueAt(f, at, *split)) != still for at in (0, 1)))
+        moved = (f for f in frames if shift is not None and any(float(shift.getValueAt(f, n, *split)) != v for n, v in enumerate(still)))
         frame = next(moved, None)
         if frame is not None:
             raise InputError(
-                "%s has a window %s, which is not read." % (seen.name(), name.split("_")[1]),
-                "Set it to %g, or connect a camera without one." % still,
+                "%s has a window %s, which is not read." % (seen.name(), name[3:].lstrip("_")),
+                "Set it to %g, or connect a camera without one." % still[0],
                 input="camera",
                 frame=frame,
             )
@@ -54,9 +64,9 @@ def camera(node: Any, frames: FrameRange, view: str) -> Camera:
 
 
 def _camera_node(node: Any, view: str) -> Optional[Any]:
-    """The camera behind dots; behind a JoinViews the one of the view."""
+    """The camera behind dots and a group's Input; behind a JoinViews the one of the view."""
     for _ in range(32):
         if node is None or node.knob("world_matrix") is not None:
             return node
-        node = node.input(nuke.views().index(view) if node.Class() == "JoinViews" else 0)
+        node = above(node, nuke.views().index(view) if node.Class() == "JoinViews" else 0)
     return None

@@ -6,12 +6,14 @@ What can be refused before anything is rendered is refused here, one sentence ea
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 import nuke
 from platebridge.courier import Input
@@ -20,13 +22,14 @@ from platebridge.depths import DEPTHS
 from platebridge.dials import BUILT_IN, DIALS, counting
 from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange
-from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
+from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, refuse_too_many, shot_name
 from platebridge.takes import storage_error
 
 from . import colour
 
 NUMBER = {"plate": 0, "depth": 1, "mask": 2, "vectors": 3, "guide": 4}
 KINDS = {depth.label: depth.name for depth in DEPTHS.values()}
+HALF_BITS = 11  # significant ones
 WINDOWS_PATH = 250  # Nuke's Read stops at 260 characters there
 TCL = '[]${}"#%'  # Nuke reads a path as Tcl, and # and % in it as frame and view
 PICTURE = {"rgb": ("rgba.red", "rgba.green", "rgba.blue"), "rgba": ("rgba.red", "rgba.green", "rgba.blue", "rgba.alpha")}
@@ -56,6 +59,7 @@ class Plan:
 def plan(node: Any) -> Plan:
     """Raises PlatebridgeError: one sentence and the mend."""
     frames = FrameRange(int(node["first"].value()), int(node["last"].value()))
+    refuse_too_many(frames)
     channels = {"plate": "rgb", "depth": node["depth_channel"].value(), "mask": node["mask_channel"].value()}
     for which, channel in (("vectors", node["vectors_layer"].value()), ("guide", "rgba")):
         if node.input(NUMBER[which]) is not None:
@@ -93,7 +97,7 @@ def reference(node: Any) -> Dict[str, Input]:
     if not text or (node["model"].value() or "dust") in BUILT_IN:
         return {}
     path = Path(text).absolute()
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
         raise InputError("There is no file %s." % path, "Choose another under Reference, or none.", input="reference")
     return {"reference": Input(path.name, {1: path})}
 
@@ -115,14 +119,17 @@ def views(node: Any) -> List[str]:
 def shot_folders(node: Any) -> Dict[str, Path]:
     """The shot's folder by view: its rendered inputs and its takes lie there. In a script of several views each has its own, SHOT_VIEW.
 
-    Raises RequestError in a script that was never saved, or where Nuke could not read the path.
+    Raises RequestError in a script that was never saved, for a folder that is not named from its drive or root on, or where Nuke could not
+    read the path.
     """
     script = nuke.root().name()
     saved = script not in ("", "Root")
-    root = node["take_root"].value()
+    root = typed(node, "take_root")
     if not root and not saved:
         raise RequestError("The takes go beside the script, and it was never saved.", "Save it, or choose a folder under Takes.")
-    name = node["shot"].value() or (Path(script).stem if saved else "shot")
+    if root and not Path(root).is_absolute():  # Nuke's own folder would be taken: a script of another system has its drive there
+        raise RequestError("The takes' folder %s is no place on this machine." % root, "Choose it under Takes, from its drive or root on.")
+    name = typed(node, "shot") or (Path(script).stem if saved else "shot")
     place = Path(root or Path(script).parent / "takes").absolute()
     stereo = len(nuke.views()) > 1
     folders = {view: place / shot_name("%s_%s" % (name, view) if stereo else name) for view in views(node)}
@@ -136,10 +143,31 @@ def shot_folders(node: Any) -> Dict[str, Path]:
     return folders
 
 
+def typed(node: Any, name: str) -> str:
+    """A knob's words: Tcl in brackets put in by Nuke, as it does in a Read's file, and ~ as the home folder. Words that are no Tcl stay."""
+    text = str(node[name].value())
+    if "[" in text:
+        with contextlib.suppress(RuntimeError, AttributeError):
+            text = str(node[name].evaluate() or text)
+    return os.path.expanduser(text)
+
+
 def parent_of(node: Any) -> Any:
     """The group that the node stands in, or the script itself: what is made beside the node is made there."""
     name = node.fullName().rpartition(".")[0]
-    return nuke.toNode(name) if name else nuke.root()
+    return by_name(name) if name else nuke.root()
+
+
+def by_name(name: str) -> Any:
+    """A node by its full name, or None. From the script on, for a button's code may begin inside a group; that each Nuke knows `root` is
+    not established."""
+    found = nuke.toNode("root." + name)
+    return found if found is not None else nuke.toNode(name)
+
+
+def above(node: Any, at: int = 0) -> Any:
+    """What is connected to a node's input, or None; to a group's Input, what is connected to the group there."""
+    return node.input(at) if node.Class() != "Input" else parent_of(node).input(int(node["number"].value()))
 
 
 def as_typed(value: Any) -> float:
@@ -158,7 +186,9 @@ def as_typed(value: Any) -> float:
 def dial_value(node: Any, name: str, frames: FrameRange) -> Any:
     """What a dial is turned to: its knob's value, or a curve where the knob has keys or an expression. Raises RequestError where the dial
     can't change over a shot, and its knob does."""
-    knob, kind = node[name], DIALS[name].kind
+    knob, kind = node.knob(name), DIALS[name].kind
+    if knob is None:  # a node that an older Platebridge made, as its script kept it
+        return DIALS[name].default
     if kind not in ("float", "int", "colour"):
         return knob.value()
     if not (knob.isAnimated() or knob.hasExpression()):
@@ -175,11 +205,12 @@ def _typed(value: Any, kind: str) -> Any:
 
 
 def _plate_is_float(node: Any, frame: int) -> bool:
-    """Whether the plate is written in 32 bits: because the artist says so, or because its file has them."""
+    """Whether the plate is written in 32 bits: because the artist says so, or because a half can't tell its file's values apart."""
     said = node["plate_type"].value()
     if said != "as its file":
         return bool(said == "32 bit float")
-    return "32" in str(node.input(0).metadata("input/bitsperchannel", frame) or "")
+    bits = re.match(r"(\d+)-bit (?!half)", str(node.input(0).metadata("input/bitsperchannel", frame) or ""))
+    return bits is not None and int(bits.group(1)) > HALF_BITS
 
 
 def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> None:
@@ -192,7 +223,7 @@ def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> Non
             "Give it as layer.channel under Shot: %s." % ("depth.Z" if which == "depth" else "rgba.alpha"),
             input=which,
         )
-    wanted = PICTURE.get(channel) or ((channel,) if "." in channel else ("%s.u" % channel, "%s.v" % channel))
+    wanted = PICTURE.get(channel) or ((channel,) if which != "vectors" else ("%s.u" % channel, "%s.v" % channel))
     absent = [name for name in wanted if name not in source.channels()]
     if absent:
         raise InputError(
@@ -220,13 +251,14 @@ def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> Non
 
 
 def _ends(source: Any) -> bool:
-    """Whether its frame range is a file's. What generates a picture (Roto, Constant) has one at every frame, whatever range it tells."""
-    if nuke.env["nc"]:  # no touching of what lies further up
-        return source.knob("file") is not None
-    for _ in range(100):
-        if source is None or source.knob("file") is not None:
-            return source is not None
-        source = source.input(0)
+    """Whether its frame range is a file's. What generates a picture (Roto, Constant) has one at every frame, whatever range it tells, and
+    so has a still."""
+    for _ in range(1 if nuke.env["nc"] else 100):  # Non-commercial: no touching of what lies further up
+        if source is None:
+            return False
+        if source.knob("file") is not None:
+            return source.firstFrame() != source.lastFrame() or re.search(r"#|%\d*d", str(nuke.filename(source) or "#")) is not None
+        source = above(source)
     return False
 
 
@@ -243,10 +275,10 @@ def check_folder(folder: Path, frames: FrameRange, windows: bool) -> None:
             "The takes' paths have %d characters, and Nuke on Windows reads %d." % (longest, WINDOWS_PATH),
             "Choose a shorter folder under Takes.",
         )
-    there: Optional[Path] = folder
-    while there is not None and not there.exists() and there != there.parent:
-        there = there.parent
     try:
+        there = folder
+        while not there.exists() and there != there.parent:
+            there = there.parent
         with tempfile.TemporaryFile(dir=str(there)):
             pass
     except OSError as error:

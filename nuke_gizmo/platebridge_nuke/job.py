@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A press of Generate on its way: a take for each view, one after the other, each with a courier of its own.
 
-Threading rules: `start` and `_hear` run on the main thread. With a window, `_follow` is a thread of its own and touches no node: what it
-hears goes through the one gate (main_thread). Under -t there is no event loop that would serve it, so `start` follows, and waits.
+Threading rules: `start`, `_hear` and `_end` run on the main thread. With a window, `_follow` is a thread of its own and touches no node:
+what it hears goes through the one gate (main_thread). Under -t there is no event loop that would serve it, so `start` follows, and waits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
@@ -17,7 +18,8 @@ from platebridge.courier import Began, Courier, Ended, Landed, News, Waiting
 from platebridge.errors import Cancelled, PlatebridgeError
 from platebridge.events import PHASES, Progress, Warned
 
-from . import showing
+from . import showing, takes_tab
+from .inputs import by_name
 from .main_thread import post, unrecorded
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ class Job:
         self._errands = list(errands)
         self._courier: Optional[Courier] = None
         self._cancelled = self._left = False
+        self._news: List[Tuple[News, str]] = []
+        self._lock = threading.Lock()
+        self._before: Optional[Tuple[str, str]] = None
         self._thread = threading.Thread(target=self._follow, name="platebridge news", daemon=True)
 
     @property
@@ -115,7 +120,15 @@ class Job:
                 return news.error
             if isinstance(news, Progress):
                 bar.move(before + PHASES.get(news.phase, news.phase), int(100 * news.done / max(1, news.total)))
-            post(self._hear, news, before)
+            self._tell(news, before)
+
+    def _tell(self, news: News, before: str) -> None:
+        """Asks the main thread to hear it. Where it has not come by yet since the last news, it hears both at once."""
+        with self._lock:
+            self._news.append((news, before))
+            asked = len(self._news) > 1
+        if not asked:
+            post(self._hear)
 
     # --- on the main thread ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +141,7 @@ class Job:
             self._node.fullName()
             return self._node
         except ValueError:  # "A PythonObject is not attached to a node"
-            node = nuke.toNode(self._name)
+            node = by_name(self._name)
         if node is None or node.knob("result_file") is None or self.take is None or node["take"].value() != self.take.as_posix():
             return None
         self._node = node
@@ -140,30 +153,50 @@ class Job:
         node = self.node()
         return str(node.fullName()) if node is not None else self._name
 
-    def _hear(self, news: News, before: str) -> None:
-        if isinstance(news, Began):
-            self.takes.append(news.path)
-        if isinstance(news, Warned):
-            self.warnings.append(before + news.message)
-        if not nuke.GUI:
-            _tell_the_farm(news, before)
+    def _hear(self) -> None:
+        """All that was told since the last time: a thousand frames that lie there already are one look at the folder."""
+        with self._lock:
+            heard, self._news = self._news, []
+        landed, sentence = set(), ""
+        for news, before in heard:
+            if not nuke.GUI:
+                _tell_the_farm(news, before)
+            if isinstance(news, Began):
+                self._begin(news.path)
+            elif isinstance(news, Landed):
+                landed.add(news.kind)
+            elif isinstance(news, Waiting):
+                sentence = "Waiting for the server: %s" % news.why if news.why else "The server is back."
+            elif isinstance(news, Progress):
+                sentence = "%s%s %d/%d" % (before, PHASES.get(news.phase, news.phase), news.done, news.total)
+            elif isinstance(news, Warned):
+                sentence = before + news.message
+                self.warnings.append(sentence)
         node = self.node()
         if node is None or self._left:
             return
         with unrecorded():
-            if isinstance(news, Began):
-                if len(self.takes) == 1:
-                    node["take"].setValue(news.path.as_posix())
-                    node["result_file"].setValue("")
-            elif isinstance(news, Landed):
-                if news.kind == node["output"].value() and self._shown(node):
+            if node["output"].value() in landed and self._shown(node):
+                with contextlib.suppress(PlatebridgeError):  # the folder can't be looked at for a moment: the next frame brings it
                     showing.update(node, self.takes)
-            elif isinstance(news, Waiting):
-                say(node, "Waiting for the server: %s" % news.why if news.why else "The server is back.")
-            elif isinstance(news, Progress):
-                say(node, "%s%s %d/%d" % (before, PHASES.get(news.phase, news.phase), news.done, news.total))
-            elif isinstance(news, Warned):
-                say(node, before + news.message)
+            if sentence:
+                say(node, sentence)
+
+    def _begin(self, take: Path) -> None:
+        """The first view's take is named by the node, with its own star and note; nothing of it can be shown yet."""
+        node = self.node()
+        self.takes.append(take)
+        if node is None or self._left or len(self.takes) > 1:
+            return
+        self._before = str(node["take"].value()), str(node["result_file"].value())
+        self._name_take(node, take.as_posix(), "")
+
+    def _name_take(self, node: Any, take: str, file: str) -> None:
+        with unrecorded():
+            node["take"].setValue(take)
+            node["result_file"].setValue(file)
+            with contextlib.suppress(PlatebridgeError):  # its take.json is damaged
+                takes_tab.read_marks(node, Path(take))
 
     def _shown(self, node: Any) -> bool:
         """Whether the node still shows this job's take: the artist may have chosen another meanwhile."""
@@ -177,6 +210,8 @@ class Job:
             return
         with unrecorded():
             if self.error is not None:
+                if self._before is not None and self._shown(node) and not self.takes[0].is_dir():
+                    self._name_take(node, *self._before)  # nothing came, and its folder is gone: what was shown is shown again
                 say(node, str(self.error))
             else:
                 whole = "%s %s whole." % (" and ".join(str(take) for take in self.takes), "is" if len(self.takes) == 1 else "are")
@@ -224,6 +259,6 @@ def _tell_the_farm(news: News, before: str) -> None:
         print("Platebridge | Note: %s%s" % (before, news.message), flush=True)
 
 
-def say(node: Any, sentence: str) -> None:
-    """The node's status line."""
-    node["status"].setValue(sentence)
+def say(node: Any, sentence: str, knob: str = "status") -> None:
+    """Words into a text knob, the node's status line as a rule. The knob takes what looks like a tag for one."""
+    node[knob].setValue(sentence.replace("<", "\u2039").replace(">", "\u203a"))

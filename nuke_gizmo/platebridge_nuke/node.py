@@ -7,6 +7,7 @@ from . import vendored  # noqa: F401  it must come first: it is where the client
 
 # isort: split
 import atexit
+import dataclasses
 import functools
 import platform
 from functools import partial
@@ -19,6 +20,7 @@ from platebridge.client import Client
 from platebridge.courier import Courier
 from platebridge.errors import Cancelled, InputError, PlatebridgeError
 from platebridge.presets import PRESETS
+from platebridge.request import from_dict
 from platebridge.takes import next_number, read_take
 
 from . import asking, colour, inputs, rendering, showing, takes_tab, timeline
@@ -55,7 +57,9 @@ def generate(node: Any) -> Optional[Job]:
         if set(other.folders) & set(plan.folders.values()):
             raise InputError("A take of this shot is under way at %s." % other.name, "Wait for it, or name another shot.")
     cameras = {view: camera(node, plan.frames, view) for view in plan.requests}
-    asking.check_server(node["connection"].value() or None)
+    for view, request in plan.requests.items():  # the courier's own check, before minutes of rendering
+        from_dict(dataclasses.replace(request, camera=cameras[view]).to_dict())
+    asking.check_server(inputs.typed(node, "connection") or None)
     with unrecorded():
         say(node, "Rendering the inputs")
     least = max(next_number(folder) for folder in plan.folders.values())  # the views' takes share a number, so that %V can name them
@@ -98,10 +102,11 @@ def cancel(node: Any) -> None:
 
 @says
 def use_preset(node: Any) -> None:
-    """Turns the guide's dials to the preset that is chosen; model, seed and quality stay. One step to undo."""
+    """Turns the guide's dials to the preset that is chosen, over the whole shot; model, seed and quality stay. One step to undo."""
     preset = next(preset for preset in PRESETS.values() if preset.label == node["preset"].value())
     with one_undo_step("Platebridge preset"):
         for name, value in preset.dials.items():
+            node[name].clearAnimated()  # else it is one key more, or nothing under an expression
             node[name].setValue(list(value) if isinstance(value, tuple) else value)
     with unrecorded():
         say(node, "%s: %s." % (preset.label, preset.tooltip))
@@ -130,7 +135,7 @@ def list_takes(node: Any) -> None:
     """Every take of the shot: stars, what differs from the one shown, notes."""
     text = takes_tab.listed(node)
     with unrecorded():
-        node["takes_text"].setValue(text)
+        say(node, text, "takes_text")
 
 
 @says
@@ -158,7 +163,7 @@ def to_timeline(node: Any) -> None:
     file = str(nuke.filename(plate) or "") if plate is not None else ""
     take, kind = takes_tab.chosen(node), node["output"].value()
     told = timeline.put(
-        take, kind, file, node["shot"].value() or take.parent.name, node["timeline_as"].value() == "version of the shot's clip"
+        take, kind, file, inputs.typed(node, "shot") or take.parent.name, node["timeline_as"].value() == "version of the shot's clip"
     )
     with unrecorded():
         say(node, told)
@@ -186,7 +191,7 @@ def _show(node: Any, take: Path) -> None:
 
 
 def _client(node: Any) -> Any:
-    return partial(Client, node["connection"].value() or None, "Nuke")
+    return partial(Client, inputs.typed(node, "connection") or None, "Nuke")
 
 
 def _check_free(node: Any) -> None:

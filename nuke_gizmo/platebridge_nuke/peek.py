@@ -20,6 +20,7 @@ from platebridge.errors import InputError
 MAGIC = 20000630
 SKY_FROM = 1e9  # renderers write 1e10, 1e30 or inf where nothing is
 ROWS, COLUMNS = 48, 64  # so many are looked at
+ODD = (OSError, ValueError, KeyError, IndexError, struct.error, zlib.error)  # what a file that is cut, or none of ours, raises
 
 
 class Picture:
@@ -122,7 +123,7 @@ def open_picture(path: Path) -> Optional[Picture]:
     """The file, or None where it is not one that is read here."""
     try:
         return Picture(path)
-    except (OSError, ValueError, KeyError, IndexError, struct.error):
+    except ODD:
         return None
 
 
@@ -135,7 +136,10 @@ def check_depth(files: Mapping[int, Path], kind: str, name: str, scale: float = 
     picture = open_picture(files[frame])
     if picture is None or len(picture.channels) != 1:
         return
-    rows = list(_glance(picture))
+    try:
+        rows = list(_glance(picture))
+    except ODD:
+        return
     values = [value for row in rows for value in row if not math.isnan(value)]
     if not values:
         return
@@ -170,7 +174,10 @@ def check_mask(files: Mapping[int, Path], name: str) -> None:
         picture = open_picture(path)
         if picture is None:
             return
-        if not all(picture.row_is_zero(number) for number in range(picture.rows())):
+        try:
+            if not all(picture.row_is_zero(number) for number in range(picture.rows())):
+                return
+        except ODD:
             return
     raise InputError(
         "%s is empty over the whole range." % name,

@@ -9,6 +9,7 @@ tried on a node of ours (`_hashes_hold`), and where it does not hold, or anythin
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -20,10 +21,10 @@ import nuke
 from platebridge.courier import Input
 from platebridge.errors import StorageError
 from platebridge.frames import FrameRange, name_at
-from platebridge.takes import storage_error
+from platebridge.takes import rename_over, storage_error
 
 from . import peek
-from .inputs import NUMBER, Plan, parent_of
+from .inputs import NUMBER, Plan, above, parent_of
 from .main_thread import unrecorded
 
 NOTE = "rendered.json"
@@ -98,6 +99,7 @@ def _write(node: Any, plan: Plan, which: str, view: str) -> Iterator[Any]:
         write["compression"].setValue("Zip (1 scanline)")
         write["metadata"].setValue("no metadata")  # a date in it would make each render a new file to send
         write["raw"].setValue(True)
+        write["views"].setValue(view)  # of several, each would go into the one file, under channels of its own name
         write["channels"].setValue(plan.channels[which])
         yield write
     finally:
@@ -161,7 +163,7 @@ class _Note:
     def _save(self) -> None:
         temporary = self._file.with_name(NOTE + ".part")
         temporary.write_text(json.dumps({"version": VERSION, "frames": self._known}), encoding="utf-8")
-        os.replace(str(temporary), str(self._file))
+        rename_over(temporary, self._file)
 
 
 def _keys(node: Any, plan: Plan, view: str) -> Dict[str, Dict[int, str]]:
@@ -218,7 +220,8 @@ def _hashes_hold(source: Any, frame: int, view: str) -> bool:
 
 
 def _files_above(source: Any) -> Optional[str]:
-    """A hash of name, size and time of every file that any node above reads, inside groups too; None where there are too many nodes.
+    """A hash of name, size and time of every file that any node above reads, inside groups and outside of the node's own; None where there
+    are too many nodes, or a file's name is not understood.
 
     Whole sequences, not one frame's file: which frame's file a frame shows is Nuke's secret where time is bent above.
     """
@@ -233,26 +236,26 @@ def _files_above(source: Any) -> Optional[str]:
         if len(seen) > MOST_NODES:
             return None
         if node.knob("file") is not None and (node.Class() != "Write" or node["reading"].value()):  # a precomp's Write reads its own file
-            digest.update(json.dumps(_sequence(str(nuke.filename(node) or ""))).encode())
-        waiting += [node.input(at) for at in range(node.inputs())]
+            pattern = str(nuke.filename(node) or "")
+            found = _sequence(pattern)
+            if pattern and not found:
+                return None
+            digest.update(json.dumps(found).encode())
+        waiting += [above(node, at) for at in range(node.inputs() or 1)]  # a group's Input says that it has none
         if hasattr(node, "nodes"):
             waiting += node.nodes()
     return digest.hexdigest()
 
 
 def _sequence(pattern: str) -> List[Tuple[str, int, int]]:
-    """Name, size and time of every file that a pattern means; # or %04d are digits, %V and %v any view."""
+    """Name, size and time of every file that a pattern means; # or %04d are digits, %V and %v any view, in folders' names too."""
     folder, name = os.path.split(pattern)
-    # a view in the folder's name: each such folder
-    parts = [re.sub(r"%[Vv]", "*", folder)] if "%" in folder else [folder]
     meant = re.compile(re.sub(r"(\\#)+|#+|%0?\d*d", r"-?\\d+", re.sub(r"%[Vv]", ".+", re.escape(name).replace("\\%", "%"))))
     found = []
-    for part in parts:
-        places = [Path(part)] if "*" not in part else sorted(Path(part).parent.glob(Path(part).name))
-        for place in places:
-            with contextlib.suppress(OSError), os.scandir(str(place)) as entries:
-                for entry in entries:
-                    if meant.fullmatch(entry.name):
-                        there = entry.stat()
-                        found.append((entry.path, there.st_size, there.st_mtime_ns))
+    for place in glob.glob(re.sub(r"%[Vv]|#+|%0?\d*d", "*", glob.escape(folder))):
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if meant.fullmatch(entry.name):
+                    there = entry.stat()
+                    found.append((entry.path, there.st_size, there.st_mtime_ns))
     return sorted(found)

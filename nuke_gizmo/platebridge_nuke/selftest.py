@@ -30,12 +30,13 @@ from platebridge.dials import DIALS
 from platebridge.errors import PlatebridgeError
 from platebridge.takes import verify_take
 
-from . import asking, colour, inputs, peek, rendering, sample_shot, vendored
+from . import asking, colour, inputs, peek, print_anything, rendering, sample_shot, vendored
 
 WRITE = {
     "file": None, "file_type": ("exr",), "datatype": ("16 bit half", "32 bit float"), "compression": ("Zip (1 scanline)",),
-    "metadata": ("no metadata",), "raw": None, "channels": ("rgb", "rgba", "depth.Z", "rgba.alpha", "backward"),
+    "metadata": ("no metadata",), "raw": None, "views": None, "channels": ("rgb", "rgba", "depth.Z", "rgba.alpha", "backward"),
 }  # fmt: skip
+WINDOW = ("projection_mode", "win_translate", "win_scale", "winroll")
 NASTY = '"[exit] $HOME {a} \\ #\nÄ数'
 
 
@@ -79,6 +80,7 @@ class Report:
 
 def main(arguments: List[str]) -> int:
     """Runs everything, writes the report, gives the exit code."""
+    print_anything()
     report = Report()
     _about(report)
     with tempfile.TemporaryDirectory(prefix="platebridge_selftest_") as folder:
@@ -139,6 +141,8 @@ class _Bench:
         if self.node is None:
             return
         check("every knob that the package uses is there", self.knobs)
+        check("a node is found by its name from the script on", self.by_name)
+        fact("a Camera's knobs for its window and projection", self.camera)
         check("Write takes the knobs and values that we set", self.write_knobs)
         fact("the node with no take and no input has an error", lambda: str(self.node.hasError()))
         check("a shot is connected", self.connect)
@@ -185,6 +189,17 @@ class _Bench:
         if absent:
             raise AssertionError("absent: %s" % ", ".join(absent))
 
+    def by_name(self) -> None:
+        if inputs.by_name(self.node.fullName()) is None:
+            raise AssertionError("root.%s is nothing" % self.node.fullName())
+
+    def camera(self) -> str:
+        seen: Any = nuke.nodes.Camera2()
+        try:
+            return ", ".join("%s %s" % (name, getattr(seen.knob(name), "value", lambda: "absent")()) for name in WINDOW)
+        finally:
+            nuke.delete(seen)
+
     def write_knobs(self) -> None:
         write: Any = nuke.nodes.Write()
         refused = []
@@ -192,10 +207,11 @@ class _Bench:
             for name, values in WRITE.items():
                 if name == "datatype" and write.knob(name) is None:
                     raise AssertionError("no datatype after file_type exr")
+                knob = write[name]  # one that is absent is an error
                 for value in values or ():
-                    write[name].setValue(value)
-                    if str(write[name].value()) != value:
-                        refused.append("%s %s became %s" % (name, value, write[name].value()))
+                    knob.setValue(value)
+                    if str(knob.value()) != value:
+                        refused.append("%s %s became %s" % (name, value, knob.value()))
         finally:
             nuke.delete(write)
         if refused:

@@ -13,6 +13,7 @@ from typing import Any, List, Sequence
 
 import nuke
 from platebridge.errors import InputError
+from platebridge.takes import storage_error
 
 from .inputs import TCL, parent_of
 from .main_thread import unrecorded
@@ -21,8 +22,11 @@ KINDS = ("comp", "effect", "guide")
 
 
 def frames_there(take: Path, kind: str) -> List[int]:
-    """The frames of a kind that lie in a take's folder, in order."""
-    found = (re.fullmatch(kind + r"\.(-?\d+)\.exr", path.name) for path in (take.iterdir() if take.is_dir() else ()))
+    """The frames of a kind that lie in a take's folder, in order. Raises StorageError where it can't be looked at."""
+    try:
+        found = [re.fullmatch(kind + r"\.(-?\d+)\.exr", path.name) for path in (take.iterdir() if take.is_dir() else ())]
+    except OSError as error:
+        raise storage_error(error, take) from error
     return sorted(int(match.group(1)) for match in found if match)
 
 

@@ -15,8 +15,10 @@ from . import inputs
 
 
 def folder(node: Any) -> Path:
-    """The shot's folder, of the first view."""
-    return next(iter(inputs.shot_folders(node).values()))
+    """The shot's folder: of the view whose take is named, else of the first."""
+    folders = list(inputs.shot_folders(node).values())
+    named = Path(node["take"].value()).parent
+    return named if named in folders else folders[0]
 
 
 def chosen(node: Any) -> Path:
@@ -32,10 +34,10 @@ def neighbour(node: Any, step: int) -> Path:
     found = [take.path for take in list_takes(folder(node))]
     if not found:
         raise InputError("There is no take yet.", "Press Generate.")
-    named = node["take"].value()
-    at = [path.as_posix() for path in found].index(named) + step if named in [path.as_posix() for path in found] else len(found) - 1
+    named = Path(node["take"].value())  # compared as paths: a file browser ends a folder's name with a slash
+    at = found.index(named) + step if named in found else len(found) - 1
     if not 0 <= at < len(found):
-        raise InputError("%s is the %s take." % (Path(named).name, "newest" if step > 0 else "oldest"), "")
+        raise InputError("%s is the %s take." % (named.name, "newest" if step > 0 else "oldest"), "")
     return found[at]
 
 
@@ -54,7 +56,7 @@ def keep_marks(node: Any) -> None:
 def listed(node: Any) -> str:
     """Every take of the shot by number, a line each: star, what sets it apart from the one shown (else from the one before), note."""
     found = list_takes(folder(node))
-    shown = next((take for take in found if take.path.as_posix() == node["take"].value()), None)
+    shown = next((take for take in found if take.path == Path(node["take"].value())), None)
     base = _request(shown) if shown is not None else None
     lines: List[str] = []
     before: Optional[GenerateRequest] = None
@@ -69,8 +71,7 @@ def listed(node: Any) -> str:
             told.append("\u201c%s\u201d" % take.marks.text)
         lines.append("%s %s: %s" % ("\u2605" if take.marks.star else "\u2606", take.path.name, ", ".join(told)))
         before = request
-    # the knob takes what looks like a tag for one
-    return "\n".join(lines).replace("<", "\u2039").replace(">", "\u203a") or "There is no take yet."
+    return "\n".join(lines) or "There is no take yet."
 
 
 def _request(take: Take) -> Optional[GenerateRequest]:

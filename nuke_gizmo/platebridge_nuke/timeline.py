@@ -44,6 +44,11 @@ def put(take: Path, kind: str, plate: str, shot: str, as_version: bool) -> str:
         raise InputError(
             "No clip of %s shows the plate or is called %s." % (sequence.name(), shot), "Put the shot's plate onto the timeline."
         )
+    if not as_version and item.playbackSpeed() != 1.0:
+        raise InputError(
+            "The shot's clip %s is retimed: the take would not lie on its frames." % item.name(),
+            "Lay it as a version of the shot's clip, which keeps the retime.",
+        )
     shown = _first_shown(item), _first_shown(item) + item.timelineOut() - item.timelineIn()
     first, last = max(shown[0], numbers[0]), min(shown[1], numbers[-1])  # what both have
     if first > last:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import importlib.util
+import platform
 import sys
 import threading
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -29,19 +30,34 @@ def folder() -> Path:
 
 
 def load() -> None:
-    """Makes `import platebridge` work here, with our own zmq and msgpack. Does nothing in a checkout, where nothing is vendored."""
-    if "platebridge" in sys.modules or not folder().is_dir():
+    """Makes `import platebridge` work here, with our own zmq and msgpack. Does nothing in a checkout, where nothing is vendored.
+
+    Raises RuntimeError where there is none for this Nuke: of an ImportError the buttons say that nothing is installed at all.
+    """
+    client = str(Path(__file__).parents[1] / "client")
+    if "platebridge" in sys.modules or not Path(client).is_dir():
         return
     with _lock:
-        sys.path.append(str(Path(__file__).parents[1] / "client"))
+        sys.path.append(client)
         finder = _Finder(str(folder()))
         sys.meta_path.insert(0, finder)
         held = _take_out()
         try:
+            if not folder().is_dir():
+                raise ImportError("there is no %s" % folder())
             importlib.import_module("platebridge.courier")
             importlib.import_module("platebridge.client")
             # the one late import of the compiled part, for large messages: done now, while ours can be found
             sys.modules["zmq.backend.cython._zmq"].__dict__["_gc"] = importlib.import_module("zmq.utils.garbage").gc
+        except ImportError as error:
+            sys.path.remove(client)
+            for name in [name for name in sys.modules if name.split(".")[0] == "platebridge"]:
+                del sys.modules[name]  # half of it: the next press must say the same
+            raise RuntimeError(
+                "Platebridge is installed, and brings no zmq and msgpack for Python %d.%d on %s %s (%s). "
+                "It has them for Nuke 14 to 17 on Linux and Windows (x64) and macOS (arm64)."
+                % (*sys.version_info[:2], platform.system(), platform.machine(), error)
+            ) from error
         finally:
             sys.meta_path.remove(finder)
             modules.update(_take_out())

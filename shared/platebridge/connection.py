@@ -19,7 +19,7 @@ import zmq
 
 from .errors import ConnectionFailed
 from .protocol import VERSION
-from .takes import storage_error
+from .takes import rename_over, storage_error
 
 PORT = 47800  # not 5555 to 5662: Nuke's Frame Server and many other programs live there
 VARIABLE = "PLATEBRIDGE_CONNECTION"
@@ -87,7 +87,7 @@ def write_private(path: AnyPath, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as out:
                 out.write(data)
-            os.replace(temporary, target)
+            rename_over(temporary, target)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

@@ -70,7 +70,8 @@ class Link(threading.Thread):
     def __init__(self, connection: Union[Connection, str, os.PathLike[str]], name: str, window: int) -> None:
         super().__init__(name="platebridge", daemon=True)
         self._connection, self._client_name, self._window = connection, name, window
-        self.state, self.problem, self.device = "connecting", None, ""  # type: Tuple[str, Optional[Exception], str]
+        self.state, self.device = "connecting", ""
+        self.problem: Optional[Exception] = None
         self.sent, self.received = {"put": 0, "control": 0}, {"files": 0, "control": 0}
         self._mailbox = Mailbox()
         self._closing = self._closed = False
@@ -80,6 +81,7 @@ class Link(threading.Thread):
         self._unsent: Deque[Message] = deque()  # what the socket had no room for: the pieces of input files fill it
         self._uploads = Uploads()
         self._socket: Any = None
+        self._monitor: Any = None
 
     # --- from any thread -----------------------------------------------------------------------------------------------------
 
@@ -105,10 +107,9 @@ class Link(threading.Thread):
         context = zmq.Context()
         pause = 0.05
         while not self._closing:
-            monitor = None
             try:
-                monitor = self._open(context)
-                self._converse(monitor)
+                self._open(context)
+                self._converse()
             except PlatebridgeError as error:
                 log.log(logging.WARNING if self.state == "connected" else logging.DEBUG, "Lost the server: %s", error)
                 self.problem, self.state = error, "lost"
@@ -121,7 +122,7 @@ class Link(threading.Thread):
             finally:
                 if self.device:  # there was a welcome: try again at once
                     pause, self.device = 0.05, ""
-                self._shut(monitor)
+                self._shut()
             self._rest(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
         self._closed = True
@@ -131,7 +132,7 @@ class Link(threading.Thread):
             future.cancel()
         context.term()
 
-    def _open(self, context: zmq.Context) -> zmq.Socket:
+    def _open(self, context: zmq.Context) -> None:
         found = self._connection if isinstance(self._connection, Connection) else read_connection(self._connection)
         endpoint = found.nearest()
         self._socket = socket = context.socket(zmq.DEALER)
@@ -148,18 +149,17 @@ class Link(threading.Thread):
                 socket.curve_publickey, socket.curve_secretkey = found.client_public.encode(), found.client_secret.encode()
             except (zmq.ZMQError, ValueError, UnicodeEncodeError):
                 raise ConnectionFailed("The keys of the connection are damaged.", "Restart the server: it writes new ones.") from None
-        monitor = socket.get_monitor_socket(_WATCHED)
+        self._monitor = socket.get_monitor_socket(_WATCHED)
         try:
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             raise ConnectionFailed("%s can't be reached: %s." % (endpoint, error), "Is the server running?") from error
         self._send(Message("hello", {"client": "%s %s" % (self._client_name, __version__)}, id=self._next()))
-        return monitor
 
-    def _converse(self, monitor: zmq.Socket) -> None:
+    def _converse(self) -> None:
         """Until it is told to close; raises when the server is away."""
         poller = zmq.Poller()
-        for socket in (self._socket, monitor, self._mailbox):
+        for socket in (self._socket, self._monitor, self._mailbox):
             poller.register(socket, zmq.POLLIN)
         heard = spoke = time.monotonic()
         welcome = False
@@ -169,8 +169,8 @@ class Link(threading.Thread):
             if self._socket in ready:
                 heard = now
                 welcome = self._listen() or welcome
-            if monitor in ready:
-                self._watch(monitor)
+            if self._monitor in ready:
+                self._watch()
             self._take_orders(welcome)
             if self._send_waiting() and welcome:
                 self._upload()
@@ -189,22 +189,23 @@ class Link(threading.Thread):
             poller.poll(max(1, int(1000 * (until - time.monotonic()))))
             self._take_orders(False)
 
-    def _shut(self, monitor: Optional[zmq.Socket]) -> None:
+    def _shut(self) -> None:
         self._uploads.interrupt()
         self._unsent.clear()
         for following in self._takes.values():
             following.pieces, following.got, following.granted = [], 0, 0
-        if monitor is not None:
+        if self._monitor is not None:  # one that stays open lets the context, and this thread, never end
             self._socket.disable_monitor()
-            monitor.close(0)
+            self._monitor.close(0)
+            self._monitor = None
         if self._socket is not None:
             self._socket.close(300 if self._closing else 0)  # the last acknowledgement may still go out
             self._socket = None
 
-    def _watch(self, monitor: zmq.Socket) -> None:
+    def _watch(self) -> None:
         while True:
             try:
-                event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
             except zmq.Again:
                 return
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:

@@ -5,6 +5,7 @@ Knows nothing of messages. A socketpair rings, because Windows can poll sockets 
 """
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import threading
@@ -42,8 +43,9 @@ class Mailbox:
         """Everything that lies there, in order; [] when nothing does. Never waits."""
         with self._lock:
             if self._rung:
-                self._reader.recv(1)
-                self._rung = False
+                with contextlib.suppress(BlockingIOError):  # Windows: it rang, and the ring is still on its way; it wakes us once more
+                    self._reader.recv(1)
+                    self._rung = False
         out = []
         while True:
             try:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from dataclasses import dataclass
 from itertools import count
@@ -30,6 +31,7 @@ MARKER = "unfinished.json"
 MARKS = "marks.json"
 TRASH = "trash"
 _TEMPORARY = ".part-"
+_AGAIN = (0.05, 0.1, 0.2, 0.4)  # seconds until a rename that was refused is tried again
 _NAMES = re.compile(r"(comp|effect|guide|picture)\.-?\d+\.exr|preview\.mp4|sheet\.png|take\.json")
 AnyPath = Union[str, "os.PathLike[str]"]
 
@@ -133,12 +135,11 @@ class TakeWriter:
                     raise
 
     def _forget_marker(self) -> None:
-        """The take is whole: what says that it is not goes, and what killed programs had half written."""
-        with _storage(self.path), contextlib.suppress(FileNotFoundError):
-            (self.path / MARKER).unlink()
-        for half in self.path.glob(_TEMPORARY + "*"):
-            with contextlib.suppress(OSError):  # Windows: another program writes it, and takes it away itself
-                half.unlink()
+        """The take is whole: what says that it is not goes, and what killed programs had half written. What can't go stays: take.json
+        is what counts."""
+        for gone in (self.path / MARKER, *self.path.glob(_TEMPORARY + "*")):
+            with contextlib.suppress(OSError):  # Windows: another program reads it, or writes it and takes it away itself
+                gone.unlink()
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,8 @@ def read_takes(folder: AnyPath) -> Tuple[List[Take], List[PlatebridgeError]]:
 def take_folders(folder: AnyPath) -> List[Path]:
     """Where the takes of a shot lie, by number; none of them is opened. An absent folder has none."""
     root = Path(folder)
-    if not root.is_dir():
-        return []
     with _storage(root):
-        return sorted((p for p in root.iterdir() if _number(p) and p.is_dir()), key=_number)
+        return sorted((p for p in _within(root) if _number(p) and p.is_dir()), key=_number)
 
 
 def read_take(path: AnyPath) -> Take:
@@ -275,17 +274,27 @@ def verify_take(path: AnyPath) -> List[str]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Under a temporary name of its own, to the disk, and only then under the right one: nobody ever reads half a file. Raises OSError."""
-    temporary = path.with_name("%s%s-%s" % (_TEMPORARY, uuid.uuid4().hex[:8], path.name))
+    temporary = path.with_name(_TEMPORARY + uuid.uuid4().hex[:8])  # no longer than effect.1001.exr: Windows counts the letters of a path
     try:
         with open(temporary, "wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(temporary, path)
+        rename_over(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             temporary.unlink()
         raise
+
+
+def rename_over(temporary: AnyPath, path: AnyPath) -> None:
+    """os.replace, with patience: Windows refuses while a virus scanner or another program looks at either file. Raises OSError."""
+    for pause in _AGAIN:
+        with contextlib.suppress(PermissionError):
+            os.replace(temporary, path)
+            return
+        time.sleep(pause)
+    os.replace(temporary, path)
 
 
 def hash_file(path: AnyPath) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import msgpack
 import pytest
 import zmq
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from platebridge import protocol
 from platebridge.errors import ProtocolError, VersionError
@@ -25,6 +25,7 @@ def header(**changes) -> bytes:
     return msgpack.packb({"v": 1, "t": "ping", "id": 1, "b": {}, **changes})
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(fields=st.dictionaries(st.text(max_size=8), plain, max_size=5), n=st.integers(0, 2**53), data=st.binary(max_size=300))
 def test_a_message_comes_out_as_it_went_in(fields, n, data):
     body = {"take": TAKE, "follow": 3, "n": n, "kind": "file", "fields": fields, "size": len(data), "offset": 0, "held": False}
@@ -39,7 +40,7 @@ def test_arbitrary_bytes_raise_protocol_errors_and_nothing_else(frames):
         unpack(frames)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(tree=st.dictionaries(st.sampled_from(["v", "t", "id", "b", "x"]), plain | st.sampled_from([1, *protocol.FIELDS]), max_size=5),
        parts=st.lists(st.binary(max_size=70), max_size=3))
 def test_arbitrary_tables_are_messages_or_protocol_errors(tree, parts):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import pathlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -178,6 +179,47 @@ except StorageError as error:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the limit that plays a full disk is POSIX")
+def test_a_rename_that_windows_refuses_for_a_moment_is_tried_again(tmp_path, monkeypatch):
+    """A virus scanner looks at every new file."""
+    writer, real, refused = TakeWriter.create(tmp_path, ID), os.replace, iter((True, True, False))
+
+    def scanned(temporary, path):
+        if next(refused):
+            raise PermissionError(errno.EACCES, "Access is denied", str(path))
+        real(temporary, path)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    monkeypatch.setattr(takes, "_AGAIN", (0, 0))
+    assert writer.write(ready("comp.1001.exr", b"one", 1001)).read_bytes() == b"one"
+
+
+def test_a_take_is_whole_though_another_program_looks_at_what_said_that_it_was_not(tmp_path, monkeypatch):
+    """Windows does not delete a file that is open."""
+    writer, real = TakeWriter.create(tmp_path, ID), pathlib.Path.unlink
+
+    def held(path, *told):
+        if path.name == "unfinished.json":
+            raise PermissionError(errno.EACCES, "It is being used by another process", str(path))
+        real(path, *told)
+
+    monkeypatch.setattr(pathlib.Path, "unlink", held)
+    finish(writer)
+    assert writer.finished and read_take(writer.path).finished and verify_take(writer.path) == []
+
+
+def test_a_file_that_is_being_written_has_no_longer_path_than_a_frame(tmp_path, monkeypatch):
+    """Windows reads 260 letters of a path, and a shot's folder is measured by its frames."""
+    writer, seen = TakeWriter.create(tmp_path, ID), []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.extend(names(writer.path)))
+    writer.write(ready("effect.1001.exr", b"one", 1001, "effect"))
+    assert max(map(len, seen)) <= len("effect.1001.exr")
+
+
+def test_a_folder_that_may_not_be_looked_at_is_a_sentence(tmp_path):
+    with pytest.raises(StorageError, match="name too long"):
+        list_takes(tmp_path / ("x" * 300))
+
+
 def test_a_full_disk_is_a_sentence_and_leaves_no_broken_file(tmp_path):
     said = run(FULL_DISK, str(tmp_path))
     assert "disk is full" in said and "comp.1001.exr" in said

@@ -64,6 +64,21 @@ def rewrite(wired, write_exr):
             lambda nuke, node: node.setInput(5, nuke.nodes.Camera2(win_scale=[2.0, 1.0])),
             "has a window scale, which is not read. Set it to 1",
         ),
+        (lambda nuke, node: node.setInput(5, nuke.nodes.Camera2(winroll=3.0)), "has a window roll, which is not read. Set it to 0"),
+        (
+            lambda nuke, node: node.setInput(5, nuke.nodes.Camera2(projection_mode="orthographic")),
+            "projects orthographic, which is not read. Set its projection to perspective",
+        ),
+        (lambda nuke, node: node.setInput(5, nuke.nodes.Camera2(focal=0.0)), "focal_mm = 0 must be more than 0"),
+        (lambda nuke, node: node["depth_scale"].setValue(0.0), "depth_scale = 0 must be more than 0"),
+        (lambda nuke, node: node["last"].setValue(10481001), "frames are more than a shot may have"),
+        (lambda nuke, node: node["take_root"].setValue("P:/shots/takes"), "P:/shots/takes is no place on this machine. Choose it"),
+        (lambda nuke, node: node["take_root"].setValue("takes"), "takes is no place on this machine. Choose it"),
+        (lambda nuke, node: node["take_root"].setValue("/" + "x" * 300), "name too long"),
+        (
+            lambda nuke, node: (node["model"].setValue("vace"), node["reference"].setValue("/" + "x" * 300)),
+            "Choose another under Reference",
+        ),
         (lambda nuke, node: node["amount"].setValue(9.0), "amount = 9 is out of range"),
     ],
 )
@@ -203,6 +218,9 @@ def test_of_a_file_that_is_not_ours_a_glance_says_nothing(tmp_path, write_exr):
     piz = write_exr(tmp_path / "piz.exr", np.ones((4, 4, 1)), ("Z",), attributes={"compression": "piz"})
     for path in (tmp_path / "cut.exr", tmp_path / "none.exr", piz):
         assert peek.open_picture(path) is None
+    half = write_exr(tmp_path / "half.exr", np.zeros((64, 64, 1)), ("Z",), attributes={"compression": "zips"})
+    half.write_bytes(half.read_bytes()[:-700])  # the disk was full, and nothing said so
+    for path in (tmp_path / "cut.exr", tmp_path / "none.exr", piz, half):
         peek.check_depth({1: path}, "z", "Read1")
         peek.check_mask({1: path}, "Read1")
 
@@ -213,6 +231,69 @@ def test_a_generator_has_a_picture_at_every_frame_whatever_range_it_tells(nuke, 
 
     assert not inputs._ends(nuke.nodes.Constant()) and not inputs._ends(nuke.nodes.Dot(inputs=[nuke.nodes.Constant()]))
     assert inputs._ends(nuke.nodes.Dot(inputs=[wired[0].input(0)]))
+
+
+def test_the_takes_folder_and_the_shots_name_may_be_said_in_tcl(nuke, wired, tmp_path, monkeypatch):
+    """As compositors say a Read's file."""
+    from platebridge_nuke import inputs
+
+    node, _ = wired
+    monkeypatch.setenv("SHOT", "sh020")
+    node["take_root"].setValue("[file dirname [value root.name]]/dust")
+    node["shot"].setValue("[getenv SHOT]_tower")
+    assert inputs.shot_folders(node) == {"main": tmp_path / "dust" / "sh020_tower"}
+    node["take_root"].setValue("~/dust")
+    assert inputs.shot_folders(node) == {"main": Path.home() / "dust" / "sh020_tower"}
+
+
+def test_vectors_are_a_layer_and_no_single_channel(wired, monkeypatch):
+    from platebridge.errors import InputError
+    from platebridge_nuke import inputs
+
+    node, _ = wired
+    plate, there = node.input(0), node.input(0).channels()
+    monkeypatch.setattr(plate, "channels", lambda: [*there, "backward.u", "backward.v"])
+    node.setInput(3, plate)
+    assert inputs.plan(node).channels["vectors"] == "backward"
+    node["vectors_layer"].setValue("backward.u")
+    with pytest.raises(InputError, match=r"has no channel backward\.u\.u\. Choose another"):
+        inputs.plan(node)
+
+
+@pytest.mark.parametrize(
+    "bits, exact",
+    [
+        *((bits, False) for bits in ("8-bit fixed", "10-bit fixed", "16-bit half float", None)),
+        *((bits, True) for bits in ("16-bit fixed", "32-bit float")),
+    ],
+)
+def test_a_plate_is_written_in_as_many_bits_as_its_file_needs(wired, monkeypatch, bits, exact):
+    """A TIFF of 16 bits is no half."""
+    from platebridge_nuke import inputs
+
+    monkeypatch.setattr(wired[0].input(0), "metadata", lambda key, frame: bits)
+    assert ("plate" in inputs.plan(wired[0]).exact) is exact
+
+
+def test_a_dial_that_a_node_of_an_older_version_lacks_stands_as_it_comes(wired):
+    from platebridge_nuke import inputs
+
+    del wired[0]._knobs["composition"]
+    assert inputs.plan(wired[0]).requests["main"].guide.composition == 0
+
+
+def test_a_still_is_a_picture_at_every_frame_and_a_sequence_of_one_frame_is_not(nuke, wired):
+    """A photograph that becomes a collapse."""
+    from platebridge.errors import InputError
+    from platebridge_nuke import inputs
+
+    node, shot = wired
+    still, cut = (nuke.nodes.Read(file=str(name), first=1001, last=1001) for name in (shot.paths["mask"][1001], shot.patterns["mask"]))
+    node.setInput(2, nuke.nodes.Dot(inputs=[still]))
+    assert len(inputs.plan(node).frames) == 4
+    node.setInput(2, cut)
+    with pytest.raises(InputError, match="holds frames 1001-1001, and 1001-1004 are asked for"):
+        inputs.plan(node)
 
 
 def test_takes_paths_that_nuke_on_windows_could_not_read_are_refused(tmp_path):

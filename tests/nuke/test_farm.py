@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,9 +32,10 @@ def farm(nuke, wired, tmp_path):
         script = str(tmp_path / "shot_010.nk")
         nuke.scriptSaveAs(script)
         code = NUKE_T.format(fakes=str(ROOT / "tests" / "fakes"), init=str(ROOT / "nuke_gizmo" / "init.py"))
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}  # a log that knows few letters
         words = [script if word == "script" else word for word in arguments]
         line = [sys.executable, "-c", code, str(ROOT / "nuke_gizmo" / "platebridge_generate.py"), *words]
-        return subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=str(tmp_path))
+        return subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=str(tmp_path), env=environment)
 
     return run
 
@@ -48,6 +50,25 @@ def test_a_whole_take_ends_with_0_and_its_folder(farm, serve, tmp_path):
     assert [line for line in lines if line.startswith("Fra:")] == ["Fra:1002 Platebridge", "Fra:1003 Platebridge"]
     assert "Saved: '%s/comp.1002.exr'" % lines[-1] in lines and "Platebridge | Generating 2/2" in lines
     assert verify_take(lines[-1]) == []
+
+
+def test_a_shot_whose_name_the_log_cant_write_is_made_all_the_same(farm, wired, serve):
+    wired[0]["shot"].setValue("塔")
+    done = farm(serve().connection, "script", "Platebridge", "1002")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("/takes/\\u5854/take_0001")
+
+
+def test_the_range_that_was_asked_for_wins_over_an_expression(nuke, wired, monkeypatch):
+    import platebridge_generate
+    from platebridge_nuke import node as buttons
+
+    node, asked = wired[0], []
+    node["first"].expression = node["last"].expression = lambda frame: 1004
+    monkeypatch.setattr(nuke, "scriptOpen", lambda path: None)
+    monkeypatch.setattr(buttons, "generate", lambda node: asked.append((node["first"].value(), node["last"].value())))
+    platebridge_generate.main(["shot_010.nk", "Platebridge", "1002-1003"])
+    assert asked == [(1002, 1003)]
 
 
 def test_what_is_refused_ends_with_1_and_the_sentence(farm, tmp_path):

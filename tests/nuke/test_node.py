@@ -106,6 +106,36 @@ def test_server_killed_is_waited_for_and_the_take_ends_whole(nuke, wired, serve)
     assert node["result_last"].value() == 1004
 
 
+def test_news_that_came_while_nuke_was_busy_is_heard_at_once(nuke, wired, tmp_path, monkeypatch):
+    """Attaching to a long take tells of every frame that lies there: looked at one by one, each would be a listing of the folder."""
+    from platebridge.courier import Began, Ended, Landed
+    from platebridge.events import Progress
+    from platebridge_nuke import job as jobs
+    from platebridge_nuke import showing
+
+    node, _ = wired
+    take = tmp_path / "take_0001"
+    take.mkdir()
+    frames = range(1001, 1301)
+    for frame in frames:
+        (take / ("comp.%d.exr" % frame)).touch()
+    news = [Began("a" * 32, take, None, "", {}), *(Landed("comp", frame, take / "x") for frame in frames)]
+    news += [Progress("writing", 1, 2), Ended(None)]
+    looks, look = [], showing.frames_there
+    monkeypatch.setattr(showing, "frames_there", lambda *told: looks.append(told) or look(*told))
+
+    class Told:
+        cancel = leave = start = lambda self: None
+        take_news = lambda self: news.pop(0)  # noqa: E731
+
+    job = jobs.Job(node, [("main", tmp_path, Told)])
+    job.start()
+    job._thread.join(20)
+    nuke.pump()
+    assert len(looks) == 1 and (node["result_first"].value(), node["result_last"].value()) == (1001, 1300)
+    assert node["status"].value().endswith("take_0001 is whole.")
+
+
 def test_deleting_the_node_does_not_end_the_take(nuke, wired, serve):
     from platebridge.takes import verify_take
 
@@ -195,6 +225,13 @@ def test_a_job_that_breaks_down_says_so_and_lets_the_node_go(nuke, wired, serve,
     assert job.error is not None and buttons.jobs == []
     job._courier.join(60)  # it has let go of the take, which can be attached to
     assert not job._courier.is_alive()
+
+
+def test_what_looks_like_a_tag_is_not_taken_for_one(wired):
+    from platebridge_nuke.job import say
+
+    say(wired[0], "'<' not supported between 'str' and 'int'")
+    assert wired[0]["status"].value() == "'\u2039' not supported between 'str' and 'int'"
 
 
 def test_terminal_mode_waits_for_the_end(nuke, wired, serve):

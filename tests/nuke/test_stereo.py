@@ -131,6 +131,17 @@ def test_a_take_of_one_view_says_that_the_other_eye_shows_it_too(nuke, on_disk):
     assert len(buttons.make_reads(node)) == 1 and node["status"].value() == "Shown in every view; it was made for left."
 
 
+def test_older_goes_through_the_takes_of_the_view_that_is_named(nuke, on_disk):
+    from platebridge_nuke import node as buttons
+
+    nuke._views[:] = ["left", "right"]
+    node, _ = on_disk("left", "right")
+    node["views"].setValue("all")
+    node["take"].setValue((Path(node["take"].value()).parent.parent / "shot_010_right" / "take_0001").as_posix())
+    buttons.older(node)
+    assert node["status"].value() == "take_0001 is the oldest take." and node["take"].value().endswith("shot_010_right/take_0001")
+
+
 def test_a_view_whose_name_ends_as_another_does_is_not_taken_for_it(nuke, on_disk):
     from platebridge_nuke import node as buttons
 

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from node_at_work import finish
+from node_at_work import finish, until
 
 
 @pytest.fixture
@@ -75,6 +75,20 @@ def test_older_and_newer_go_through_the_takes_and_bring_star_and_note(nuke, wire
     assert node["take"].value() == two.as_posix() and node["result_file"].value() == two.as_posix() + "/comp.####.exr"
 
 
+def test_a_folder_as_a_file_browser_names_it_is_the_take(wired, made):
+    """With a slash at its end."""
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    one, _two = made(seed=1), made(seed=2)
+    made(seed=3)
+    node["take"].setValue((one.parent / "take_0002").as_posix() + "/")
+    buttons.list_takes(node)
+    assert node["takes_text"].value().split("\n")[1] == "☆ take_0002: shown"
+    buttons.older(node)
+    assert node["take"].value() == one.as_posix()
+
+
 def test_star_and_note_are_kept_beside_the_take(wired, made):
     from platebridge.takes import Marks, read_take
     from platebridge_nuke import node as buttons
@@ -120,6 +134,56 @@ def test_a_preset_turns_the_guides_dials_in_one_step_and_leaves_the_model(nuke, 
         assert node["seed"].value() == 77 and nuke.Undo.undoSize() == steps + 1
         nuke.Undo.undo()
         assert {name: node[name].value() for name in DIALS} == before
+
+
+def test_a_preset_turns_a_dial_that_has_keys_or_an_expression_over_the_whole_shot(nuke, wired):
+    from platebridge.frames import FrameRange
+    from platebridge_nuke import inputs
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["amount"].curves = {0: lambda frame: frame / 1001}
+    node["debris"].expression = lambda frame: 7
+    node["preset"].setValue("Brick")
+    buttons.use_preset(node)
+    assert [inputs.dial_value(node, name, FrameRange(1001, 1004)) for name in ("amount", "debris")] == [1.0, 220]
+    nuke.Undo.undo()
+    assert node["amount"].isAnimated() and node["debris"].value() == 7
+
+
+def test_a_new_take_brings_its_own_star_and_note(nuke, wired, made, serve):
+    from platebridge.takes import Marks, mark
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    mark(made(seed=1), Marks(True, "the good one"))
+    buttons.newer(node)
+    node["connection"].setValue(str(serve().connection))
+    job = buttons.generate(node)
+    finish(nuke, job)
+    assert job.error is None and (node["star"].value(), node["note"].value()) == (False, "")
+
+
+def test_a_take_that_ends_before_its_first_frame_leaves_the_one_that_was_shown(nuke, wired, made, serve):
+    from platebridge.takes import Marks, mark
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    take = made(seed=1)
+    mark(take, Marks(True, "the good one"))
+    buttons.newer(node)
+    server = serve()
+    server.hold(1001)
+    node["connection"].setValue(str(server.connection))
+    job = buttons.generate(node)
+    until(nuke, lambda: job.take is not None)
+    assert node["take"].value() == job.take.as_posix() and node["result_file"].value() == ""
+    buttons.cancel(node)
+    finish(nuke, job)
+    server.let_go(1001)
+    assert job.error.code == "cancelled" and not job.take.exists()
+    assert node["take"].value() == take.as_posix() and node["result_file"].value() == take.as_posix() + "/comp.####.exr"
+    assert (node["star"].value(), node["note"].value()) == (True, "the good one") and "ancelled" in node["status"].value()
 
 
 def test_knobs_with_keys_or_an_expression_are_sent_as_curves_in_the_commands_own_form(nuke, wired, serve):
@@ -181,6 +245,16 @@ def test_a_button_with_nothing_to_do_says_so(nuke, wired, button):
     node, _ = wired
     assert getattr(buttons, button)(node) is None
     assert node["status"].value().startswith(("No take is named. Name one", "Nothing is under way", "There is no take yet"))
+
+
+@pytest.mark.parametrize("button", ["show", "make_reads", "attach", "keep_marks"])
+def test_a_take_that_cant_be_looked_at_is_said_in_a_sentence(wired, button):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["take"].setValue("/" + "x" * 300)
+    assert getattr(buttons, button)(node) is None
+    assert "ame too long" in node["status"].value()
 
 
 @pytest.mark.parametrize("place", ["a#1", "b [v2]", "c%04d"])

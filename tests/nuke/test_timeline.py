@@ -91,6 +91,19 @@ def test_a_clip_and_a_take_that_share_no_frame_are_refused_and_nothing_is_left(s
     assert len(sequence.videoTracks()) == 1 and sequence.project().clipsBin().items() == () and sequence.project().undo == []
 
 
+def test_over_a_clip_that_is_retimed_nothing_is_laid(studio):
+    from platebridge_nuke import node as buttons
+
+    node, sequence, item = studio
+    item._speed = 2.0
+    buttons.to_timeline(node)
+    assert "clip sh010 is retimed: the take would not lie on its frames. Lay it as a version" in node["status"].value()
+    assert len(sequence.videoTracks()) == 1 and sequence.project().undo == []
+    node["timeline_as"].setValue("version of the shot's clip")
+    buttons.to_timeline(node)
+    assert node["status"].value() == "take_0001 is a version of sh010."
+
+
 def test_take_becomes_a_version_of_the_shots_clip(studio):
     from platebridge_nuke import node as buttons
 

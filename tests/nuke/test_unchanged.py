@@ -74,6 +74,13 @@ def test_a_precomps_write_counts_as_a_file_where_it_reads_it(nuke, wired, render
     assert rendered() == found
 
 
+def test_a_file_whose_name_is_not_understood_counts_as_changed(nuke, wired, rendered, monkeypatch):
+    """Where its bytes lie nobody knows; Nuke's own hash says nothing of them."""
+    named, source = nuke.filename, wired[0].input(1)
+    monkeypatch.setattr(nuke, "filename", lambda node, *told: "/somewhere/else.exr" if node is source else named(node))
+    assert [rendered() for _ in "ab"] == [{"depth": [1001, 1002, 1003, 1004]}] * 2
+
+
 def test_a_rendered_file_that_is_gone_or_was_touched_is_rendered_again(nuke, wired, rendered):
     from pathlib import Path
 
@@ -122,11 +129,17 @@ def test_a_cancelled_render_leaves_no_frame_that_looks_kept(nuke, wired, rendere
         ("p.%04d.exr", {"p.1001.exr", "p.-001.exr"}),
         ("p.exr", {"p.exr"}),
         ("p_%V.####.exr", {"p_left.1001.exr"}),
+        ("%V/2k/p.%04d.exr", {"left/2k/p.1001.exr", "right/2k/p.1001.exr"}),  # views above the last folder
+        ("take.####/p.exr", {"take.1001/p.exr", "take.1002/p.exr"}),  # a folder a frame
+        ("[a]/p.####.exr", {"[a]/p.1001.exr"}),
     ],
 )
 def test_a_pattern_means_its_own_files_alone(tmp_path, name, meant):
     from platebridge_nuke.rendering import _sequence
 
+    for folder in ("left/2k", "right/2k", "take.1001", "take.1002", "[a]"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / ("p.exr" if "take" in folder else "p.1001.exr")).write_bytes(b"x")
     for there in ("p.1001.exr", "p.-001.exr", "p.exr", "p_left.1001.exr", "q.1001.exr", "p.1001.exr.part"):
         (tmp_path / there).write_bytes(b"x")
-    assert {path.rsplit("/", 1)[1] for path, _, _ in _sequence("%s/%s" % (tmp_path.as_posix(), name))} == meant
+    assert {path[len(tmp_path.as_posix()) + 1 :] for path, _, _ in _sequence("%s/%s" % (tmp_path.as_posix(), name))} == meant

@@ -39,6 +39,37 @@ sys.stdout.flush(); os._exit(0)
 """
 
 
+#: Presses a button twice, as the gizmo's code does.
+ABSENT = """
+import sys, types
+sys.modules["nuke"] = types.ModuleType("nuke")
+sys.path.insert(0, sys.argv[1])
+for _ in "ab":
+    try:
+        from platebridge_nuke import node
+    except ImportError:
+        print("not installed")
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["none", "broken"])
+def test_a_nuke_that_we_bring_no_zmq_for_is_told_so_at_each_press(tmp_path, what):
+    """Of an ImportError the buttons say that nothing is installed, which sends an artist the wrong way."""
+    room = tmp_path / "Platebridge"
+    shutil.copytree(ROOT / "nuke_gizmo", room)
+    shutil.copytree(ROOT / "shared" / "platebridge", room / "client" / "platebridge")
+    if what == "broken":  # built for another processor
+        vendor = room / "vendor" / ("cp%d%d" % sys.version_info[:2]) / ("linux" if sys.platform.startswith("linux") else sys.platform)
+        (vendor / "msgpack").mkdir(parents=True)
+        (vendor / "msgpack" / "__init__.py").write_text("raise ImportError('wrong architecture')")
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", ABSENT, str(room)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and all("is installed, and brings no zmq and msgpack for Python %d." % sys.version_info[0] in s for s in lines)
+
+
 @pytest.mark.parametrize("whose", ["theirs", "nobodys"])
 def test_zmq_of_ours_is_private(tmp_path, whose):
     room = tmp_path / "Platebridge"

@@ -105,6 +105,9 @@ class TrackItem:
             raise RuntimeError("times that would retime the clip")
         self._times = timeline_in, timeline_out, source_in, source_out
 
+    def playbackSpeed(self):
+        return getattr(self, "_speed", 1.0)
+
     def timelineIn(self):
         return self._times[0]
 

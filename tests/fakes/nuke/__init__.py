@@ -15,8 +15,10 @@ import threading
 from pathlib import Path
 
 from . import pictures, tables
+from .pictures import Format
+from .progress import ProgressTask
 from .script import text as _script_text
-from .tcl import Child, read_group, read_script
+from .tcl import Child, evaluated, read_group, read_script
 from .undo import Undo
 from .undo import main_alone as _main
 from .undo import recorded as _recorded
@@ -43,6 +45,8 @@ class Knob:
         _main()
         if index:
             return self._value[index[0]]
+        if getattr(self, "expression", None):  # whatever was set beside it
+            return self.expression(_root._knobs["first_frame"]._value)
         if self.colour and len(set(self._value)) == 1:
             return self._value[0]  # Nuke has one number for a colour of equal parts
         return tuple(self._value) if isinstance(self._value, list) else self._value
@@ -73,6 +77,10 @@ class Knob:
         _recorded(self._name, lambda: setattr(self, "_value", old))
         return True
 
+    def evaluate(self):
+        _main()
+        return evaluated(self._value, _root._knobs["name"]._value)
+
     def isAnimated(self):
         """`curves`, {index: function of the frame}, stands for keys that an artist has set."""
         _main()
@@ -81,6 +89,12 @@ class Knob:
     def hasExpression(self, index=-1):
         _main()
         return bool(getattr(self, "expression", None))
+
+    def clearAnimated(self, index=-1):
+        _main()
+        held = {name: vars(self).pop(name) for name in ("expression", "curves") if name in vars(self)}
+        _recorded("clearAnimated", lambda: vars(self).update(held))
+        return True
 
     def setVisible(self, visible):
         _main()
@@ -102,20 +116,6 @@ class File_Knob(Knob):
                 self.node[name].setValue(int(found.group(2)))
             for name in ("last", "origlast"):
                 self.node[name].setValue(int(found.group(3)))
-
-
-class Format:
-    def __init__(self, width, height, aspect):
-        self._size, self._aspect = (width, height), aspect
-
-    def width(self):
-        return self._size[0]
-
-    def height(self):
-        return self._size[1]
-
-    def pixelAspect(self):
-        return self._aspect
 
 
 class Node:
@@ -353,6 +353,8 @@ def _write(node, frame, view):
         raise RuntimeError("Write: error writing file: No space left on device")
     if node["disable"].value():
         return
+    if len(_views) > 1 and "%" not in node["file"].value() and node["views"].value() != view:
+        raise AssertionError("Nuke would put every view into this one file, under channels of its own name")
     picture, spec = node.input(0)._image(frame, view)
     path = pictures.named(node["file"].value(), frame, view)
     pictures.write(
@@ -386,30 +388,6 @@ def pump(seconds=0.0):
             call, args, kwargs = _queue.get_nowait()
     except queue.Empty:
         pass
-
-
-class ProgressTask:
-    """`cancelled` on the class stands for the artist's hand on every bar's Cancel. `said`: every message of every bar."""
-
-    cancelled = False
-    said = []
-
-    def __init__(self, title):
-        if not GUI:
-            raise AssertionError("a ProgressTask under -t has nowhere to be drawn")
-        self.title = title
-
-    def setProgress(self, percent):
-        if not isinstance(percent, int):
-            raise TypeError("setProgress takes an int")
-
-    def setMessage(self, message):
-        if not isinstance(message, str):
-            raise TypeError("setMessage takes a str")
-        ProgressTask.said.append(message)
-
-    def isCancelled(self):
-        return ProgressTask.cancelled
 
 
 # --- nodes and scripts -----------------------------------------------------------------------------------------------------------
@@ -542,7 +520,7 @@ def thisNode():
 
 def toNode(name):
     _main()
-    return _script.get(name)
+    return _script.get(name[len("root.") :] if name.startswith("root.") else name)
 
 
 def delete(node):

@@ -64,3 +64,17 @@ def write(path, picture, source, channels, datatype, compression, proxy):
     with np.errstate(over="ignore"):
         file.write_image(np.ascontiguousarray(pixels.astype("f2" if kind == "half" else "f4")))
     file.close()
+
+
+class Format:
+    def __init__(self, width, height, aspect):
+        self._size, self._aspect = (width, height), aspect
+
+    def width(self):
+        return self._size[0]
+
+    def height(self):
+        return self._size[1]
+
+    def pixelAspect(self):
+        return self._aspect

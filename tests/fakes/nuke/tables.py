@@ -39,7 +39,7 @@ KNOBS = {
     },
     "Write": {
         "file": "", "file_type": ("", "exr", "png", "tiff"), "channels": "rgb", "raw": False, "disable": False, "reading": False,
-        "use_limit": False, "create_directories": False,
+        "use_limit": False, "create_directories": False, "views": "",
     },
     "Switch": {"which": 0.0},
     "Input": {"number": 0},
@@ -47,7 +47,7 @@ KNOBS = {
     "Group": {"onCreate": "", "label": ""},
     "Camera2": {
         "focal": 50.0, "haperture": 24.576, "vaperture": 18.672, "world_matrix": [0.0] * 16, "win_translate": [0.0, 0.0],
-        "win_scale": [1.0, 1.0],
+        "win_scale": [1.0, 1.0], "winroll": 0.0, "projection_mode": ("perspective", "orthographic", "uv", "spherical"),
     },
     "JoinViews": {},
     "Multiply": {"value": 1.0, "channels": "all"},

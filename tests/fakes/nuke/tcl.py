@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A script or gizmo read by a real Tcl interpreter, as Nuke does: commands it does not know are errors, and groups must close."""
 
+import os
 import tkinter
 from dataclasses import dataclass, field
 
@@ -43,6 +44,17 @@ def quoted(text):
     for plain, escaped in _ESCAPES:
         text = text.replace(plain, escaped)
     return '"%s"' % text
+
+
+def evaluated(text, script):
+    """A text knob's words with the Tcl in them put in. Raises RuntimeError on what is none."""
+    tcl = tkinter.Tcl()
+    tcl.createcommand("value", lambda name: {"root.name": script}[name])
+    tcl.createcommand("getenv", os.environ.__getitem__)
+    try:
+        return str(tcl.eval("subst {%s}" % text))
+    except tkinter.TclError as error:
+        raise RuntimeError(str(error)) from None
 
 
 def read_group(text):
