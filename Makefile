@@ -15,6 +15,7 @@ help:
 	@echo "make extension            the Blender extension's zips, for each Blender and system, into dist/"
 	@echo "make nuke                 the Nuke node's zip, into dist/"
 	@echo "make lint                 ruff and mypy"
+	@echo "make clean                takes away what make set up and built; takes and training data stay"
 
 setup: $(READY)
 
@@ -31,7 +32,7 @@ $(READY): constraints.txt pyproject.toml
 	@touch $(READY)
 
 demo: $(READY)
-	@$(RUN) -m demo --out $(OUT)
+	@$(RUN) -m demo --out "$(OUT)"
 
 test: $(READY) lint
 	@sh tools/blenders.sh .cache/blenders
@@ -41,10 +42,10 @@ test-fast: $(READY)
 	@$(RUN) -m pytest -m 'not slow'
 
 bench: $(READY)
-	@$(RUN) -m benchmarks $(if $(JSON),--json $(JSON))
+	@$(RUN) -m benchmarks $(if $(JSON),--json "$(JSON)")
 
 eval-dust: $(READY)
-	@$(RUN) -m platebridge_server.training evaluate $(if $(JSON),--json $(JSON))
+	@$(RUN) -m platebridge_server.training evaluate $(if $(JSON),--json "$(JSON)")
 
 extension: $(READY)
 	@$(RUN) tools/extension.py
@@ -57,5 +58,6 @@ lint: $(READY)
 	@$(RUN) -m mypy shared/platebridge
 	@$(RUN) -m mypy --strict --follow-imports=silent nuke_gizmo/platebridge_nuke
 
+# Takes in out/ stay, and so do the simulations and runs of hours that docs/dust_training.md puts into .cache/.
 clean:
-	rm -rf $(VENV) .cache build dist out
+	rm -rf $(VENV) .cache/blenders build dist

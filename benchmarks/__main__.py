@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
+from typing import Dict, Optional
 
 from rich.console import Console
 from rich.table import Table
@@ -34,19 +34,27 @@ def main() -> None:
     unknown = set(chosen.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    figures = {}
-    with tempfile.TemporaryDirectory(prefix="platebridge-bench-") as folder:
-        for name in chosen.parts or PARTS:
-            stolen = Stolen()
-            figures.update(PARTS[name](Path(folder) / name, lambda text: console.print(f"[dim]{text}[/dim]")))
-            figures.update(stolen.figures(name))
+    figures: Dict[str, float] = {}
+    try:
+        with tempfile.TemporaryDirectory(prefix="platebridge-bench-") as folder:
+            for name in chosen.parts or PARTS:
+                stolen = Stolen()
+                figures.update(PARTS[name](Path(folder) / name, lambda text: console.print(f"[dim]{text}[/dim]")))
+                figures.update(stolen.figures(name))
+    finally:  # a part that fails or is stopped takes none of the others' figures with it
+        _tell(figures, console, chosen.json and chosen.json.expanduser())
+
+
+def _tell(figures: Dict[str, float], console: Console, path: Optional[Path]) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")
     console.print(table)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
-        console.print(f"Written: {chosen.json}")
+    if path:
+        from platebridge_server.training.evaluate import write_json  # which knows torch
+
+        write_json(path, figures)
+        console.print(f"Written: {path}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +99,8 @@ print("CPU_SECONDS", json.dumps(time.process_time() - began), flush=True)
 
 def _cpu_seconds_of(command: list, **options: Any) -> tuple:
     """(CPU seconds of a process and its children, its output). Raises RuntimeError with its last words."""
+    import resource  # not on Windows, where the other parts run all the same
+
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run = subprocess.run(command, capture_output=True, text=True, **options)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

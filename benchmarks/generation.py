@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,13 +22,17 @@ SMALL = (240, 136)  # memory is compared at one small size, so that 240 frames t
 
 
 def generate(options: List[str], out: Path, *more: str) -> Dict[str, float]:
-    """Runs `platebridge generate`; gives seconds, seconds to the first frame on disk, peak_mb, and the take's own stages."""
+    """Runs `platebridge generate`; gives seconds, seconds to the first frame on disk, peak_mb, and the take's own stages.
+
+    What takes leave for the next ones lies in `out`: what an earlier run left would be found, and not made.
+    """
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "platebridge_server", "generate", *options, "--out", str(out), *more],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env={**os.environ, "XDG_CACHE_HOME": str(out / "cache")},
     )
     watch = _Watch(process, out)
     error = process.communicate()[1]

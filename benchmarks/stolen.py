@@ -17,6 +17,7 @@ class Stolen:
     def figures(self, part: str) -> Dict[str, float]:
         """{part_stolen: 0 to 1}; nothing where the system doesn't say."""
         now = psutil.cpu_times()
-        if not hasattr(now, "steal"):
+        passed = sum(now) - sum(self._before)
+        if not hasattr(now, "steal") or passed <= 0:  # a part may be over within a tick
             return {}
-        return {f"{part}_stolen": (now.steal - self._before.steal) / (sum(now) - sum(self._before))}
+        return {f"{part}_stolen": (now.steal - self._before.steal) / passed}

@@ -32,6 +32,7 @@ from . import server
 
 FRAMES, H, W = 12, 1080, 1920
 MEMORY = Path("/dev/shm")
+ROOM = 1.5e9  # bytes: the files, the server's copies, and some
 
 
 def frames(seed: int) -> List[Dict[str, np.ndarray]]:
@@ -136,11 +137,16 @@ def png_seconds(pictures: List[Dict[str, np.ndarray]], count: int = 3) -> float:
         listener.server_close()
 
 
+def place(disk: Path) -> Path:
+    """Where the files lie: in memory, or on the disk where there is no room for them."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else disk
+
+
 def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[str, float]:
     """wire_ipc_vs_memcpy, wire_curve_vs_memcpy (throughput as a part of memcpy's), wire_vs_png (times faster)."""
     rows: Dict[str, List[float]] = {"ipc": [], "curve": [], "memcpy": [], "png": []}
-    with tempfile.TemporaryDirectory(prefix="platebridge-wire-", dir=MEMORY if MEMORY.is_dir() else folder.parent) as place:
-        _take_turns(Path(place), say, repeats, rows)
+    with tempfile.TemporaryDirectory(prefix="platebridge-wire-", dir=place(folder.parent)) as scratch:
+        _take_turns(Path(scratch), say, repeats, rows)
     at = {name: statistics.median(values) for name, values in rows.items()}
     size = sum(p.nbytes for p in frames(0)[0].values()) * FRAMES / 1e6
     return {

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 from platebridge.client import Client
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--shot", action="append", choices=SHOTS, help="this shot alone")
     chosen = parser.parse_args()
     console = Console()
-    out = chosen.out.resolve()
+    out = chosen.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="platebridge-demo-") as private:
@@ -54,7 +55,9 @@ def main() -> int:
             )
         try:
             with Client(connection, "demo") as client:
-                client.ping().result(timeout=120)
+                if not _answers(client.ping(), server):
+                    console.print(f"[red]The server did not start; {out / 'server.log'} says why.[/red]")
+                    return 1
             for name in chosen.shot or SHOTS:
                 console.rule(name)
                 environment = dict(os.environ, BLENDER_USER_RESOURCES=str(folder / ("blender-" + name)))
@@ -69,6 +72,16 @@ def main() -> int:
             server.wait(timeout=60)
     _say_what_to_open(console, out, chosen.shot or list(SHOTS), time.monotonic() - began)
     return 0
+
+
+def _answers(answer: Future, server: subprocess.Popen, seconds: int = 120) -> bool:
+    """Whether the server answers within so many seconds; at once where it has ended."""
+    for _ in range(seconds):
+        if wait([answer], timeout=1.0).done:
+            return answer.exception() is None
+        if server.poll() is not None:
+            return False
+    return False
 
 
 def _say_what_to_open(console: Console, out: Path, shots: list[str], seconds: float) -> None:

@@ -22,10 +22,11 @@ NEEDED = ("pyzmq", "msgpack")
 
 
 def build(out: Path, pythons: tuple[str, ...] = PYTHONS, systems: dict[str, str] = SYSTEMS) -> Path:
-    """Writes the zip into `out` and gives its path. Raises CalledProcessError when pip finds no wheel."""
+    """Writes the zip into `out`, whole or not at all, and gives its path. Raises CalledProcessError when pip finds no wheel."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / ("platebridge-nuke-%s.zip" % __version__)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    beside = path.with_suffix(".part")
+    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as file:
         for source in sorted((ROOT / "nuke_gizmo").rglob("*")):
             if source.is_file() and "__pycache__" not in source.parts:
                 file.write(source, "Platebridge/" + source.relative_to(ROOT / "nuke_gizmo").as_posix())
@@ -39,6 +40,7 @@ def build(out: Path, pythons: tuple[str, ...] = PYTHONS, systems: dict[str, str]
                     for source in sorted(Path(folder).rglob("*")):
                         if source.is_file() and not {"tests", "__pycache__"} & set(source.parts):
                             file.write(source, "Platebridge/vendor/cp%s/%s/%s" % (python, system, source.relative_to(folder).as_posix()))
+    beside.replace(path)
     return path
 
 

@@ -134,6 +134,74 @@ def test_a_truth_that_no_figure_can_be_made_of_is_named_before_any_take_is_made(
             judge(folder)
 
 
+LATE = {
+    "a dial there is not": ("options", '{"dials": {"ammount": 2}}', "ammount"),
+    "a dial of another model": ("options", '{"dials": {"prompt": "dusk"}}', "paints no picture"),
+    "no frames in a second": ("options", '{"fps": 0}', "fps"),
+    "a camera that is no JSON": ("camera", "{", "camera.json is no JSON"),
+    "a depth that lacks a frame": ("depth", None, "frame 1003.*zz has no depth here"),
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_no_take_can_be_made_of_is_named_before_the_first_take_is_made(true_set, monkeypatch, late):
+    """In the last shot of a set it would cost the figures of all the others."""
+    folder, _ = true_set
+    spoilt, (what, text, said) = folder / "zz", LATE[late]
+    shutil.copytree(folder / "tiny", spoilt)
+    if text is None:
+        next((spoilt / what).glob("*1003.exr")).unlink()
+    else:
+        (spoilt / f"{what}.json").write_text(text)
+    monkeypatch.setattr(studio, "make_take", lambda *_, **__: pytest.fail("a take was made"))
+    for judge in (studio.evaluate, lambda folder: eval_model.run("dust", folder)):
+        with pytest.raises((InputError, RequestError), match=said):
+            judge(folder)
+
+
+def test_figures_of_a_shot_are_said_before_the_next_is_made(true_set, monkeypatch):
+    """A run that is cut off after hours has said what it had."""
+    folder, _ = true_set
+    shutil.copytree(folder / "tiny", folder / "zz")
+    real, said = studio.make_take, []
+
+    def made(shot, *given, **named):
+        if shot.folder.name == "zz":
+            raise KeyboardInterrupt
+        return real(shot, *given, **named)
+
+    monkeypatch.setattr(studio, "make_take", made)
+    with pytest.raises(KeyboardInterrupt):
+        studio.evaluate(folder, said.append)
+    row = next(line for line in "\n".join(said).splitlines() if line.startswith("tiny  ")).split()
+    assert len(row) == 8 and all(float(value) >= -99 for value in row[1:])
+
+
+def test_dust_too_faint_for_patches_costs_no_other_shot_its_figure(true_set):
+    folder, _ = true_set
+    shutil.copytree(folder / "tiny", folder / "faint")
+    for frame in range(1001, 1009):
+        _write(folder / "faint" / ("truth.%d.exr" % frame), _rgba(0.01 * np.roll(_dust()["A"], frame % 10, axis=1)))
+    figures = studio.evaluate(folder, lambda text: None)
+    assert np.isnan(figures["shots"]["faint"]["swd"]).all()
+    assert figures["model"]["swd"] == figures["shots"]["tiny"]["swd"] and np.isfinite(figures["model"]["swd"]).all()
+
+
+def test_a_shot_whose_sequences_lie_in_folders_may_be_the_set(true_set):
+    shot = true_set[0] / "tiny"
+    (shot / "truth").mkdir()
+    for path in shot.glob("truth.*.exr"):
+        path.rename(shot / "truth" / path.name)
+    assert [found.folder.name for found in studio.shots(shot)] == ["tiny"]
+
+
+def test_options_may_come_from_windows_editors_and_may_name_a_seed(true_set):
+    options = true_set[0] / "tiny" / "options.json"
+    options.write_text(json.dumps({"dials": {"seed": 5, "quality": "draft"}}), encoding="utf-8-sig")
+    model = studio.asked(studio.shots(true_set[0])[0]).model
+    assert model.seed == 5 and model.quality == "draft"
+
+
 def test_what_a_take_warns_of_is_said(true_set):
     said = []
     figures = studio.evaluate(true_set[0], said.append)
@@ -164,6 +232,7 @@ def test_weights_of_a_studios_own_are_what_a_set_judges(make_set, tiny_shot, tmp
     command(["evaluate", "--set", str(folder), "--json", str(tmp_path / "shipped.json")])
     own, shipped = (json.loads((tmp_path / name).read_text()) for name in ("own.json", "shipped.json"))
     assert shipped["model"]["power_spectrum_db"] == 0 < own["model"]["power_spectrum_db"]
+    assert own["weights_sha256"] == shipped["weights_sha256"] == dust.card()["weights_sha256"]  # figures say whose they are
 
 
 def test_an_option_that_judging_a_set_would_lose_is_refused(make_set, capsys):
@@ -196,6 +265,17 @@ def test_a_model_is_judged_on_a_set_by_table_sheet_and_json(make_set, tiny_shot,
     assert "PU21-PSNR" in printed and "tiny" in printed and (tmp_path / "sheets" / "tiny.png").read_bytes()[:4] == b"\x89PNG"
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["model"] == "dust" and written["shots"]["tiny"]["outside_mean"] is None
+
+
+def test_a_plate_with_overscan_is_judged_by_what_is_seen_of_it(true_set, tmp_path):
+    folder, _ = true_set
+    for path in (folder / "tiny" / "plate").iterdir():
+        (part,) = images.read(path)
+        wide = {name: np.pad(samples, 4, mode="edge") for name, samples in part.samples.items()}
+        path.write_bytes(images.encode([images.new_part(wide, images.Window(-4, -4, 104, 72), part.header.display)]))
+    (folder / "tiny" / "options.json").write_text(json.dumps({"dials": DIALS}))
+    figures = eval_model.run("guide", folder, say=lambda text: None)["tiny"]
+    assert figures["comp_outside"] >= 0 and figures["pu21_psnr"] > 0
 
 
 @pytest.fixture
@@ -288,6 +368,17 @@ def test_a_set_that_has_changed_is_learned_from_as_it_is_now(whole_set, tmp_path
     shutil.copytree(folder, tmp_path / "other")
     both = shards(tmp_path / "other")
     assert third in both and len(both) == 2
+
+
+def test_of_a_shot_that_was_taken_out_of_a_set_nothing_more_is_learned(whole_set, tmp_path):
+    folder, write = whole_set
+    write(20, _large())
+    shutil.copytree(folder / "tiny", folder / "of_a_bad_day")
+    data.write_shard(tmp_path / "set_by_hand.safetensors", studio_data.clips(studio.shots(folder)[1]))
+    assert studio_data.make(folder, tmp_path, lambda text: None) == 2
+    shutil.rmtree(folder / "of_a_bad_day")
+    assert studio_data.make(folder, tmp_path, lambda text: None) == 1
+    assert sorted(path.name[:9] for path in data.shards(tmp_path)) == ["set_by_ha", "set_tiny_"]
 
 
 def test_a_frame_that_would_spoil_what_is_learned_is_named(whole_set, tmp_path):

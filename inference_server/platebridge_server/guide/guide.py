@@ -33,10 +33,10 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 7
+VERSION = 8
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
-MARCH_STEPS, PLANES = 70, 10
+PLANES = 10
 #: Without vectors a motion is looked for over this many frames: slow ones move less than a pixel in one.
 LAG = 4
 #: Longest way, in cells, that dust goes in one step of the solver.
@@ -272,9 +272,9 @@ class Guide:
             camera.size,
             extinction,
             sun,
-            steps=MARCH_STEPS,
             planes=PLANES,
             lit=self._light(frame, density, facts),
+            smooth=True,
         )
         deep = coarse(volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep))))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
@@ -283,7 +283,7 @@ class Guide:
     def _light(self, frame: int, density: torch.Tensor, facts: dict) -> volume.Light:
         """The light in every cell of a frame's dust: made once, for whatever camera looks. It costs more than a look."""
         if not self._view.has("light", frame):
-            lit = volume.light(density, facts["cell"], self._extinction(frame, facts), self._sun(frame), soft=True)
+            lit = volume.light(density, facts["cell"], self._extinction(frame, facts), self._sun(frame))
             near = _near(facts)
             self._view.put("light", frame, {name: part[near].cpu().to(torch.float16).numpy() for name, part in vars(lit).items()})
         # Seen as it is kept, as the dust itself is.
@@ -412,7 +412,7 @@ def _cropped(density: torch.Tensor) -> dict[str, np.ndarray]:
 
 def _near(facts: dict) -> tuple[slice, ...]:
     """The cells that a cloud's frame holds, and those beside them, which a look between cells sees too."""
-    return tuple(slice(max(held.start - 1, 0), held.stop + 1) for held in facts["held"])
+    return tuple(slice(max(held.start - 2, 0), held.stop + 2) for held in facts["held"])
 
 
 def _bounds(seen: GuideFrame, camera: Pinhole, shutter_seconds: float) -> Optional[tuple[float, float, float, float]]:

@@ -23,6 +23,8 @@ from .lookup import between
 #: Gravity of the reference domain (height 1) for which the default settings were tuned, in heights per second^2.
 #: A real domain is mapped to it by Froude scaling, so a 60 m collapse is slow and a 2 m one quick, as they should be.
 REFERENCE_GRAVITY = 2.7
+#: Cells around the dust in which the air is moved with it.
+REACH = 8
 
 
 @dataclass(frozen=True)
@@ -228,10 +230,12 @@ class Smoke:
         # Noise is drawn on the processor whatever the device, so that a seed means the same cloud everywhere.
         self._random = torch.Generator().manual_seed(int(seed))
         self._lattices: list[torch.Tensor] = []
+        self._spread: list[list[torch.Tensor]] = []
         for cycles in settings.forcing_cycles:
             if cycles <= 0.7 * nz:
                 size = [max(2, round(cycles * n / nz) + 1) for n in (nz, ny, nx)]
                 self._lattices.append(torch.randn(3, *size, generator=self._random))
+                self._spread.append([_linear(n, k).to(self.device) for n, k in zip((nz, ny, nx), size)])
         index = torch.arange(nz * ny * nx, device=self.device).reshape(nz, ny, nx)
         self._home = torch.stack([index % nx, index // nx % ny, index // (nx * ny)], dim=-1).float()
 
@@ -242,29 +246,49 @@ class Smoke:
         target_velocity: (3, nz, ny, nx) velocity towards whose large shapes this one is pulled by the part `nudge`
         per step (it is compared with this velocity pooled by 3, as of a run at a third of the resolution).
         """
-        settings, velocity, density = self.settings, self.velocity, self.density
+        settings = self.settings
+        near = self._near(sources)
+        there = (slice(None), *near)
+        density, velocity = self.density[near], self.velocity[there]
         push = None
         if sources is not None:
-            density = density + dt * sources.density
-            pull = 1.0 - torch.exp(-dt * sources.weight)
-            velocity = velocity + pull * (sources.momentum / sources.weight.clamp_min(1e-9) - velocity)
+            density = density + dt * sources.density[near]
+            weight = sources.weight[near]
+            pull = 1.0 - torch.exp(-dt * weight)
+            velocity = velocity + pull * (sources.momentum[there] / weight.clamp_min(1e-9) - velocity)
             push = sources.divergence
         velocity = velocity + dt * self._confinement(velocity)
-        velocity = velocity + dt * self._forcing(density, velocity, dt)
+        velocity = velocity + dt * self._forcing(density, velocity, dt, near)
         velocity[2] += dt * settings.buoyancy * density
+        self.velocity[there] = velocity
+        whole = self.velocity
         if any(wind):
             air = torch.tensor(wind, dtype=torch.float32, device=self.device).view(3, 1, 1, 1)
-            velocity = velocity + (1.0 - math.exp(-dt * 4 * max(settings.drag, 1e-3))) * (air - velocity)
+            whole = whole + (1.0 - math.exp(-dt * 4 * max(settings.drag, 1e-3))) * (air - whole)
         elif settings.drag:
-            velocity = velocity * math.exp(-dt * settings.drag)
+            whole = whole * math.exp(-dt * settings.drag)
         if target_velocity is not None and nudge:
-            pooled = F.interpolate(F.avg_pool3d(velocity[None], 3, ceil_mode=True), velocity.shape[1:], mode="trilinear")
-            velocity = velocity + nudge * (target_velocity - pooled[0])
-        velocity = self._project(velocity, push)
+            pooled = F.interpolate(F.avg_pool3d(whole[None], 3, ceil_mode=True), whole.shape[1:], mode="trilinear")
+            whole = whole + nudge * (target_velocity - pooled[0])
+        self.velocity = self._project(whole, push)
+        velocity = self.velocity[there]
         moved = self._advect(torch.cat([velocity, density[None]]), velocity, dt)
-        self.velocity = self._project(moved[:3], push)
-        density = moved[3] * math.exp(-dt * settings.dissipation)
-        self.density = self._open_faces(density.clamp_(0.0, settings.density_cap))
+        self.velocity[there] = moved[:3]
+        self.density[near] = (moved[3] * math.exp(-dt * settings.dissipation)).clamp_(0.0, settings.density_cap)
+        self.density = self._open_faces(self.density)
+
+    def _near(self, sources: Sources | None) -> tuple[slice, ...]:
+        """The part of the box in which air is moved: what holds dust or sources, and `REACH` cells around it.
+
+        Air without spin is carried along by pressure alone, and what spins is where the dust is.
+        """
+        there = self.density > 0
+        if sources is not None:
+            there |= sources.weight > 0
+        spans = [torch.nonzero(there.amax([other for other in range(3) if other != axis])).flatten() for axis in range(3)]
+        if not len(spans[0]):
+            return (slice(None),) * 3
+        return tuple(slice(max(int(span[0]) - REACH, 0), int(span[-1]) + REACH + 1) for span in spans)
 
     def _project(self, velocity, push):
         """Take out the divergence, all but what the sources push."""
@@ -282,11 +306,12 @@ class Smoke:
 
     def _advect(self, fields, velocity, dt):
         """MacCormack (Selle et al. 2008), limited to the values around the departure point."""
-        nx, ny, nz = self.shape
+        nz, ny, nx = fields.shape[1:]
         size = torch.tensor([nx, ny, nz], dtype=torch.float32, device=self.device)
         shift = (velocity * (dt / self.cell)).permute(1, 2, 3, 0)
-        back = self._home - shift
-        ahead = self._home + shift
+        home = self._home[:nz, :ny, :nx]
+        back = home - shift
+        ahead = home + shift
         scale = 2.0 / size
         offset = 1.0 / size - 1.0
 
@@ -326,7 +351,7 @@ class Smoke:
         (a, b, c), (i, j, k) = normal, curl
         return torch.stack([b * k - c * j, c * i - a * k, a * j - b * i])
 
-    def _forcing(self, density, velocity, dt):
+    def _forcing(self, density, velocity, dt, near):
         """Small lattice noise, renewed as fast as it moves the dust, where that is dense and moving."""
         settings = self.settings
         if not settings.forcing or not self._lattices:
@@ -337,7 +362,15 @@ class Smoke:
             fresh = torch.randn(lattice.shape, generator=self._random)
             lattice = keep * lattice + math.sqrt(1.0 - keep * keep) * fresh
             self._lattices[number] = lattice
-            total += 0.5**number * F.interpolate(lattice.to(self.device)[None], velocity.shape[1:], mode="trilinear", align_corners=True)[0]
+            z, y, x = (weights[span] for weights, span in zip(self._spread[number], near))
+            wide = y @ (lattice.to(self.device) @ x.T)
+            total += 0.5**number * (z @ wide.flatten(2)).view_as(total)
         where = (density / 0.3).clamp(max=1.0)
         where = where * (_length(velocity) / settings.forcing_speed).clamp(max=1.0)
         return total * (where * settings.forcing)
+
+
+def _linear(n: int, size: int) -> torch.Tensor:
+    """(n, size): what each node of a lattice gives to each cell, linearly; the outermost nodes lie on the outermost cells."""
+    at = torch.linspace(0, size - 1, n)
+    return (1.0 - (at[:, None] - torch.arange(size)).abs()).clamp_min(0.0)

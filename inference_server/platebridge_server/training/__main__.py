@@ -7,6 +7,7 @@ Only reads arguments; the work is in the modules beside it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import typer
@@ -16,39 +17,60 @@ from platebridge_server.sequences import typed
 from platebridge_server.told import told
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 up")
+    return int(text)
+
+
+def _seeds(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is no list of seeds like 3,5,8")
+    return [int(part) for part in parts]
+
+
+def _share(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is no number above 0, up to 1")
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="platebridge_server.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     make = commands.add_parser("make-data", help="simulate collapses into shards; goes on where it stopped")
     make.add_argument("--out", type=typed, required=True)
-    make.add_argument("--simulations", type=int, default=60)
+    make.add_argument("--simulations", type=_count, default=60)
     make.add_argument("--first-seed", type=int, default=0)
-    make.add_argument("--seeds", help="exactly these seeds, with commas")
-    make.add_argument("--workers", type=int, default=2)
+    make.add_argument("--seeds", type=_seeds, help="exactly these seeds, with commas")
+    make.add_argument("--workers", type=_count, default=2)
     make.add_argument("--chance", type=int, default=0, help="not 0: another truth under the same guide, to judge by")
 
     users = commands.add_parser("make-guides", help="guides as users' are, for `distil`, beside the shards; goes on where it stopped")
     users.add_argument("--out", type=typed, required=True)
-    users.add_argument("--shots", type=int, default=21)
+    users.add_argument("--shots", type=_count, default=21)
     users.add_argument("--first-seed", type=int, default=0)
 
     sheet = commands.add_parser("sheet", help="a contact sheet of shards, to look at")
     sheet.add_argument("--data", type=typed, required=True)
     sheet.add_argument("--png", type=typed, required=True)
-    sheet.add_argument("--count", type=int, default=8)
+    sheet.add_argument("--count", type=_count, default=8)
     sheet.add_argument("--held-out", action="store_true")
 
     train = commands.add_parser("train", help="train on the shards there are, and on those that come")
     train.add_argument("--data", type=typed, help="folder of shards; --out's own if not given")
     train.add_argument("--set", type=typed, help="a studio's shots (docs/dust.md): made into shards beside the others first")
     train.add_argument("--out", type=typed, required=True)
-    train.add_argument("--minutes", type=float, required=True)
+    train.add_argument("--minutes", type=float, required=True, help="in all: those before a --resume count")
     train.add_argument("--resume", action="store_true")
     train.add_argument("--from", dest="start", help="begin from weights: `dust` for the shipped ones, or a folder in diffusers' layout")
-    train.add_argument("--processes", type=int, default=1, help="train in several processes; on a busy machine better than threads")
-    train.add_argument("--threads", type=int, default=2, help="of each process")
-    train.add_argument("--late-frames", type=int, default=14, help="frames of a crop in the last third; other than 8, all is compiled anew")
+    train.add_argument("--processes", type=_count, default=1, help="train in several processes; on a busy machine better than threads")
+    train.add_argument("--threads", type=_count, default=2, help="of each process")
+    late = "frames of a crop in the last third; other than 8, all is compiled anew"
+    train.add_argument("--late-frames", type=_count, default=14, help=late)
     train.add_argument("--device", default="cpu")
     train.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
 
@@ -56,10 +78,10 @@ def _arguments() -> argparse.ArgumentParser:
     distil.add_argument("--data", type=typed, required=True)
     distil.add_argument("--from", dest="start", required=True, help="weights to begin from: `dust`, or a folder that `export --to` wrote")
     distil.add_argument("--out", type=typed, required=True)
-    distil.add_argument("--minutes", type=float, required=True)
-    distil.add_argument("--steps", type=int, default=2, help="evaluations of the sampler that will use the weights")
+    distil.add_argument("--minutes", type=float, required=True, help="in all: those before a --resume count")
+    distil.add_argument("--steps", type=_count, default=2, help="evaluations of the sampler that will use the weights")
     distil.add_argument("--sigma-min", type=float, default=0.8, help="noise that its last evaluation finds")
-    distil.add_argument("--threads", type=int, default=1)
+    distil.add_argument("--threads", type=_count, default=1)
     distil.add_argument("--resume", action="store_true")
     distil.add_argument("--device", default="cpu")
     distil.add_argument("--no-compile", action="store_true")
@@ -70,7 +92,7 @@ def _arguments() -> argparse.ArgumentParser:
     place = export.add_mutually_exclusive_group(required=True)
     place.add_argument("--to", type=typed, help="a folder of weights")
     place.add_argument("--ship", action="store_true", help="in the place of the package's own weights and card")
-    export.add_argument("--share", type=float, default=1.0, help="so much of what the run learned, the rest being the weights in --start")
+    export.add_argument("--share", type=_share, default=1.0, help="so much of what the run learned, the rest being the weights in --start")
     export.add_argument("--start", help="the weights that the run began from, as --from had them")
 
     evaluate = commands.add_parser("evaluate", help="measure the shipped model on held-out simulations")
@@ -79,7 +101,7 @@ def _arguments() -> argparse.ArgumentParser:
     evaluate.add_argument("--weights", help="judge these instead of the shipped ones: a folder that `export --to` wrote")
     evaluate.add_argument("--json", type=typed)
     evaluate.add_argument("--strip", type=typed, help="write guide | result | truth as a PNG")
-    evaluate.add_argument("--simulations", type=int, default=4)
+    evaluate.add_argument("--simulations", type=_count, default=4)
     evaluate.add_argument("--device", help="cpu if not given; of a --set the best there is")
     evaluate.add_argument("--floor", action="store_true", help="judge another truth under the same guide too: as good as can be")
 
@@ -87,8 +109,8 @@ def _arguments() -> argparse.ArgumentParser:
     matte.add_argument("--data", type=typed, required=True)
     matte.add_argument("--out", type=typed, required=True, help="the weights' file, .safetensors")
     matte.add_argument("--minutes", type=float, required=True)
-    matte.add_argument("--pictures", type=int, default=1500)
-    matte.add_argument("--threads", type=int, default=2)
+    matte.add_argument("--pictures", type=_count, default=1500)
+    matte.add_argument("--threads", type=_count, default=2)
     matte.add_argument("--seed", type=int, default=1)
     matte.add_argument("--from", dest="start", type=typed, help="weights to go on from")
     return parser
@@ -108,6 +130,19 @@ def _weights(named: str | None) -> Path | None:
     return folder
 
 
+def _refuse(options: argparse.Namespace) -> None:
+    """What would fail at the end of long work, or in the midst of it. Raises RequestError, StorageError."""
+    if getattr(options, "device", None):
+        from platebridge_server import devices
+
+        devices.check(options.device)
+    for name in ("json", "strip", "png"):
+        if getattr(options, name, None):
+            from platebridge_server.command_generate import check_writable
+
+            check_writable(getattr(options, name).parent, f"--{name}")
+
+
 def entry(argv: list[str] | None = None) -> int:
     """The command as it is typed: what goes wrong in one sentence, and an exit code, as `platebridge` has them."""
     try:
@@ -121,12 +156,13 @@ def main(argv: list[str] | None = None) -> int:
     """Raises PlatebridgeError."""
     parser = _arguments()
     options = parser.parse_args(argv)
+    _refuse(options)
     if options.command == "make-data":
         from platebridge_server.training import data
 
         if options.seeds:
-            for seed in options.seeds.split(","):
-                data.make(options.out, 1, int(seed), chance=options.chance)
+            for seed in options.seeds:
+                data.make(options.out, 1, seed, chance=options.chance)
         else:
             data.make(options.out, options.simulations, options.first_seed, options.workers, options.chance)
     elif options.command == "make-guides":

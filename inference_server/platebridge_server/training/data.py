@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from platebridge.errors import InputError, PlatebridgeError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust.condition import decode, encode
@@ -62,9 +62,9 @@ def shard_path(folder: Path, seed: int, chance: int = 0) -> Path:
 
 
 def make_shard(folder: Path, seed: int, chance: int = 0) -> Path:
-    """Simulate one seed into `folder`, unless it is there already. Written beside and renamed: never half a file."""
+    """Simulate one seed into `folder`, unless it is there already, by today's recipe. Written beside and renamed: never half a file."""
     path = shard_path(folder, seed, chance)
-    if not path.exists():
+    if not path.exists() or recipe(path) != simulate.RECIPE:
         write_shard(path, simulate.simulate(seed, chance=chance))
     return path
 
@@ -80,7 +80,7 @@ def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
         "cell": torch.stack([c.cell for c in clips]),
     }
     beside = path.with_suffix(f".part{os.getpid()}")
-    save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside)
+    save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside, {"recipe": str(simulate.RECIPE)})
     beside.replace(path)
 
 
@@ -103,7 +103,7 @@ def make(folder: Path, simulations: int, first_seed: int, workers: int = 1, chan
         if len(part):
             command += ["--seeds", ",".join(str(seed) for seed in part), "--chance", str(chance)]
             running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}))
-    if any(process.wait() for process in running):
+    if any([process.wait() for process in running]):  # all of them: none works on when this one has ended
         raise PlatebridgeError("A worker that makes training data failed; its message is above.", "Start again to go on from there.")
 
 
@@ -111,6 +111,15 @@ def shards(folder: Path, held_out: bool = False) -> list[Path]:
     """The shards of a folder in order of seed: those for training, a studio's own (`set_*`) after ours, or those held out."""
     ours = [p for p in sorted(Path(folder).glob("sim_*.safetensors")) if (int(p.stem[4:]) >= simulate.HELD_OUT_SEED) == held_out]
     return ours if held_out else ours + sorted(Path(folder).glob("set_*.safetensors"))
+
+
+def recipe(path: Path) -> int:
+    """By which of the recipes (`simulate.RECIPE`) a shard was made; 0 if it can't be told."""
+    try:
+        with safe_open(path, framework="pt") as shard:
+            return int((shard.metadata() or {}).get("recipe", 1))
+    except SafetensorError:
+        return 0
 
 
 def count(path: Path) -> int:
@@ -148,6 +157,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 6)) + chunk(b"IEND", b""))
 
 
@@ -157,12 +167,15 @@ def contact_sheet(folder: Path, path: Path, count: int = 8, held_out: bool = Fal
     for shard in shards(folder, held_out)[:count]:
         for clip in read_shard(shard):
             frame = clip.truth.shape[0] * 2 // 3
-            soft, _ = soft_guide(clip.truth[frame : frame + 1], clip.truth_depth[frame : frame + 1], 2.6)
+            soft, _ = soft_guide(clip.truth[frame : frame + 1], clip.truth_depth[frame : frame + 1], SOFT_SIGMA)
             guides = torch.cat([clip.guide[frame : frame + 1], soft])
             guides = F.interpolate(guides, clip.truth.shape[-2:], mode="bicubic", align_corners=False).clamp_min(0)
             rows.append(np.concatenate([picture(guides[0]), picture(guides[1]), picture(clip.truth[frame])], 1))
     if not rows:
         raise InputError(f"{folder} holds no shards to show.", "Make some first: make-data, or train --set.")
+    wide = max(row.shape[1] for row in rows)  # a studio's clips are of any size
+    rows = [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0))) for row in rows]
     half = (len(rows) + 1) // 2
-    rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
-    write_png(path, np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1))
+    columns = [np.concatenate(part) for part in (rows[:half], rows[half:]) if part]
+    high = max(len(column) for column in columns)
+    write_png(path, np.concatenate([np.pad(column, ((0, high - len(column)), (0, 0), (0, 0))) for column in columns], 1))

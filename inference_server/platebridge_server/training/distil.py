@@ -104,7 +104,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     many iterations. Raises RequestError and InputError as `train.train` does.
     """
     torch.set_num_threads(threads)
-    state = train.gone_on_with(out, resume)
+    state = train.gone_on_with(out, resume, steps=steps, sigma_min=sigma_min)
     out.mkdir(parents=True, exist_ok=True)
     network = DustNetwork.read(start / "unet")
     network.hear(told.FRAME_NUMBERS, told.CHANNELS)
@@ -124,20 +124,16 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     size = clips.least(VIEW, network.multiple)
     scheduler = DustLevels(noise_taps=train.NOISE_TAPS, sigma_min=sigma_min)
     scheduler.set_timesteps(steps)
-    model = torch.compile(network, dynamic=False) if compiled else network
+    model = train.faster(network, compiled, device)
     scale, kind = network.residual_scale(device), torch.device(device).type
     quick = quick_bfloat16(torch.device(device))
     begun = time.monotonic()
     before, iteration, saved, rows = state["seconds"], state["iterations"], state["seconds"], []
-    asked = train.asked_to_stop()
     more = len(train.NOISE_TAPS) - 1
     account, weave = Waves(), Weave()
     theirs = Users(folder, clips.random, size)
-    with (out / "log.jsonl").open("a") as log:
-        while True:
-            seconds = before + time.monotonic() - begun
-            if seconds >= 60 * minutes or asked:
-                break
+    with train.asked_to_stop() as stop, (out / "log.jsonl").open("a") as log:
+        while (seconds := before + time.monotonic() - begun) < 60 * minutes and not stop.asked:
             for group, rate in ((optimiser.param_groups[0], RATE), (judge.param_groups[0], CRITIC_RATE)):
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
             # What truths are like is shown by guides that agree with them; what is answered to a user's guide must look like that too.
@@ -439,5 +435,6 @@ def _sigmas(batch: int) -> torch.Tensor:
 
 
 def _save(out: Path, network, average, optimiser, critic, state: dict) -> None:
-    save_file({key: value.contiguous() for key, value in critic.state_dict().items()}, out / "critic.safetensors")
+    save_file({key: value.contiguous() for key, value in critic.state_dict().items()}, out / "critic.part")
+    (out / "critic.part").replace(out / "critic.safetensors")
     train._save(out, network, average, optimiser, state)

@@ -36,7 +36,7 @@ def spectrum(clip: torch.Tensor) -> torch.Tensor:
     """(c, 12) power of (frames, c, h, w) in twelve quarter-octave bins over the three octaves below Nyquist, Hann window."""
     height, width = clip.shape[-2:]
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
-    power = torch.fft.fft2(clip * window).abs().square().mean(0)
+    power = sum(torch.fft.fft2(frame * window).abs().square() for frame in clip) / len(clip)  # one by one: a studio's clips are large
     fy, fx = torch.meshgrid(torch.fft.fftfreq(height), torch.fft.fftfreq(width), indexing="ij")
     octave = torch.log2(torch.sqrt(fy**2 + fx**2).clamp_min(1e-6) / 0.5)  # 0 at Nyquist
     number = torch.floor((octave + 3) * 4).long()
@@ -47,7 +47,7 @@ def waves(clip: torch.Tensor) -> torch.Tensor:
     """(4, 2) power of (frames, c, h, w) in waves of 16 to 10, 7, 5 and 4 pixels: along an axis of the picture, and slanted."""
     height, width = clip.shape[-2:]
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
-    power = torch.fft.rfft2(clip * window).abs().square().mean((0, 1))
+    power = sum(torch.fft.rfft2(frame * window).abs().square().mean(0) for frame in clip) / len(clip)
     down, along = torch.fft.fftfreq(height).abs()[:, None], torch.fft.rfftfreq(width)[None]
     length, upright = 1 / torch.hypot(down, along).clamp_min(1e-6), torch.minimum(down, along) < UPRIGHT
     bands = [(length <= longest) & (length > shortest) for longest, shortest in zip(WAVES, WAVES[1:])]
@@ -68,7 +68,8 @@ def _patches(level: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 
 def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
-    """Sliced Wasserstein distance of 7x7 patches where there is dust, per level of a Laplacian pyramid, finest first."""
+    """Sliced Wasserstein distance of 7x7 patches where there is dust, per level of a Laplacian pyramid, finest first; NaN where there is
+    none."""
     out = []
     for number in range(3):
         random = torch.Generator().manual_seed(number)
@@ -76,8 +77,10 @@ def sliced_distance(clip: torch.Tensor, truth: torch.Tensor) -> list[float]:
         last = number == 2
         a = clip if last else clip - F.interpolate(low, clip.shape[-2:], mode="bilinear", align_corners=False)
         b = truth if last else truth - F.interpolate(low_truth, truth.shape[-2:], mode="bilinear", align_corners=False)
-        there = torch.nonzero(truth[:, -1, 3:-3, 3:-3] > 0.02)  # a patch by its middle
-        chosen = there[torch.randperm(len(there), generator=random)[:12000]]
+        there = truth[:, -1, 3:-3, 3:-3] > 0.02  # a patch by its middle
+        places = torch.nonzero(there.flatten())[:, 0]
+        places = places[torch.randperm(len(places), generator=random)[:12000]]
+        chosen = torch.stack(torch.unravel_index(places, there.shape), dim=1)
         a, b = _patches(a, chosen), _patches(b, chosen)
         directions = torch.randn(a.shape[1], 192, generator=random)
         directions /= directions.norm(dim=0)
@@ -95,7 +98,7 @@ def guide_error(clip: torch.Tensor, guide: torch.Tensor) -> tuple[float, int]:
 
 def restless(clip: torch.Tensor) -> float:
     """Mean size of the second difference in time."""
-    return float((clip[:-2] - 2 * clip[1:-1] + clip[2:]).abs().mean())
+    return float(np.mean([float((one - 2 * two + three).abs().mean()) for one, two, three in zip(clip, clip[1:], clip[2:])]))
 
 
 def depth_leak(clip: torch.Tensor, passes: volume.Passes) -> float:
@@ -142,11 +145,16 @@ class Figures:
         if bool(empty.any()):
             self.background.append(float(clip[:, -1][empty].mean()))
 
+    def include(self, other: Figures) -> None:
+        """What has been added to others is added here too."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
     def result(self) -> dict:
         """The figures by name; NaN or infinity where the truth has nothing to compare with."""
         figures = {
             "power_spectrum_db": round(float((10 * torch.log10(self.power / self.truth_power)).abs().mean()), 3),
-            "swd": [round(float(v), 5) for v in np.mean(self.distances, axis=0)],
+            "swd": [round(_known_mean(level), 5) for level in zip(*self.distances)],
             "weave_db": weave(self.waves, self.truth_waves),
             "flicker": round(self.restless / self.truth_restless, 3) if self.truth_restless else math.nan,
             "background_alpha": round(float(np.mean(self.background or [0.0])), 6),
@@ -154,6 +162,12 @@ class Figures:
         if self.count:
             figures["guide_psnr_db"] = round(float(-10 * np.log10(max(self.error / self.count, 1e-12))), 2)
         return figures
+
+
+def _known_mean(values: Iterable[float]) -> float:
+    """The mean of those that could be told."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _generate(pipe, guide, depth, light, size, steps, **options) -> torch.Tensor:
@@ -257,7 +271,10 @@ def evaluate(folder: Path, weights: Path | None = None, simulations: int = 4, de
         users=_asked(pipe, folder, known.model.truth_waves),
     )
     threads = torch.get_num_threads()
-    out["conditions"] = {"simulations": simulations, "frames": known.frames, "size": list(simulate.SIZE), "threads": threads}
+    out["conditions"] = {
+        "simulations": simulations, "frames": known.frames, "size": list(simulate.SIZE), "threads": threads, "device": device,
+        "weights_sha256": dust.weights_sha256(weights or dust.WEIGHTS),
+    }  # fmt: skip
     if floor:
         out["another_truth"] = _another_truth(folder, held_out, simulations)
     if strip is not None:
@@ -313,7 +330,7 @@ def _cut(pipe, seed: int) -> float:
         if step >= 30:
             focal = 1.7 * low[1]
             middle = low[1] / 2, low[0] / 2
-            seen.append(volume.march(smoke.density, smoke.origin, smoke.cell, camera, (focal, focal), middle, low, 40.0, sun, steps=56))
+            seen.append(volume.march(smoke.density, smoke.origin, smoke.cell, camera, (focal, focal), middle, low, 40.0, sun, smooth=True))
     guide = torch.stack([torch.stack([p.sun, p.ambient, p.alpha]) for p in seen])
     light = (camera[:3, :3].T @ sun).expand(len(seen), 3)
     result = _generate(pipe, guide, torch.stack([p.depth for p in seen]), light, simulate.SIZE, dust.FINAL_STEPS)
@@ -359,10 +376,3 @@ def run(
     print(table(figures))
     if json_path is not None:
         write_json(json_path, figures)
-
-
-def main(argv: list[str]) -> int:
-    """`platebridge eval-dust`: the `evaluate` command with these options."""
-    from platebridge_server.training.__main__ import main as command
-
-    return command(["evaluate", *argv])

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from platebridge.errors import InputError
 from safetensors.torch import load_file, save_file
 
 from platebridge_server import matte
@@ -124,12 +125,17 @@ def _astray(random: np.random.Generator, guide: np.ndarray) -> np.ndarray:
 def train(
     folder: Path, out: Path, minutes: float, pictures: int = 1500, threads: int = 1, seed: int = 1, start: Path | None = None
 ) -> None:
-    """Make pictures, train on them for so long, write the averaged weights to `out` (safetensors, half). start: weights to go on from."""
+    """Make pictures, train on them for so long, write the averaged weights to `out` (safetensors, half). start: weights to go on from.
+
+    Raises InputError: `folder` has no clips that are as large as a picture.
+    """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # gradients where alpha is sure are that small; with them a step takes seven times as long
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    clips = [clip for path in data.shards(folder) for clip in data.read_shard(path)]
+    clips = [clip for path in data.shards(folder) for clip in data.read_shard(path) if min(clip.truth.shape[-2:]) >= SIZE]
+    if not clips:
+        raise InputError(f"{folder} holds no clips of {SIZE} pixels a side.", "Make some first: make-data.")
     made = []
     for _ in range(pictures):
         one = picture(random, clips)
@@ -168,4 +174,6 @@ def train(
 
 def _write(weights: dict[str, torch.Tensor], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.half().contiguous() for key, value in weights.items()}, out)
+    beside = out.with_suffix(".part")
+    save_file({key: value.half().contiguous() for key, value in weights.items()}, beside)
+    beside.replace(out)

@@ -24,7 +24,7 @@ from platebridge.dials import DIALS
 from platebridge.errors import InputError
 from platebridge.events import Event, Warned
 from platebridge.frames import FrameRange
-from platebridge.request import OutputSettings, ShotSettings, shot_name
+from platebridge.request import GenerateRequest, OutputSettings, ShotSettings, shot_name
 
 from platebridge_server import command_generate as command
 from platebridge_server import images
@@ -58,20 +58,25 @@ def shots(folder: Path) -> list[Shot]:
     folder = typed(folder).resolve()  # "." has no name
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.", "Give the folder of a set: docs/dust.md shows how it is laid out.")
-    found = [_shot(at) for at in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())) if sequence(at, "truth")]
+    within = sorted(p for p in folder.iterdir() if p.is_dir() and p.name != "truth")  # which is no shot: it may be this one's truth
+    found = [_shot(at) for at in (folder, *within) if sequence(at, "truth")]
     if not found:
         raise InputError(f"{folder} holds no shot with a truth.", "Put truth.####.exr beside plate, depth, mask and camera.json.")
     return found
 
 
-def judged_shots(folder: Path) -> list[Shot]:
+def judged_shots(folder: Path, model: str = "dust", device: str | None = None) -> list[Shot]:
     """The shots of a set whose truths figures can be made of. Looked at before any take is made, or all figures are lost by the last one.
 
-    Raises InputError as `shots`, and when a truth lacks a frame, has fewer than `LEAST_FRAMES`, NaN, no dust, or not the plate's size.
+    Raises InputError as `shots`, and when a truth lacks a frame, has fewer than `LEAST_FRAMES`, NaN, no dust, or not the plate's size, or
+    an input lacks a frame; RequestError and ModelError for what its options, the model and the device can't be together.
     """
     found = shots(folder)
     for shot in found:
         _check_truth(shot)
+        for name, pattern in shot.patterns.items():
+            consecutive(shot, name, (frame for frame, path in paths(pattern, shot.frames).items() if path.is_file()), shot.frames)
+    command.refuse_here([asked(shot, model=model) for shot in found], device)
     return found
 
 
@@ -94,10 +99,10 @@ def _check_truth(shot: Shot) -> None:
         raise InputError(f"{name}'s truth has no dust in any frame: its alpha is 0.", "Render it with its alpha.", input="truth")
 
 
-def consecutive(shot: Shot, name: str, frames: Iterable[int]) -> None:
-    """Raises InputError that names the first frame that is missing: a jump would be taken for motion."""
+def consecutive(shot: Shot, name: str, frames: Iterable[int], wanted: Iterable[int] = ()) -> None:
+    """Raises InputError that names the first frame that is missing among them, or of those wanted: a jump would be taken for motion."""
     there = set(frames)
-    for frame in range(min(there), max(there)):
+    for frame in wanted or range(min(there), max(there)):
         if frame not in there:
             raise InputError(f"{shot.folder.name} has no {name} here.", "Render this frame too.", input=name, frame=frame)
 
@@ -128,7 +133,7 @@ def _options(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin a file with a mark
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error}).", "docs/dust.md shows one.") from None
     strange = [name for name in told if name not in OPTIONS] if isinstance(told, dict) else [repr(told)]
@@ -191,21 +196,17 @@ def settings(shot: Shot) -> ShotSettings:
     return ShotSettings(told.get("depth_kind", "z"), told.get("depth_scale", 1.0), fps=told.get("fps", 24.0))
 
 
-def request_of(shot: Shot, sources: command.Sources | None = None, seed: int = 1, model: str = "dust"):
-    """What `platebridge generate` would ask for this shot, and the files it would send. Raises PlatebridgeError."""
+def asked(shot: Shot, model: str = "dust") -> GenerateRequest:
+    """What `platebridge generate` would ask for this shot, without its files. Raises PlatebridgeError."""
     camera = shot.folder / "camera.json"
-    request = command.asked(
+    return command.asked(
         shot_name(shot.folder.name), shot.frames, settings(shot), model=model,
-        camera=camera if camera.exists() else None, dials={**shot.options.get("dials", {}), "seed": seed},
+        camera=camera if camera.exists() else None, dials={"seed": 1, **shot.options.get("dials", {})},
         output=OutputSettings(picture=registry.find(model).card().get("kind") == "picture"),
     )
-    (request,), files = command.with_files([request], sources or command.Sources(shot.patterns))
-    return request, files
 
 
-def make_take(
-    shot: Shot, out: Path, seed: int = 1, model: str = "dust", say: Callable[[str], None] = print, device: str | None = None
-) -> Path:
+def make_take(shot: Shot, out: Path, model: str = "dust", say: Callable[[str], None] = print, device: str | None = None) -> Path:
     """The shot's take, made as `platebridge generate` makes it; `say` hears what it warns of. Raises PlatebridgeError."""
 
     def show(event: Event) -> None:
@@ -213,7 +214,7 @@ def make_take(
             say(f"Note: {event}")
 
     sources = command.Sources(shot.patterns)
-    request, files = request_of(shot, sources, seed, model)
+    (request,), files = command.with_files([asked(shot, model)], sources)
     writer = command.begin(request, sources, out)
     command.run_here(request, files, writer, show, lambda: False, device)
     return writer.path
@@ -221,42 +222,62 @@ def make_take(
 
 def evaluate(folder: Path, say: Callable[[str], None] = print, weights: Path | None = None, device: str | None = None) -> dict:
     """Figures of takes against the truths of a set, pooled, and each shot's own: spectrum, SWD, flicker, background and
-    `coverage`, the take's mean alpha over the truth's. `upsampled_guide` has the same of the takes' guides.
+    `coverage`, the take's mean alpha over the truth's. `upsampled_guide` has the same of the takes' guides, `weights_sha256` says whose
+    figures they are.
 
     weights: a folder of them, in the shipped ones' place. device: "cpu", "cuda:0" …; None takes the best there is. Where a set's clouds
     differ from ours there is no right pixel to compare: these are figures of texture, rest and amount.
     """
     model, guide = Figures(), Figures()
     out: dict = {"shots": {}}
-    for shot in judged_shots(folder):
+    for shot in judged_shots(folder, device=device):
         say(f"{shot.folder.name}: {len(shot.truth)} frames")
         begun = time.perf_counter()
         judged = registry.in_place_of("dust", DustModel(weights)) if weights else contextlib.nullcontext()
         with tempfile.TemporaryDirectory(prefix="platebridge-set-") as scratch, judged:
+            out["weights_sha256"] = registry.find("dust").card()["weights_sha256"]
             take = make_take(shot, Path(scratch), say=say, device=device)
             seconds = time.perf_counter() - begun
             frames = sorted(shot.truth)
-            truth = encode(torch.stack([read_rgba(shot.truth[frame]) for frame in frames]))
-            effect, plain = (torch.stack([read_rgba(take / f"{kind}.{frame:04d}.exr") for frame in frames]) for kind in ("effect", "guide"))
-        plain = torch.nn.functional.interpolate(plain, truth.shape[-2:], mode="bicubic", align_corners=False)
-        effect, plain = encode(effect), encode(plain)
+            truth = _clip(shot.truth[frame] for frame in frames)
+            made = ([take / f"{kind}.{frame:04d}.exr" for frame in frames] for kind in ("effect", "guide"))
+            effect, plain = (_clip(files, truth.shape[-2:]) for files in made)
         own = Figures()
         empty = torch.nn.functional.max_pool2d(truth[:, 3:], 25, stride=1, padding=12)[:, 0] < 1e-3
-        for figures, clip in ((model, effect), (own, effect), (guide, plain)):
-            figures.add(clip, truth, None, empty)
+        own.add(effect, truth, None, empty)
+        model.include(own)
+        guide.add(plain, truth, None, empty)
         coverage = float(effect[:, 3].mean() / truth[:, 3].mean().clamp_min(1e-6))
         out["shots"][shot.folder.name] = {**own.result(), "coverage": round(coverage, 3), "seconds": round(seconds, 1)}
+        say(table({shot.folder.name: out["shots"][shot.folder.name]}))  # whatever becomes of the next
     return {"model": model.result(), "upsampled_guide": guide.result(), **out}
+
+
+def _clip(files: Iterable[Path], size: Sequence[int] | None = None) -> torch.Tensor:
+    """(frames, 4, h, w) as figures look at it, of `read_rgba`'s files; (h, w) = size where they are smaller."""
+    rows = []
+    for path in files:
+        picture = read_rgba(path)[None]
+        if size is not None and picture.shape[-2:] != size:
+            picture = torch.nn.functional.interpolate(picture, size, mode="bicubic", align_corners=False)
+        rows.append(encode(picture)[0])
+    return torch.stack(rows)
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Figures by name as lines for a terminal."""
+    heads = ("spectrum dB", "SWD fine", "middle", "weave dB", "flicker", "background", "coverage")
+    lines = [" " * 24 + "".join(f"{head:>12}" for head in heads)]
+    for name, row in rows.items():
+        values = [row["power_spectrum_db"], *row["swd"][:2], row["weave_db"], row["flicker"], row["background_alpha"]]
+        values += [row["coverage"]] if "coverage" in row else []
+        lines.append(f"{name:24}" + "".join(f"{value:>12.4g}" for value in values))
+    return "\n".join(lines)
 
 
 def run(folder: Path, json_path: Path | None, weights: Path | None = None, device: str | None = None) -> None:
     """The command: evaluate, print, and write what was asked for."""
     figures = evaluate(folder, weights=weights, device=device)
-    rows = [("all", figures["model"]), ("upsampled guide", figures["upsampled_guide"]), *figures["shots"].items()]
-    heads = ("spectrum dB", "SWD fine", "middle", "weave dB", "flicker", "background", "coverage")
-    print(" " * 24 + "".join(f"{head:>12}" for head in heads))
-    for name, row in rows:
-        values = (row["power_spectrum_db"], *row["swd"][:2], row["weave_db"], row["flicker"], row["background_alpha"])
-        print(f"{name:24}" + "".join(f"{value:>12.4g}" for value in values) + (f"{row['coverage']:>12.3g}" if "coverage" in row else ""))
+    print(table({"all": figures["model"], "upsampled guide": figures["upsampled_guide"], **figures["shots"]}))
     if json_path is not None:
         write_json(json_path, figures)

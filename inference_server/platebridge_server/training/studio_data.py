@@ -24,6 +24,7 @@ from platebridge.takes import hash_file
 from platebridge_server.camera import CameraPath
 from platebridge_server.guide import domain
 from platebridge_server.guide.dials import Dials
+from platebridge_server.sequences import typed
 from platebridge_server.training import data, studio
 from platebridge_server.training.simulate import CLIP_FRAMES, GUIDE_SCALE, Clip
 
@@ -33,25 +34,33 @@ _MULTIPLE = 32
 
 
 def make(folder: Path, out: Path, say: Callable[[str], None] = print) -> int:
-    """One shard `set_SHOT_….safetensors` in `out` for each shot of the set, and no earlier one of it. Returns how many clips lie there.
+    """One shard `set_SHOT_….safetensors` in `out` for each shot of the set, and none of what it was earlier. Returns how many clips lie
+    there.
 
     Raises InputError, RequestError: a shot lacks `whole`, a channel, 20 frames on end of one size, 96 pixels a side at least, or light
     whose two colours can be told apart.
     """
     out.mkdir(parents=True, exist_ok=True)
-    count = 0
+    now = []
     for shot in studio.shots(folder):
         files = _whole(shot)
-        own = f"set_{shot.folder.name}_{_short(str(shot.folder))}_"
-        path = out / f"{own}{_made_of(shot, files)}.safetensors"
+        path = out / f"set_{shot.folder.name}_{_short(str(shot.folder))}_{_made_of(shot, files)}.safetensors"
         if not path.exists():
             say(f"{shot.folder.name}: {len(files)} frames")
             data.write_shard(path, clips(shot))
-        for earlier in data.shards(out):
-            if earlier.name.startswith(own) and earlier != path:
-                earlier.unlink()
-        count += data.count(path)
-    return count
+        now.append(path)
+    for earlier in data.shards(out):
+        if earlier not in now and _came_from(earlier, typed(folder).resolve()):
+            earlier.unlink()
+    return sum(map(data.count, now))
+
+
+def _came_from(shard: Path, folder: Path) -> bool:
+    """Whether it was made of a shot of this set, by its name: of one that was taken out of the set nothing more is to be learned."""
+    first, *name = shard.stem.split("_")
+    if first != "set" or len(name) < 3:
+        return False
+    return name[-2] in (_short(str(folder / "_".join(name[:-2]))), _short(str(folder)))
 
 
 def _short(text: str) -> str:
@@ -130,7 +139,7 @@ def _told_apart(colour: torch.Tensor, light: dict) -> torch.Tensor:
 
 def _light(shot: studio.Shot, frames: list[int], size: tuple[int, int]) -> np.ndarray:
     """(frames, 3): towards the sun in the camera's axes, by the dials of the set's options."""
-    request, _ = studio.request_of(shot)
+    request = studio.asked(shot)
     dials, camera = Dials(request.guide, request.animated), CameraPath.from_request(request.camera, request.frames, size[1], size[0])
     level, out = domain.level_from_world(camera, request.frames.first), []
     for frame in frames:

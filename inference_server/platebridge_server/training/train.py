@@ -7,15 +7,17 @@ Checkpoints are safetensors and JSON: nothing here reads or writes pickles.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import signal
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ import torch.distributed
 import torch.multiprocessing
 from platebridge import errors
 from platebridge.errors import InputError, ModelError, PlatebridgeError, RequestError
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust import condition as told
@@ -30,6 +33,7 @@ from platebridge_server.models.dust.network import DustNetwork
 from platebridge_server.models.dust.sampling import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
 from platebridge_server.models.dust.sampling import card as shipped_card
 from platebridge_server.models.dust.scheduler import DustLevels
+from platebridge_server.stopping import Stop
 from platebridge_server.training import data
 
 CROP = data.LEAST_SIDE
@@ -41,6 +45,7 @@ SOFT_SIGMA = (2.0, 3.5)
 CELL_UNKNOWN = 0.15  # the part of crops of which it isn't told how fine their simulation is: an artist's own guide says nothing of it
 NOISE = (0.3, 1.2)  # mean and spread of log sigma: about the levels that the sampler asks for, 14 to 0.8
 NOISE_TAPS = (1.0, 2.0, 1.0)  # see DustLevels: against boiling
+LOOK_AGAIN = 60.0  # seconds, for shards that have appeared
 AGAIN = 0.5  # the learning rate's part when a network that has learned already goes on with other data
 
 
@@ -162,13 +167,23 @@ def _save(folder: Path, network, average, optimiser, state: dict) -> None:
     (folder / "state.part").replace(folder / "state.json")
 
 
-def gone_on_with(out: Path, resume: bool) -> dict[str, Any] | None:
-    """The state of the checkpoint in `out` that a run goes on with; None where there is none. Raises RequestError, or it would be lost."""
+def gone_on_with(out: Path, resume: bool, **taught_for: float) -> dict[str, Any] | None:
+    """The state of the checkpoint in `out` that a run goes on with; None where there is none.
+
+    taught_for: `steps` and `sigma_min` of the last lesson's sampler. Raises RequestError: the checkpoint would be lost, or it is of
+    another lesson.
+    """
     if not (out / "state.json").exists():
         return None
     if not resume:
         raise RequestError(f"{out} holds a checkpoint that would be written over.", "Go on with it by --resume, or give another --out.")
-    return json.loads((out / "state.json").read_text())
+    state = json.loads((out / "state.json").read_text())
+    begun_for = {name: state[name] for name in ("steps", "sigma_min") if name in state}
+    if begun_for != taught_for:
+        options = "".join(f" --{name.replace('_', '-')} {value:g}" for name, value in begun_for.items())
+        was = f"distil{options}" if begun_for else "train"
+        raise RequestError(f"{out} holds a run of `{was}`.", "Go on with it as it was begun, or give another --out.")
+    return state
 
 
 def _restore(folder: Path, network, average, optimiser) -> None:
@@ -184,12 +199,41 @@ def _restore(folder: Path, network, average, optimiser) -> None:
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def asked_to_stop() -> list:
-    """A list that is no longer empty when somebody has politely asked to stop (SIGTERM): then a run ends with a checkpoint."""
-    asked: list = []
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
-    return asked
+@contextlib.contextmanager
+def asked_to_stop(others: Sequence[int] = (), quiet: bool = False) -> Iterator[Stop]:
+    """Whether somebody has politely asked to stop (Ctrl-C once, SIGTERM): then a run ends with a checkpoint.
+
+    others: processes that hear of a SIGTERM, too; of Ctrl-C they hear by themselves. quiet: nothing is said of it.
+    """
+    stop = Stop("a checkpoint is written")
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def heard(*_: object) -> None:
+        stop.asked = True
+        for other in others:
+            with contextlib.suppress(OSError):  # it has ended
+                os.kill(other, signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, heard)
+    try:
+        with stop.listening(Console(stderr=True, quiet=quiet)):
+            yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def faster(network: torch.nn.Module, compiled: bool, device: str) -> Callable:
+    """The network, compiled if asked for. Raises RequestError where that can't be done, before anything is read."""
+    if not compiled:
+        return network
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.zeros(8, device=device))
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[0][:200].rstrip(".")
+        raise RequestError(f"torch.compile can't work here ({said}).", "Install a C++ compiler, or say --no-compile.") from None
+    return torch.compile(network, dynamic=False)
 
 
 class Team:
@@ -220,7 +264,8 @@ class Team:
 
 def _member(rank: int, size: int, meeting: str, folder: Path, out: Path, minutes: float, options: dict) -> None:
     try:
-        train(folder, out, minutes, team=Team(rank, size, Path(meeting, "meeting")), **options)
+        with asked_to_stop(quiet=True) as stop:  # from the beginning: one that is ended while it reads takes the others with it
+            train(folder, out, minutes, team=Team(rank, size, Path(meeting, "meeting")), stop=stop, **options)
     except PlatebridgeError as error:
         Path(meeting, f"error_{rank}").write_text(json.dumps(error.to_dict()))
         raise
@@ -233,7 +278,10 @@ def train_together(folder: Path, out: Path, minutes: float, processes: int, **op
         return
     with tempfile.TemporaryDirectory() as meeting:
         try:
-            torch.multiprocessing.spawn(_member, (processes, meeting, folder, out, minutes, options), nprocs=processes)
+            together = torch.multiprocessing.spawn(_member, (processes, meeting, folder, out, minutes, options), processes, join=False)
+            with asked_to_stop(together.pids()):
+                while not together.join():
+                    pass
         except torch.multiprocessing.ProcessRaisedException:  # all it holds is a traceback
             for said in Path(meeting).glob("error_*"):
                 raise errors.from_dict(json.loads(said.read_text())) from None
@@ -242,14 +290,15 @@ def train_together(folder: Path, out: Path, minutes: float, processes: int, **op
 
 def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, threads: int = 2, device: str = "cpu", seed: int = 0,
           compiled: bool = True, config: dict | None = None, batch: int = BATCH, start: Path | None = None, late_frames: int = 14,
-          team: Team | None = None) -> int:
-    """Train for `minutes` in all (a resumed run counts those it had). Returns the number of iterations done.
+          team: Team | None = None, stop: Stop | None = None) -> int:
+    """Train for `minutes` in all (a resumed run counts those it had), or until asked to stop. Returns the number of iterations done.
 
-    `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `sampling.WEIGHTS`).
+    `start`: weights to begin from instead of noise, a folder in diffusers' layout (the shipped ones: `sampling.WEIGHTS`). `stop`: of a
+    process that listens already.
 
     The learning rate falls along a cosine of the clock; the last third sees crops of `late_frames`, against flicker. Writes
-    checkpoint.safetensors, state.json and log.jsonl into `out`. Raises RequestError: a checkpoint is there that isn't to be resumed;
-    InputError: `folder` has no clips, or NaN in them; PlatebridgeError: the loss is no number any more.
+    checkpoint.safetensors, state.json and log.jsonl into `out`. Raises RequestError: a checkpoint is there that isn't to be resumed, or
+    nothing can be compiled; InputError: `folder` has no clips, or NaN in them; PlatebridgeError: the loss is no number any more.
     """
     torch.set_num_threads(threads)
     state = gone_on_with(out, resume) or {"iterations": 0, "seconds": 0.0, "seed": seed}
@@ -275,17 +324,14 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
         _restore(out, network, average, optimiser)
     torch.manual_seed((state["seed"] * 1000003 + state["iterations"]) * 64 + team.rank)
     clips.random = np.random.default_rng([state["seed"], state["iterations"], team.rank])
-    model = torch.compile(network, dynamic=False) if compiled else network
+    model = faster(network, compiled, device)
     top = state.get("rate", 1.0) * RATE
     scheduler = DustLevels(noise_taps=NOISE_TAPS)
     scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
     total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
     iteration, saved, refreshed, losses, seconds = state["iterations"], before, begun, [], before
-    asked = asked_to_stop()
-    with (out / "log.jsonl").open("a") as log:
-        while True:
-            if seconds >= total:
-                break
+    with contextlib.nullcontext(stop) if stop else asked_to_stop() as stop, (out / "log.jsonl").open("a") as log:
+        while seconds < total:
             part = seconds / total
             rate = top * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
             for group in optimiser.param_groups:
@@ -300,7 +346,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=quick):
                 loss = edm_loss(model, residual, sigma, wide, light, noise)
             loss.mean().backward()
-            clock = total if asked else before + time.monotonic() - begun
+            clock = total if stop.asked else before + time.monotonic() - begun
             seconds, shared = team.agree(network, clock, float(loss.detach().mean()))
             steep = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             if not math.isfinite(shared + float(steep)):
@@ -318,10 +364,13 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
                         "rate": round(rate, 7), "clips": len(clips.clips)}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
-            if time.monotonic() - refreshed > 60:
-                clips.refresh()
+            if time.monotonic() - refreshed > LOOK_AGAIN:
+                try:
+                    clips.refresh()
+                except InputError as error:  # in a shard that came meanwhile: what has been learned is not to be lost by it
+                    print(f"Note: {error}", flush=True)
                 refreshed = time.monotonic()
-            if team.rank == 0 and seconds - saved > 180 and not asked:
+            if team.rank == 0 and seconds - saved > 180 and not stop.asked:
                 _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds})
                 saved = seconds
     if team.rank == 0:
