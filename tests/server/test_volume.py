@@ -192,8 +192,8 @@ def ball(n):
 
 def seen_of(density, extinction, **how):
     cell = 4.0 / density.shape[0]
-    return volume.march(density, (-2.0, -2.0, -2.0), cell, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), extinction, (0.6, -0.6, 0.5),
-                        **how)
+    sun = (0.6, -0.6, 0.5)
+    return volume.march(density, (-2.0, -2.0, -2.0), cell, LOOK_ALONG_Y, (120.0, 120.0), (32.0, 24.0), (48, 64), extinction, sun, **how)
 
 
 def test_thick_dust_in_large_cells_shows_no_rows_and_columns():
