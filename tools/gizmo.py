@@ -127,7 +127,9 @@ def text() -> str:
         "  version {{parent.result_version}}\n  before black\n  after black\n  on_error \"nearest frame\"\n  raw true\n"
         "  localizationPolicy off\n  name Result\n }\n"
     )
-    out += 'push $N1\n Switch {\n  inputs 2\n  which {{"\\[string length \\[value parent.result_file]]>0"}}\n  name Show\n }\n'
+    # A comp is shown in the frames that are there, the plate before and after them: a shot that is half made is never black.
+    there = "(parent.output>0 || (frame>=parent.result_first && frame<=parent.result_last))"
+    out += 'push $N1\n Switch {\n  inputs 2\n  which {{"\\[string length \\[value parent.result_file]]>0 && %s"}}\n  name Show\n }\n' % there
     return out + " Output {\n  name Output1\n }\nend_group\n"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 import sys
@@ -65,6 +66,21 @@ def test_inputs_resolve_to_the_right_children(group):
     assert [c.knobs["name"] for c in names["Show"].inputs] == ["plate", "Result"]
     assert names["Output1"].inputs == [names["Show"]]
     assert not any(child.cls == "Write" for child in group.children)  # `nuke -x` and farms would render it
+
+
+@pytest.mark.parametrize(
+    ("file", "output", "frame", "shown"),
+    [("", 0, 1002, 0), ("comp.#.exr", 0, 1002, 1), ("comp.#.exr", 0, 1004, 0), ("comp.#.exr", 0, 1000, 0), ("effect.#.exr", 1, 1004, 1)],
+)
+def test_the_plate_is_shown_where_no_comp_is(group, file, output, frame, shown):
+    """By Tcl's own arithmetic, which reads these words as Nuke's does."""
+    text = next(child for child in group.children if child.name == "Show").knobs["which"].strip("{}\"").replace("\\", "")
+    told = {"parent.output": output, "parent.result_first": 1001, "parent.result_last": 1003, "frame": frame}
+    tcl = tkinter.Tcl()
+    tcl.createcommand("value", lambda name: {"parent.result_file": file}[name])
+    for name, value in told.items():
+        text = re.sub(r"(?<![\w.])%s(?!\w)" % re.escape(name), str(value), text)
+    assert int(tcl.eval("expr {%s}" % text)) == shown
 
 
 def test_node_has_ten_nodes_in_all(group):

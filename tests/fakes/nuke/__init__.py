@@ -210,7 +210,7 @@ class Node:
             raise RuntimeError("%s: an input is not connected" % self._name)
         if self.cls == "Group":
             pattern, first, last = (self._knobs[name]._value for name in ("result_file", "result_first", "result_last"))
-            if not pattern:
+            if not pattern or (self._knobs["output"].value() == "comp" and not first <= frame <= last):
                 if self._inputs[:1] in ([], [None]):
                     raise RuntimeError("%s: an input is not connected" % self._name)
                 return self._inputs[0]._image(frame, view)
