@@ -79,6 +79,7 @@ _ALL = (
     Dial("rise", "guide.rise", "Rise", "How much the cloud lifts: negative makes it hug the ground", "float", 0.3, -2.0, 4.0, first_row=True),
     Dial("spread", "guide.spread", "Spread", "How strongly the cloud swells where it is born; swelling makes the billows", "float", 1.0, 0.0, 4.0, first_row=True),
     Dial("turbulence", "guide.turbulence", "Turbulence", "How much the cloud breaks up into small swirls", "float", 1.0, 0.0, 4.0),
+    Dial("billows", "guide.billows", "Billows", "How deep the creases between billows are: 0 leaves the cloud as round as its cells make it", "float", 0.8, 0.0, 1.0),
     Dial("wind", "guide.wind", "Wind", "Wind that carries the cloud off", "float", 0.0, 0.0, 40.0, "m/s"),
     Dial("wind_direction", "guide.wind_direction", "Wind to", "Where the wind blows to, seen from the camera of the first frame: 0 away from it, 90 to the right", "float", 90.0, -360.0, 360.0, "degrees"),
     Dial("debris", "guide.debris", "Debris", "How many chunks fly out", "int", 60, 0, 2000),

@@ -121,6 +121,7 @@ class GuideSettings:
     rise: float = 0.3
     spread: float = 1.0
     turbulence: float = 1.0
+    billows: float = 0.8
     wind: float = 0.0
     wind_direction: float = 90.0
     debris: int = 60

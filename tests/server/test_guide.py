@@ -247,6 +247,13 @@ def test_turbulence_breaks_the_cloud_up(tmp_path):
     assert swirl(3.0) > 1.05 * swirl(0.0)
 
 
+def test_billows_crease_the_cloud_and_leave_it_where_it_is(tmp_path):
+    round_, creased = (simulated(tmp_path / str(depth), billows=depth, detail=56, frames=16) for depth in (0.0, 1.0))
+    before, after = (made._cloud(LAST)[0] for made in (round_, creased))
+    assert bool((after <= before).all()) and 0.5 < float(after.sum() / before.sum()) < 0.98
+    assert cover(creased) == pytest.approx(cover(round_), rel=0.2)
+
+
 def test_nothing_before_the_start_frame(tmp_path):
     made = simulated(tmp_path, start_frame=FIRST + 10)
     assert all(made.empty(f) for f in range(FIRST, FIRST + 10)) and not made.empty(LAST)

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 #: Each dial, turned; where another dial must be turned for it to count, from what it is turned (the second).
 TURNED = {
     "amount": ({"amount": 1.0}, {}), "density": ({"density": 0.3}, {}), "speed": ({"speed": 2.0}, {}), "rise": ({"rise": -1.0}, {}),
-    "spread": ({"spread": 2.5}, {}), "turbulence": ({"turbulence": 3.0}, {}), "wind": ({"wind": 20.0}, {}),
+    "spread": ({"spread": 2.5}, {}), "turbulence": ({"turbulence": 3.0}, {}),
+    "billows": ({"billows": 0.0}, {}), "wind": ({"wind": 20.0}, {}),
     "wind_direction": ({"wind_direction": -90.0}, {"wind": 20.0}), "debris": ({"debris": 200}, {}),
     "debris_size": ({"debris_size": 2.0}, {"debris": 200}), "light": ({"light": 3.0}, {}), "ambient": ({"ambient": 3.0}, {}),
     "sun_azimuth": ({"sun_azimuth": 20.0}, {}), "sun_elevation": ({"sun_elevation": 80.0}, {}), "tint": ({"tint": (0.3, 0.2, 0.1)}, {}),

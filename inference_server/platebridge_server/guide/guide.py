@@ -25,6 +25,7 @@ from platebridge.request import GenerateRequest, GuideSettings
 
 from ..camera import Pinhole
 from . import chunk_layer, domain, shelf, solver, volume
+from .billows import Billows
 from .debris import Chunks, Debris
 from .dials import Dials, fingerprint, refuse_turned
 from .emitters import MOST_POINTS, PACE, Emitters, Event, joined
@@ -33,7 +34,7 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 8
+VERSION = 9
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
 PLANES = 10
@@ -185,7 +186,7 @@ class Guide:
 
     def _simulated(self, survey: domain.Survey) -> Iterator[int]:
         """Each frame, as soon as its dust and debris are kept."""
-        smoke = emitters = debris = None
+        smoke = emitters = debris = billows = None
         for frame in self.frames:
             if survey.first is None or frame < survey.first or self.dials.most("amount") <= 0:
                 yield frame
@@ -194,6 +195,7 @@ class Guide:
                 event = survey.event()
                 box = survey.box(event, self.dials, self.frames.last - survey.first + 1, self.frame_seconds)
                 smoke = self._smoke(event, box, frame)
+                billows = Billows(self.settings.composition)
                 emitters = Emitters(self.dials, event, self.frame_seconds)
                 debris = Debris(self.dials, event, self.frame_seconds, self._moving, survey.first, survey.last)
             else:
@@ -204,10 +206,12 @@ class Guide:
                 [b for b in (emitters.emit(found, frame) if found else None, emitters.trail(*chunks.trails(), frame)) if b is not None]
             )
             self._advance(smoke, burst, frame)
+            if self.dials.most("billows") > 0:
+                billows.step(smoke, self.frame_seconds)
             if not self._store.has("cloud", frame):
                 facts = {"origin": smoke.origin, "cell": smoke.cell, "height": event.height, "shape": list(smoke.density.shape)}
                 self._store.put("chunks", frame, chunks.arrays())
-                self._store.put("cloud", frame, _cropped(smoke.density), facts)
+                self._store.put("cloud", frame, _cropped(billows.carved(smoke.density, self.dials.at(frame).billows)), facts)
             yield frame
 
     def _smoke(self, event: Event, box: domain.Box, first: int) -> solver.Smoke:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .lookup import between
+from .lookup import around, between
 
 #: Gravity of the reference domain (height 1) for which the default settings were tuned, in heights per second^2.
 #: A real domain is mapped to it by Froude scaling, so a 60 m collapse is slow and a 2 m one quick, as they should be.
@@ -285,10 +285,7 @@ class Smoke:
         there = self.density > 0
         if sources is not None:
             there |= sources.weight > 0
-        spans = [torch.nonzero(there.amax([other for other in range(3) if other != axis])).flatten() for axis in range(3)]
-        if not len(spans[0]):
-            return (slice(None),) * 3
-        return tuple(slice(max(int(span[0]) - REACH, 0), int(span[-1]) + REACH + 1) for span in spans)
+        return around(there, REACH)
 
     def _project(self, velocity, push):
         """Take out the divergence, all but what the sources push."""

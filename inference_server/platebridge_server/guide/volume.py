@@ -20,7 +20,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from .lookup import between
+from .lookup import around, between
 
 #: Alpha up to this is made nothing: it cannot be seen, and such a pixel has no depth of its own.
 CLEAR = 1e-4
@@ -131,7 +131,7 @@ def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) 
     density: (nz, ny, nx). extinction: per length at density 1. sun_direction: (x, y, z) towards the sun, world.
     """
     reach = max(1, round(0.03 * density.shape[0]))
-    near = _around(density, 3 * reach + 4)  # as far as a cell's dust darkens the sky of others, and what a look between cells mixes
+    near = around(density > 0, 3 * reach + 4)  # as far as a cell's dust darkens the sky of others, and what a look between cells mixes
     thick = density[near] * extinction
     sky_depth = _swept(thick, (0.0, 0.0, 1.0), cell)
     # What is buried in dust sees less sky from every side: the crease between two billows is dark because of this.
@@ -141,15 +141,6 @@ def light(density: torch.Tensor, cell: float, extinction: float, sun_direction) 
     whole.sun[near] = _swept(thick, sun_direction, cell)
     whole.ambient[near] = (0.35 + 0.65 * _scattered(0.5 * sky_depth)) * (0.15 + 0.85 * torch.exp(-0.32 * buried))
     return whole
-
-
-def _around(density: torch.Tensor, margin: int, least: float = 0.0) -> tuple[slice, ...]:
-    """The smallest box with all dust of more than `least`, and `margin` cells about it; the whole grid if there is none."""
-    there = density > least
-    spans = [torch.nonzero(there.amax([other for other in range(3) if other != axis])).flatten() for axis in range(3)]
-    if not len(spans[0]):
-        return (slice(None),) * 3
-    return tuple(slice(max(int(span[0]) - margin, 0), int(span[-1]) + margin + 1) for span in spans)
 
 
 def _finer(grid: torch.Tensor) -> torch.Tensor:
@@ -215,7 +206,7 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
     device, (h, w) = density.device, size
     matrix = torch.as_tensor(camera_to_world, dtype=torch.float32, device=device)
     zeros = torch.zeros(h, w, device=device)
-    box = _around(density, 2 if smooth else 1, _THIN)
+    box = around(density > _THIN, 2 if smooth else 1)
     inside = density[box]
     low = torch.tensor([origin[main] + cell * (box[2 - main].start or 0) for main in range(3)], device=device)
     span = cell * torch.tensor(inside.shape[::-1], dtype=torch.float32, device=device)

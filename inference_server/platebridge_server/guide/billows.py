@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Billows finer than the solver's own: creases in the rim of thick dust, between puffs that go along with it.
+
+A solver of a hundred cells a side makes round, smooth clouds, in which billows of five to ten cells are lacking. So points are strewn in the
+dust's rim and carried by its air, and where a place of the rim is far from all of them, dust is taken away: what stays are puffs
+with creases between them, and smaller ones on those. (Cellular noise after Worley 1996, as clouds are cut by it in games. Its points are
+carried and grow slowly, so that nothing slides over the dust and nothing pops up.)
+
+It knows grids and points. It must not know cameras, dials, requests or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial import cKDTree
+
+from .lookup import around, between
+from .solver import Smoke
+
+#: Cells from puff to puff: of the large ones, and of the small ones on them.
+SPACING = (8.0, 4.0)
+#: How deep the small ones' creases are, beside the large ones'.
+SMALL = 0.6
+#: Puffs differ in size by this part, up and down.
+VARIED = 0.35
+#: Distances from a puff, in its sizes: a crease begins, is full; ends, where nothing but dust is beyond.
+PUFF, CREASE, FAR, NONE = 0.45, 1.15, 1.5, 2.2
+#: The puffs nearest to a place that have a say in it.
+SAY = 6
+#: Density from which on dust has billows, and from which on they are as deep as they get: thin dust has wisps.
+THIN, THICK = 0.1, 0.4
+#: Frames in which a puff grows, or goes.
+GROWS = 6
+#: The rim ends where dust, looked at through two cells, is this part of the thickest near it.
+RIM = 0.85
+#: How far in the farthest of what is near has to lie for a place to have creases, and for full ones: a finger would fall to pieces.
+SLIM, BODY = 0.3, 0.8
+#: Density below which no dust need be taken away.
+LEAST = 3e-3
+#: So many cells of the rim are tried for new puffs in a frame.
+TRIED = 4000
+
+
+@dataclass
+class _Puffs:
+    """Puffs of one size, the oldest first. at: (n, 3) x, y, z in cells. size: (n,) cells. grown: (n,) in [0, 1]."""
+
+    spacing: float
+    random: np.random.Generator
+    at: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    size: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    grown: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    leaving: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    def carried(self, smoke: Smoke, seconds: float) -> None:
+        """Along with the air. Those that are left without dust, or have come too near to an older one, begin to go."""
+        if not len(self.at):
+            return
+        cells = seconds / smoke.cell
+        half = self.at + 0.5 * cells * _read(smoke.velocity, self.at)
+        self.at = (self.at + cells * _read(smoke.velocity, half)).astype(np.float32)
+        self.leaving |= _read(smoke.density[None], self.at)[:, 0] < 0.5 * THIN
+        live = np.flatnonzero(~self.leaving)
+        pairs = cKDTree(self.at[live]).query_pairs(0.5 * self.spacing, output_type="ndarray")
+        self.leaving[live[pairs.max(1)]] = True
+        self.grown = np.clip(self.grown + np.where(self.leaving, -1, 1) / np.float32(GROWS), 0, 1)
+        kept = (self.grown > 0) & ((self.at >= 0) & (self.at < smoke.shape)).all(1)
+        self.at, self.size, self.grown, self.leaving = (part[kept] for part in (self.at, self.size, self.grown, self.leaving))
+
+    def filled(self, rim: np.ndarray) -> None:
+        """New ones where there are none near, not grown yet. rim: (n, 3) cells in which they may begin."""
+        if not len(rim):
+            return
+        least = 0.8 * self.spacing
+        tried = rim[self.random.integers(0, len(rim), TRIED)] + self.random.random((TRIED, 3), np.float32)
+        tried = tried[np.unique(np.floor(tried / least), axis=0, return_index=True)[1]]
+        if not self.leaving.all():
+            tried = tried[cKDTree(self.at[~self.leaving]).query(tried, distance_upper_bound=least)[0] > least]
+        if len(tried):
+            tried = np.delete(tried, cKDTree(tried).query_pairs(least, output_type="ndarray").max(1, initial=0), axis=0)
+        n = len(tried)
+        self.at = np.concatenate([self.at, tried])
+        self.size = np.concatenate([self.size, (self.spacing * self.random.uniform(1 - VARIED, 1 + VARIED, n)).astype(np.float32)])
+        self.grown = np.concatenate([self.grown, np.zeros(n, np.float32)])
+        self.leaving = np.concatenate([self.leaving, np.zeros(n, bool)])
+
+    def crease(self, points: np.ndarray) -> np.ndarray:
+        """(n,) in [0, 1]: how much points (n, 3) lie in a crease, between puffs and not far from all of them."""
+        if not len(self.at):
+            return np.zeros(len(points), np.float32)
+        far, which = cKDTree(self.at).query(points, k=SAY, distance_upper_bound=NONE * self.spacing, workers=-1)
+        # Where there are fewer, the last ones are infinitely far, and have no size.
+        size, grown = np.append(self.size, np.float32(1))[which], np.append(_smooth(self.grown), np.float32(0))[which]
+        away = far.astype(np.float32) / size
+        puff = (grown * (1 - _smooth((away - PUFF) / (CREASE - PUFF)))).max(1)
+        near = (grown * (1 - _smooth((away - FAR) / (NONE - FAR)))).max(1)
+        return near * (1 - puff)
+
+
+class Billows:
+    """The creases of one cloud. Call `step` once a frame, after the smoke's own steps, and then `carved`, where it is wanted.
+
+    The same seed and smoke give the same bits.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._large, self._small = (_Puffs(spacing, np.random.default_rng([seed, 5, n])) for n, spacing in enumerate(SPACING))
+        self._rim: _Rim | None = None
+
+    def step(self, smoke: Smoke, seconds: float) -> None:
+        """So many seconds later."""
+        self._rim = _Rim(smoke.density)
+        dusty = self._rim.cells[self._rim.density > THIN]
+        for puffs in (self._large, self._small):
+            puffs.carried(smoke, seconds)
+            puffs.filled(dusty)
+
+    def carved(self, density: torch.Tensor, depth: float) -> torch.Tensor:
+        """The density that `step` was given, (nz, ny, nx), with creases. depth: how deep they are, in [0, 1]; at 0 it is as it was."""
+        rim = self._rim
+        if depth <= 0 or rim is None or not len(rim.cells):
+            return density
+        large, small = rim.between(self._large.crease(rim.middles)), self._small.crease(rim.cells + 0.5)
+        crease = 0.99 * depth * rim.thick * (1 - (1 - large) * (1 - SMALL * small))
+        kept = np.clip((rim.inner - crease) / (np.maximum(rim.inner, 1e-6) * (1 - crease)), 0, 1)
+        x, y, z = torch.from_numpy(rim.cells.astype(np.int64).T).to(density.device)
+        out = density.clone()
+        out[z, y, x] *= torch.from_numpy(kept.astype(np.float32)).to(density.device)
+        return out
+
+
+class _Rim:
+    """Where a cloud, (nz, ny, nx), may have creases. It is looked for in blocks of two cells a side.
+
+    middles: (m, 3) of the blocks, in cells. cells: (n, 3) x, y, z. Of each cell, (n,): its density; inner, how far in it lies, in [0, 1];
+    thick, in [0, 1] from dust that is too thin for billows.
+    """
+
+    def __init__(self, density: torch.Tensor) -> None:
+        box = around(density > LEAST, 6)
+        low = np.array([2 * ((part.start or 0) // 2) for part in box])
+        part = density[tuple(slice(int(a), span.stop) for a, span in zip(low, box))]
+        blocks = F.avg_pool3d(part[None], 2, ceil_mode=True)[0].cpu()
+        soft, most = blocks, blocks
+        for axis in range(3):
+            for _ in range(2):
+                soft, most = _beside(soft, axis, _mean), _beside(most, axis, _most)
+        for axis in range(3):  # the most of some blocks leaps from frame to frame
+            most = _beside(most, axis, _mean)
+        inner = (soft / (RIM * most).clamp_min(1e-6)).clamp_max_(1.0)
+        heart = inner
+        for axis in range(3):
+            for _ in range(2):
+                heart = _beside(heart, axis, _most)
+        for axis in range(3):
+            heart = _beside(heart, axis, _mean)
+        thick = ((most - THIN) / (THICK - THIN)).clamp_(0, 1) * ((heart - SLIM) / (BODY - SLIM)).clamp_(0, 1)
+        self._where, self._shape, self._low = torch.nonzero((inner < 1) & (thick > 0)), blocks.shape, low
+        here = self._where.numpy()[:, ::-1].astype(np.float32)
+        corner = low[::-1].astype(np.float32)
+        self.middles = 2 * here + 1 + corner
+        corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+        cells = (2 * here[:, None] + corners).reshape(-1, 3)
+        cells = cells[(cells < part.shape[::-1]).all(1)]
+        x, y, z = torch.from_numpy(cells.astype(np.int64).T).to(part.device)
+        held = part[z, y, x].cpu().numpy()
+        cells, self.density = cells[held > LEAST], held[held > LEAST]
+        self._at = torch.from_numpy((cells + 0.5) / np.array(blocks.shape[::-1], np.float32) - 1)
+        self.cells = cells + corner
+        self.inner, self.thick = between(torch.stack([inner, thick]), self._at, "border").numpy()
+
+    def between(self, values: np.ndarray) -> np.ndarray:
+        """(n,): for the cells, what `values` (m,) are at the blocks' middles, linearly; 0 at all other blocks'."""
+        grid = torch.zeros(self._shape)
+        grid[tuple(self._where.T)] = torch.from_numpy(values.astype(np.float32))
+        return between(grid[None], self._at, "border")[0].numpy()
+
+
+def _read(grid: torch.Tensor, at: np.ndarray) -> np.ndarray:
+    """(n, c): a grid (c, nz, ny, nx) at points (n, 3) x, y, z in cells."""
+    size = torch.tensor(grid.shape[:0:-1], dtype=torch.float32)
+    where = (2 * torch.from_numpy(at.astype(np.float32)) / size - 1).to(grid.device)
+    return between(grid, where, "border").T.cpu().numpy()
+
+
+def _beside(grid: torch.Tensor, axis: int, mixed: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """Each cell mixed with its two neighbours along an axis; beyond the grid it goes on as it ends."""
+    n = grid.shape[axis]
+    before = torch.cat([grid.narrow(axis, 0, 1), grid.narrow(axis, 0, n - 1)], axis)
+    after = torch.cat([grid.narrow(axis, 1, n - 1), grid.narrow(axis, n - 1, 1)], axis)
+    return mixed(before, grid, after)
+
+
+def _mean(before: torch.Tensor, here: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    return (before + here + after) / 3
+
+
+def _most(before: torch.Tensor, here: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    return torch.maximum(torch.maximum(before, here), after)
+
+
+def _smooth(part: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, and smoothly from one to the other."""
+    part = np.clip(part, 0, 1)
+    return part * part * (3 - 2 * part)

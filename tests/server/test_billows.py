@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Creases in the rim of the guide's dust: where they are, that they go along with it, and that nothing pops up."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from platebridge_server.guide.billows import GROWS, Billows
+
+CELL, SECONDS = 0.5, 1 / 24
+
+
+def ball(at=(32, 24, 20), radius=13.0, dust=1.0, cells_a_frame=(0.0, 0.0, 0.0)):
+    """A ball of dust, at (x, y, z) in cells of a box of (64, 48, 40), in air that moves so many cells a frame."""
+    z, y, x = torch.meshgrid(*(torch.arange(n) + 0.5 for n in (40, 48, 64)), indexing="ij")
+    away = torch.sqrt((x - at[0]) ** 2 + (y - at[1]) ** 2 + (z - at[2]) ** 2)
+    density = dust * ((radius - away) / 3 + 0.5).clamp(0, 1)
+    velocity = torch.tensor(cells_a_frame).view(3, 1, 1, 1).expand(3, 40, 48, 64) * CELL / SECONDS
+    return SimpleNamespace(density=density, velocity=velocity.contiguous(), cell=CELL, shape=(64, 48, 40))
+
+
+def seen(smokes, seed=1, depth=0.7):
+    """The cloud with creases, frame by frame."""
+    billows = Billows(seed)
+    for smoke in smokes:
+        billows.step(smoke, SECONDS)
+        yield billows.carved(smoke.density, depth)
+
+
+def last(smokes, **more):
+    return list(seen(smokes, **more))[-1]
+
+
+def test_creases_only_take_away_and_only_in_the_rim():
+    smoke = ball()
+    made = last([smoke] * 12)
+    taken = smoke.density - made
+    assert float(taken.min()) == 0 and float(taken.max()) > 0.25
+    assert 0.01 < float(taken.sum() / smoke.density.sum()) < 0.4
+    inside = ball(radius=6.0).density > 0.99
+    assert torch.equal(made[inside], smoke.density[inside])
+
+
+def test_deeper_creases_take_more_and_none_take_nothing():
+    smoke = ball()
+    left = [float(last([smoke] * 8, depth=depth).sum()) for depth in (0.0, 0.3, 0.6, 1.0)]
+    assert left[0] == float(smoke.density.sum()) and left == sorted(left, reverse=True) and left[0] > 1.01 * left[1]
+
+
+def test_thin_dust_keeps_its_wisps():
+    smoke = ball(dust=0.09)
+    assert torch.equal(last([smoke] * 12), smoke.density)
+
+
+def test_the_same_seed_is_the_same_cloud_bit_for_bit_and_another_another():
+    smokes = [ball()] * 8
+    assert torch.equal(last(smokes), last(smokes))
+    assert not torch.equal(last(smokes), last(smokes, seed=2))
+
+
+def test_creases_go_along_with_the_dust():
+    moving = [ball(at=(20 + n, 24, 20), cells_a_frame=(1.0, 0.0, 0.0)) for n in range(20)]
+    *_, before, after = seen(moving)
+    here, there = before[:, :, 8:40], after[:, :, 9:41]
+    kept = float((here - there).abs().mean() / here.mean())
+    still = float((before[:, :, 8:40] - after[:, :, 8:40]).abs().mean() / here.mean())
+    assert kept < 0.2 * still
+
+
+def test_nothing_pops_up():
+    frames = list(seen([ball(at=(20 + n, 24, 20), cells_a_frame=(1.0, 0.0, 0.0)) for n in range(24)]))
+    whole = [ball(at=(20 + n, 24, 20)).density for n in range(24)]
+    solid = [torch.where(dust > 0.2, made / dust.clamp_min(1e-6), torch.nan).roll(-n, 2) for n, (made, dust) in enumerate(zip(frames, whole))]
+    leap = torch.stack([(b - a).abs() for a, b in zip(solid, solid[1:])])
+    assert float(leap.nan_to_num().max()) < 4 / GROWS  # smoothly grown: at most a quarter of the way in a frame, and a crease's edge is steep
+    assert float(leap[12:].nanmean()) < 0.02
+
+
+@pytest.mark.parametrize("density", [torch.zeros(12, 12, 12), torch.zeros(12, 12, 12).index_fill(0, torch.tensor([5]), 1.0)])
+def test_no_dust_and_a_sheet_of_it_are_no_trouble(density):
+    smoke = SimpleNamespace(density=density, velocity=torch.zeros(3, 12, 12, 12), cell=1.0, shape=(12, 12, 12))
+    made = last([smoke] * 3)
+    assert made.shape == density.shape and bool((made <= density).all()) and np.isfinite(made.numpy()).all()
