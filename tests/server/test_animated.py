@@ -159,7 +159,9 @@ def test_dials_of_the_view_that_change_leave_the_simulation_what_it_is(name):
     assert view_of(moving, (27, 48)) != view_of(still, (27, 48))
 
 
-@pytest.mark.parametrize("name", ["amount", "speed", "rise", "spread", "turbulence", "billows", "wind", "wind_direction", "debris", "debris_size"])
+@pytest.mark.parametrize(
+    "name", ["amount", "speed", "rise", "spread", "turbulence", "billows", "wind", "wind_direction", "debris", "debris_size"]
+)
 def test_dials_of_the_simulation_that_change_are_another_simulation(name):
     less = 0 if name == "debris" else 0.5
     assert simulation_of(FallingTower(**{name: {FIRST: 1.0, LAST: less}}).request) != simulation_of(FallingTower(**{name: 1.0}).request)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from platebridge_server.guide.billows import GROWS, Billows
+from platebridge_server.guide.billows import Billows
 
 CELL, SECONDS = 0.5, 1 / 24
 
@@ -71,9 +71,10 @@ def test_creases_go_along_with_the_dust():
 def test_nothing_pops_up():
     frames = list(seen([ball(at=(20 + n, 24, 20), cells_a_frame=(1.0, 0.0, 0.0)) for n in range(24)]))
     whole = [ball(at=(20 + n, 24, 20)).density for n in range(24)]
-    solid = [torch.where(dust > 0.2, made / dust.clamp_min(1e-6), torch.nan).roll(-n, 2) for n, (made, dust) in enumerate(zip(frames, whole))]
-    leap = torch.stack([(b - a).abs() for a, b in zip(solid, solid[1:])])
-    assert float(leap.nan_to_num().max()) < 4 / GROWS  # smoothly grown: at most a quarter of the way in a frame, and a crease's edge is steep
+    left = [torch.where(dust > 0.2, made / dust.clamp_min(1e-6), torch.nan) for made, dust in zip(frames, whole)]
+    along = [part.roll(-n, 2) for n, part in enumerate(left)]
+    leap = torch.stack([(b - a).abs() for a, b in zip(along, along[1:])])
+    assert float(leap.nan_to_num().max()) < 0.8  # what pops up leaps by 1
     assert float(leap[12:].nanmean()) < 0.02
 
 

@@ -447,6 +447,17 @@ def test_a_users_guide_follows_from_its_seed_and_is_read_as_it_was_made(guides):
     assert ours.request == again.request != other.request
 
 
+def test_a_users_guide_of_an_earlier_guides_code_is_made_anew(guides, monkeypatch):
+    (path,) = guides.glob("use_*")
+    before = path.stat().st_mtime_ns
+    monkeypatch.setattr(users, "_guide", lambda shot: users.load_file(path))
+    users.make(guides, 1, 7)
+    assert path.stat().st_mtime_ns == before
+    monkeypatch.setattr(users, "VERSION", users.VERSION + 1)
+    users.make(guides, 1, 7)
+    assert path.stat().st_mtime_ns > before
+
+
 def test_the_last_lesson_answers_users_guides_too(folder, guides, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CROP", 32)
     monkeypatch.setattr(distil, "FRAMES", 4)

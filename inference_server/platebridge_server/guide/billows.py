@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Billows finer than the solver's own: creases in the rim of thick dust, between puffs that go along with it.
 
-A solver of a hundred cells a side makes round, smooth clouds, in which billows of five to ten cells are lacking. So points are strewn in the
-dust's rim and carried by its air, and where a place of the rim is far from all of them, dust is taken away: what stays are puffs
-with creases between them, and smaller ones on those. (Cellular noise after Worley 1996, as clouds are cut by it in games. Its points are
-carried and grow slowly, so that nothing slides over the dust and nothing pops up.)
+A solver of a hundred cells a side makes round, smooth clouds, in which billows of five to ten cells are lacking. So points are strewn
+in the dust's rim and carried by its air, and where a place of the rim is far from all of them, dust is taken away: what stays are
+puffs with creases between them, and smaller ones on those. (Cellular noise after Worley 1996, as clouds are cut by it in games. Its
+points are carried and grow slowly, so that nothing slides over the dust and nothing pops up.)
 
 It knows grids and points. It must not know cameras, dials, requests or files.
 """

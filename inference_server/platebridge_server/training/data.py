@@ -114,7 +114,7 @@ def shards(folder: Path, held_out: bool = False) -> list[Path]:
 
 
 def recipe(path: Path) -> int:
-    """By which of the recipes (`simulate.RECIPE`) a shard was made; 0 if it can't be told."""
+    """By which of the recipes (`simulate.RECIPE`, of a user's shot `guide.VERSION`) a shard was made; 0 if it can't be told."""
     try:
         with safe_open(path, framework="pt") as shard:
             return int((shard.metadata() or {}).get("recipe", 1))

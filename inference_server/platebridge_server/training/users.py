@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from platebridge_server import work
 from platebridge_server.camera import CameraPath
-from platebridge_server.guide.guide import Guide
+from platebridge_server.guide.guide import VERSION, Guide
 from platebridge_server.models.dust.condition import decode, encode
+from platebridge_server.training import data
 from platebridge_server.training.simulate import CLIP_FRAMES, GUIDE_SCALE, HELD_OUT_SEED, SIZE, look_at
 
 FIRST, FPS, PLATE = 1001, 24.0, (360, 640)
@@ -66,7 +67,7 @@ class Falling:
         dials = {
             "amount": u(0.7, 1.6), "density": u(0.6, 1.8), "speed": u(0.7, 1.4), "rise": u(0.0, 0.6), "spread": u(0.7, 1.5),
             "turbulence": u(0.5, 1.6), "sun_azimuth": u(0, 360), "sun_elevation": u(10, 75), "debris": int(random.integers(0, 60)),
-            "composition": seed, "detail": int(random.choice([64, 80, 96, 128])),
+            "composition": seed, "detail": int(random.choice([64, 80, 96, 128])), "billows": u(0.0, 1.0),
         }  # fmt: skip
         request = GenerateRequest("falling", span, Inputs(), Camera(u(24, 50), 36, (0, 0, 1), tuple(cameras)))
         self.request = request.with_dials(dials)
@@ -114,17 +115,18 @@ class Falling:
 
 
 def make(folder: Path, count: int, first_seed: int = 0) -> None:
-    """Files `use_SEED.safetensors` for `count` seeds; those that are there stay. The same seed gives the same guide."""
+    """Files `use_SEED.safetensors` for `count` seeds. The same seed gives the same guide; those that are there stay, unless the guide's own
+    code gave others then (`guide.VERSION`)."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first_seed, first_seed + count):
         path = folder / f"use_{seed:05d}.safetensors"
-        if path.exists():
+        if path.exists() and data.recipe(path) == VERSION:
             continue
         for attempt in range(TRIES):
             made = _guide(Falling(seed, attempt))
             if made is not None:
                 beside = path.with_suffix(f".part{os.getpid()}")
-                save_file({name: part.half().contiguous() for name, part in made.items()}, beside)
+                save_file({name: part.half().contiguous() for name, part in made.items()}, beside, {"recipe": str(VERSION)})
                 beside.replace(path)
                 break
         print(f"{path.stem}", flush=True)
