@@ -17,7 +17,6 @@ from typing import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree
 
 from .lookup import around, between
 from .solver import Smoke
@@ -66,7 +65,7 @@ class _Puffs:
         self.at = (self.at + cells * _read(smoke.velocity, half)).astype(np.float32)
         self.leaving |= _read(smoke.density[None], self.at)[:, 0] < 0.5 * THIN
         live = np.flatnonzero(~self.leaving)
-        pairs = cKDTree(self.at[live]).query_pairs(0.5 * self.spacing, output_type="ndarray")
+        pairs = _tree(self.at[live]).query_pairs(0.5 * self.spacing, output_type="ndarray")
         self.leaving[live[pairs.max(1)]] = True
         self.grown = np.clip(self.grown + np.where(self.leaving, -1, 1) / np.float32(GROWS), 0, 1)
         kept = (self.grown > 0) & ((self.at >= 0) & (self.at < smoke.shape)).all(1)
@@ -80,9 +79,9 @@ class _Puffs:
         tried = rim[self.random.integers(0, len(rim), TRIED)] + self.random.random((TRIED, 3), np.float32)
         tried = tried[np.unique(np.floor(tried / least), axis=0, return_index=True)[1]]
         if not self.leaving.all():
-            tried = tried[cKDTree(self.at[~self.leaving]).query(tried, distance_upper_bound=least)[0] > least]
+            tried = tried[_tree(self.at[~self.leaving]).query(tried, distance_upper_bound=least)[0] > least]
         if len(tried):
-            tried = np.delete(tried, cKDTree(tried).query_pairs(least, output_type="ndarray").max(1, initial=0), axis=0)
+            tried = np.delete(tried, _tree(tried).query_pairs(least, output_type="ndarray").max(1, initial=0), axis=0)
         n = len(tried)
         self.at = np.concatenate([self.at, tried])
         self.size = np.concatenate([self.size, (self.spacing * self.random.uniform(1 - VARIED, 1 + VARIED, n)).astype(np.float32)])
@@ -93,7 +92,7 @@ class _Puffs:
         """(n,) in [0, 1]: how much points (n, 3) lie in a crease, between puffs and not far from all of them."""
         if not len(self.at):
             return np.zeros(len(points), np.float32)
-        far, which = cKDTree(self.at).query(points, k=SAY, distance_upper_bound=NONE * self.spacing, workers=-1)
+        far, which = _tree(self.at).query(points, k=SAY, distance_upper_bound=NONE * self.spacing, workers=-1)
         # Where there are fewer, the last ones are infinitely far, and have no size.
         size, grown = np.append(self.size, np.float32(1))[which], np.append(_smooth(self.grown), np.float32(0))[which]
         away = far.astype(np.float32) / size
@@ -179,6 +178,13 @@ class _Rim:
         grid = torch.zeros(self._shape)
         grid[tuple(self._where.T)] = torch.from_numpy(values.astype(np.float32))
         return between(grid[None], self._at, "border")[0].numpy()
+
+
+def _tree(points: np.ndarray):
+    """Answers which of the points are near others. Loaded when it is wanted: a third of a second, and the model's training does without."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(points)
 
 
 def _read(grid: torch.Tensor, at: np.ndarray) -> np.ndarray:
