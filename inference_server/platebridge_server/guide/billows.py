@@ -42,7 +42,7 @@ SLIM, BODY = 0.3, 0.8
 #: Density below which no dust need be taken away.
 LEAST = 3e-3
 #: So many cells of the rim are tried for new puffs in a frame.
-TRIED = 4000
+TRIED = 1500
 
 
 @dataclass
@@ -77,7 +77,8 @@ class _Puffs:
             return
         least = 0.8 * self.spacing
         tried = rim[self.random.integers(0, len(rim), TRIED)] + self.random.random((TRIED, 3), np.float32)
-        tried = tried[np.unique(np.floor(tried / least), axis=0, return_index=True)[1]]
+        place = np.floor(tried / least).astype(np.int64) @ (1, 1 << 20, 1 << 40)
+        tried = tried[np.unique(place, return_index=True)[1]]  # one in each place of that size
         if not self.leaving.all():
             tried = tried[_tree(self.at[~self.leaving]).query(tried, distance_upper_bound=least)[0] > least]
         if len(tried):
@@ -124,7 +125,7 @@ class Billows:
         rim = self._rim
         if depth <= 0 or rim is None or not len(rim.cells):
             return density
-        large, small = rim.between(self._large.crease(rim.middles)), self._small.crease(rim.cells + 0.5)
+        large, small = (rim.between(puffs.crease(rim.middles)) for puffs in (self._large, self._small))
         crease = 0.99 * depth * rim.thick * (1 - (1 - large) * (1 - SMALL * small))
         kept = np.clip((rim.inner - crease) / (np.maximum(rim.inner, 1e-6) * (1 - crease)), 0, 1)
         x, y, z = torch.from_numpy(rim.cells.astype(np.int64).T).to(density.device)
