@@ -368,6 +368,7 @@ class Front:
         elif isinstance(report, Died):
             self.scheduler.died(report)
         elif isinstance(report, Ready):
+            self.scheduler.dispatch()  # a job may wait for this device; first of all, as in _uploaded
             self._device, self._models = report.device, report.models
             for client, number in self._curious:
                 self._list(client, number, report.models)

@@ -16,8 +16,8 @@ class Journal:
         self._path = path
         self.known: Dict[str, Tuple[str, Optional[int]]] = {name: (sha, None) for name, sha in have.items()}
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):  # the last line of a killed process may be half a line
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError, TypeError):  # half a line of a killed process, anything after a power cut
                     name, sha, size = json.loads(line)
                     if have.get(name) == sha:
                         self.known[name] = (sha, size)

@@ -65,9 +65,10 @@ class Scheduler:
         """
         request = _read_request(raw_request)
         try:
-            json.dumps(origin)  # it is to stand in take.json
+            json.dumps(origin, allow_nan=False)  # it is to stand in take.json, which others read too
         except (TypeError, ValueError, RecursionError):
-            raise RequestError("What the client says of itself is more than plain data.", "Send text, numbers, lists and tables.") from None
+            mend = "Send text, finite numbers, lists and tables."
+            raise RequestError("What the client says of itself is more than plain data.", mend) from None
         digest = request.hash()
         job = self._store.get(take)
         if job is None:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import tempfile
 import threading
 import time
@@ -34,7 +35,7 @@ from platebridge.connection import (
     write_connection,
     write_private,
 )
-from platebridge.errors import ConnectionFailed, RequestError, StorageError
+from platebridge.errors import ConnectionFailed, PlatebridgeError, RequestError, StorageError
 from platebridge.mailbox import Mailbox
 from platebridge.takes import storage_error
 from zmq.utils import z85
@@ -72,7 +73,7 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
     file with a public key (Z85, 40 characters) and its owner's name per line. `device`: "cpu", "cuda:0", or several with commas; None:
     the worker chooses. `started` is called once clients can come. Raises StorageError, ConnectionFailed, RequestError.
     """
-    folder = private_folder(data if data is not None else default_data())
+    folder = private_folder(data if data is not None else default_data(), "Start it with another --data, a folder of your own.")
     path = Path(connection_file) if connection_file is not None else default_path()
     _check_alone(path)
     lock = _lock(folder)
@@ -100,7 +101,10 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         log.info("Listening on %s; connection file %s", ", ".join(front.endpoints), path)
         if started is not None:
             started(connection)
-        _run_until_told(front, mailbox)
+        _run_until_told(front, mailbox, lambda: _keep_known(connection, path))
+    except sqlite3.OperationalError as error:  # its disk, not the list: who moved that away would lose all that waits
+        raise StorageError("The server's job list %s can't be read: %s." % (folder / "jobs.sqlite", error),
+                           "See to its disk and start the server again: the jobs go on.") from error
     except sqlite3.DatabaseError as error:
         raise StorageError("The server's job list %s is damaged: %s." % (folder / "jobs.sqlite", error),
                            "Move it away and start the server again: takes in their folders can be gone on with.") from error
@@ -127,7 +131,7 @@ def stop(connection_file: Optional[Path] = None, patience: float = 30.0) -> int:
         raise ConnectionFailed("%s leads to another machine's server." % path, "Stop it there.")
     try:
         process = psutil.Process(found.pid)
-        if process.create_time() > path.stat().st_mtime + 60 or _has_ended(process):
+        if not _wrote(process, found, path) or _has_ended(process):
             raise psutil.NoSuchProcess(found.pid)  # its number is another program's by now
         process.terminate()
         until = time.monotonic() + patience
@@ -142,6 +146,16 @@ def stop(connection_file: Optional[Path] = None, patience: float = 30.0) -> int:
         raise ConnectionFailed("The server (process %d) is another user's." % found.pid, "Whoever started it can stop it.") from None
     remove_connection(path, found.pid)  # where a process is ended without a word it could not do so itself
     return found.pid
+
+
+def _wrote(process: psutil.Process, connection: Connection, path: Path) -> bool:
+    """Whether it is the process that wrote the file: it was there before. Where a clock was set meanwhile, whether it listens there."""
+    if process.create_time() <= path.stat().st_mtime + 60:
+        return True
+    ports = [int(end.rsplit(":", 1)[1]) for end in connection.endpoints if end.startswith("tcp://")]
+    with contextlib.suppress(psutil.AccessDenied):  # another user's, so no server of this one's
+        return any(at.status == psutil.CONN_LISTEN and at.laddr.port in ports for at in process.net_connections("tcp"))
+    return False
 
 
 def _has_ended(process: psutil.Process) -> bool:
@@ -159,7 +173,14 @@ def _cards_now(models: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     return registry.refreshed(models)
 
 
-def _run_until_told(front: Front, mailbox: Mailbox) -> None:
+def _keep_known(connection: Connection, path: Path) -> None:
+    """Writes the connection file again where it is gone: Linux clears a user's runtime folder when they log out, and we may go on."""
+    if not os.path.exists(path):
+        with contextlib.suppress(PlatebridgeError):  # until they log in again there is no place for it
+            write_connection(connection, path)
+
+
+def _run_until_told(front: Front, mailbox: Mailbox, meanwhile: Callable[[], None]) -> None:
     """The front has a thread of its own: a signal's handler may then do nothing but set a flag, whatever was going on."""
     told = threading.Event()
     failed: List[BaseException] = []
@@ -179,6 +200,8 @@ def _run_until_told(front: Front, mailbox: Mailbox) -> None:
         if told.wait(0.5):
             mailbox.put(STOP)
             thread.join()
+        else:
+            meanwhile()
     if failed:
         raise failed[0]
 
@@ -237,9 +260,17 @@ def _key_pair(path: Path) -> Tuple[bytes, bytes]:
         public, secret = zmq.curve_keypair()
         write_private(path, public + b"\n" + secret + b"\n")
         return public, secret
-    if len(lines) != 2 or any(len(line) != 40 for line in lines):
+    if len(lines) != 2 or not all(_is_key(line) for line in lines):
         raise StorageError("The key file %s is damaged." % path, "Take it away: the server makes a new one.")
     return lines[0], lines[1]
+
+
+def _is_key(word: bytes) -> bool:
+    """Whether it is a key in Z85."""
+    try:
+        return len(z85.decode(word)) == 32
+    except (ValueError, KeyError, struct.error):  # five signs may say more than four bytes hold
+        return False
 
 
 def _client_keys(bind: Optional[str], path: Optional[Path], server_key: str) -> List[bytes]:
@@ -252,13 +283,9 @@ def _client_keys(bind: Optional[str], path: Optional[Path], server_key: str) -> 
             raise storage_error(error, path) from error
         for line in lines:
             words = line.split()
-            if words and words[0] != "#":  # what stands behind a key is its owner's name
+            if words and not words[0].startswith("#"):  # no key does; what stands behind one is its owner's name
                 key = words[0].encode()
-                try:
-                    good = len(z85.decode(key)) == 32
-                except (ValueError, KeyError):
-                    good = False
-                if not good:
+                if not _is_key(key):
                     mend = "Each line is a public key of 40 characters, then its owner's name; # begins a remark."
                     raise RequestError("%s has a line that is no key: %.60r." % (path, line), mend)
                 keys.append(key)

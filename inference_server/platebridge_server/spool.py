@@ -22,7 +22,7 @@ from typing import Any, Callable, Collection, Dict, Iterator, List, Tuple
 
 from platebridge.errors import InputError, PlatebridgeError, StorageError
 from platebridge.protocol import Buffer
-from platebridge.takes import storage_error
+from platebridge.takes import rename_over, storage_error
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class Spool:
         target = self.path(sha256)
         try:
             target.parent.mkdir(exist_ok=True)
-            os.replace(path, target)
+            rename_over(path, target)
         except OSError as error:
             raise storage_error(error, target) from error
 

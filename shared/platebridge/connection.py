@@ -63,15 +63,15 @@ def default_path() -> Path:
     return Path(os.path.expanduser(named)) if named else runtime_folder() / "connection.json"
 
 
-def private_folder(path: AnyPath) -> Path:
-    """The folder, made for its owner alone (0700). Raises StorageError, or ConnectionFailed when others may enter it."""
+def private_folder(path: AnyPath, mend: str = "Name a file in a folder of your own with %s." % VARIABLE) -> Path:
+    """The folder, made for its owner alone (0700). Raises StorageError, or ConnectionFailed, with `mend`, when it is another user's."""
     folder = Path(path)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.name == "posix":
             found = folder.stat()
             if found.st_uid != os.getuid():
-                raise ConnectionFailed("%s belongs to another user." % folder, "Name a file in a folder of your own with %s." % VARIABLE)
+                raise ConnectionFailed("%s belongs to another user." % folder, mend)
             if stat.S_IMODE(found.st_mode) & 0o077:
                 os.chmod(folder, 0o700)
     except OSError as error:

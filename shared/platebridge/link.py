@@ -20,7 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from . import __version__
 from .connection import Connection, read_connection
-from .errors import ConnectionFailed, PlatebridgeError, ProtocolError, VersionError, from_dict
+from .errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, RequestError, VersionError, from_dict
 from .events import Failed, Progress
 from .mailbox import Mailbox
 from .protocol import LAST, MAX_FRAME, Buffer, Message, event_from_plain, join_held, pack, receive, send, split_hashes, unpack
@@ -221,6 +221,9 @@ class Link(threading.Thread):
                 self._closing = True
             elif what == "follow":
                 (job,) = values
+                former = self._takes.get(job.take_id)
+                if former is not None:  # somebody may wait for its end
+                    former.arrive(Failed(JobError("This program follows the take anew.", "Take its events from there.").to_dict()))
                 self._takes[job.take_id] = Following(job, self._next())
                 if connected:
                     self._subscribe(self._takes[job.take_id])
@@ -265,6 +268,8 @@ class Link(threading.Thread):
                 job.known = True  # perhaps: its answer may get lost
         except ProtocolError as error:  # beyond a limit: a request of far too many files
             self._fail(following, error)
+        except (TypeError, ValueError) as error:  # numpy's numbers, no number at all
+            self._fail(following, RequestError("The request can't be written: %s." % error, "Give it plain text and finite numbers."))
 
     def _grant(self, following: Following) -> None:
         """More credit, once a good part of the window is free. A file being received is not counted: it must come whole."""

@@ -63,7 +63,7 @@ class Uploads:
                 file.handle = open(job.open_file(file.sha256), "rb")  # noqa: SIM115 (open while its pieces go out)
             file.handle.seek(file.offset)
             data = file.handle.read(length)
-        except (OSError, LookupError) as error:
+        except Exception as error:  # `open_file` is somebody else's: whatever it raises ends the take, not the connection of all
             self._spoil(file)
             raise InputError("The file can't be read: %s." % error, "Is it still where it was?", **place(job, file.sha256)) from error
         if len(data) < length:

@@ -30,7 +30,7 @@ from platebridge_server.spool import SpoolLimits
 from platebridge_server.scheduler import JobLimits
 said = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-serve(Path(said["data"]), said["bind"], said["port"], said["ipc"], "cpu", Path(said["connection"]),
+serve(Path(said["data"]), said["bind"], said["port"], said["ipc"], said["device"], Path(said["connection"]),
       Limits(SpoolLimits(**said["spool"]), JobLimits(**said["jobs"])), said["generator"], said["client_keys"] and Path(said["client_keys"]))
 """
 
@@ -56,7 +56,8 @@ class House:
         self.control = root / "control"
         self.control.mkdir(parents=True, exist_ok=True)
         self.settings = {"data": str(root / "data"), "bind": None, "port": 47900, "ipc": ipc, "connection": str(self.connection),
-                         "spool": {"reserve": 0}, "jobs": {}, "generator": "fake_generator:generate", "client_keys": None, **settings}
+                         "spool": {"reserve": 0}, "jobs": {}, "generator": "fake_generator:generate", "client_keys": None, "device": "cpu",
+                         **settings}
         self.process = None
 
     def start(self) -> House:

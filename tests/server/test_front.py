@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import msgpack
+import numpy as np
 import platebridge
 import psutil
 import pytest
@@ -22,6 +23,7 @@ from platebridge.connection import read_connection, remote_connection
 from platebridge.errors import Cancelled, ConnectionFailed, InputError, JobError, ModelError, RequestError, StorageError
 from platebridge.events import Done, Failed, FileReady, Preview, Progress, Started
 from platebridge.protocol import Message
+from platebridge.request import ModelSettings
 from platebridge.takes import TakeWriter, verify_take
 from platebridge_server.door import Door, open_door
 from platebridge_server.jobs import JobStore
@@ -207,6 +209,37 @@ def test_a_file_that_is_gone_or_cut_short_is_named_by_input_and_frame(house, sho
     assert (error["code"], error["input"], error["frame"]) == (InputError.code, "depth", 1002)
 
 
+@pytest.mark.parametrize("wrong", [InputError("It is on tape."), TypeError("no such hash")], ids=["ours", "its own"])
+def test_a_program_that_can_t_say_where_a_file_lies_ends_its_take_and_no_other(house, shot, wrong):
+    def open_file(sha256):
+        raise wrong
+
+    with Client(house.connection) as client:
+        error = drain(client.upload_and_submit(shot.request(), open_file, new_take(), house.origin()))[-1].error
+        assert error["code"] == InputError.code and str(wrong) in error["message"]
+        assert isinstance(drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1], Done)
+
+
+@pytest.mark.parametrize("seed", [np.int64(7), float("nan")], ids=["numpy", "nan"])
+def test_a_request_that_can_t_be_written_ends_its_take_and_no_other(house, shot, seed):
+    request = replace(shot.request(), model=ModelSettings(seed=seed))
+    with Client(house.connection) as client:
+        error = drain(client.upload_and_submit(request, shot.open_file, new_take(), house.origin()))[-1].error
+        assert error["code"] == RequestError.code
+        assert isinstance(drain(client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin()))[-1], Done)
+
+
+def test_who_follows_a_take_twice_with_one_client_is_told_the_end_of_the_first(house, shot):
+    house.hold(1001)
+    with Client(house.connection) as client:
+        first = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
+        until(lambda: first.state == "running", "the work to begin")
+        second = client.attach(first.take_id)
+        assert drain(first)[-1].error["code"] == JobError.code
+        house.let_go(1001)
+        assert isinstance(drain(second)[-1], Done)
+
+
 def test_a_take_whose_upload_failed_does_not_run_when_the_next_one_brings_the_file(house, shot):
     path = shot.paths[shot.request().inputs.mask.at(1006).sha256]
     path.rename(path.with_name("away"))
@@ -259,6 +292,34 @@ def test_a_client_that_reads_slowly_fills_neither_memory(houses, shot):
         assert house.memory() - before < 150 * 2**20
         files = [len(e.data) for e in drain(job) if is_file(e) and e.kind == "comp"]
         assert files == [4 * 2**20] * 40 and client.received["files"] > 160 * 2**20
+
+
+BROKEN_AT_FIRST = """
+import sys
+from pathlib import Path
+if '"broken"' in sys.argv[1] and not Path(%r).exists():
+    sys.exit(1)
+from fake_generator import generate
+"""
+
+
+def test_a_take_waits_for_a_device_that_works_and_begins_when_another_is_up(houses, shot, tmp_path, monkeypatch):
+    """A take that is given to a device whose worker can't start dies with it, four times in seconds."""
+    (tmp_path / "broken_at_first.py").write_text(BROKEN_AT_FIRST % str(tmp_path / "mended"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    house = houses(device="broken,cpu", generator="broken_at_first:generate").start()
+    house.hold(1001)
+    with Client(house.connection) as client:
+        client.models().result(20)  # one is up
+        first = client.upload_and_submit(shot.request(1), shot.open_file, new_take(), house.origin())
+        until(lambda: house.made() or first.state == "running", "the first to begin")
+        second = client.upload_and_submit(shot.request(2), shot.open_file, new_take(), house.origin())
+        until(lambda: second.state != "connecting", "an answer")
+        assert second.state == "queued"
+        (tmp_path / "mended").touch()
+        until(lambda: second.state == "running", "the other device")
+        house.let_go(1001)
+        assert [type(drain(job)[-1]) for job in (first, second)] == [Done, Done]
 
 
 def test_a_file_larger_than_the_window_comes_whole(house, tmp_path):

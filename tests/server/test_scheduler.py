@@ -2,6 +2,7 @@
 """Jobs, their files and the room for both, with an engine that is asked for nothing but bytes."""
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -191,7 +192,7 @@ def test_the_next_job_runs_though_the_list_could_not_be_written_when_the_last_on
     assert bench.task.take == second and bench.store.last(first) == 1
 
 
-@pytest.mark.parametrize("said", [{"file": b"bytes"}, {b"file": "bytes"}], ids=["value", "name"])
+@pytest.mark.parametrize("said", [{"file": b"bytes"}, {b"file": "bytes"}, {"fps": math.nan}], ids=["value", "name", "number"])
 def test_what_could_not_be_written_into_take_json_is_refused_before_any_work(tmp_path, said):
     """take.json is written last: the job would fail after hours, and each time it is gone on with."""
     bench, take = Bench(tmp_path), new_take()

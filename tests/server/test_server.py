@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import zmq
+from house import until
 from platebridge.connection import private_folder, read_connection, remote_connection, write_connection
-from platebridge.errors import ConnectionFailed, StorageError
+from platebridge.errors import ConnectionFailed, RequestError, StorageError
 from platebridge_server import cli, server
 from platebridge_server.server import stop
 from typer.testing import CliRunner
@@ -38,6 +42,43 @@ def test_another_program_with_the_number_of_a_killed_server_is_left_alone(house)
         stop(house.connection)
 
 
+def test_a_server_is_stopped_though_a_clock_was_set_forward_meanwhile(house):
+    """Its process then seems to be younger than the file that it wrote."""
+    os.utime(house.connection, (1e9, 1e9))
+    assert stop(house.connection) == house.process.pid and house.process.wait(20) == 0
+
+
+def test_a_server_whose_connection_file_was_swept_away_is_found_again(house):
+    """Linux clears a user's runtime folder when they log out; the server in their terminal multiplexer goes on."""
+    before = read_connection(house.connection)
+    house.connection.unlink()
+    until(house.connection.exists, "the file to be written again")
+    assert read_connection(house.connection) == before
+    assert house.stop() == 0 and not house.connection.exists()
+
+
+def test_a_data_folder_of_another_user_s_is_refused_with_the_option_that_names_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 2**31)
+    with pytest.raises(ConnectionFailed, match=r"belongs to another user.*--data"):
+        server.serve(tmp_path, connection_file=tmp_path / "connection.json")
+
+
+def test_a_line_in_the_list_of_keys_may_be_put_out_of_use(tmp_path):
+    left, stays = (zmq.curve_keypair()[0] for _ in range(2))
+    (tmp_path / "keys").write_bytes(b"#" * 40 + b"\n# of ours\n#" + left + b" who left\n" + stays + b" who stays\n")
+    assert server._client_keys("0.0.0.0", tmp_path / "keys", "") == [stays]
+
+
+@pytest.mark.parametrize("word", ["$" * 40, "\u20ac" * 40, "0" * 39], ids=["too much", "other signs", "too short"])
+def test_what_is_no_key_is_a_sentence_in_the_list_and_in_the_server_s_own_file(tmp_path, word):
+    (tmp_path / "keys").write_text(word + " a desk\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="has a line that is no key"):
+        server._client_keys("0.0.0.0", tmp_path / "keys", "")
+    (tmp_path / "server.key").write_text("%s\n%s\n" % (word, word), encoding="utf-8")
+    with pytest.raises(StorageError, match=r"server\.key is damaged"):
+        server._key_pair(tmp_path / "server.key")
+
+
 def test_another_machine_s_server_is_stopped_there(tmp_path):
     path = write_connection(remote_connection("tcp://192.168.1.20:47800", "?" * 40), private_folder(tmp_path / "keys") / "other.json")
     with pytest.raises(ConnectionFailed, match="another machine"):
@@ -61,6 +102,17 @@ def test_a_job_list_that_is_damaged_within_is_a_sentence(houses):
     path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
     with pytest.raises(AssertionError, match=r"StorageError: The server's job list .*jobs.sqlite is damaged(.|\n)*Move it away"):
         house.start()
+
+
+def test_a_disk_that_is_gone_is_not_taken_for_a_damaged_job_list(tmp_path, monkeypatch):
+    def gone(front):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(server.Front, "run", gone)
+    with ThreadPoolExecutor(1) as pool:  # signals are for a process's main thread
+        served = pool.submit(server.serve, tmp_path / "data", port=0, connection_file=tmp_path / "c.json", generator="fake_generator:x")
+        with pytest.raises(StorageError, match=r"can't be read: disk I/O error.*the jobs go on"):
+            served.result()
 
 
 def test_a_disk_that_knows_no_locks_is_not_taken_for_another_server(tmp_path, monkeypatch):

@@ -122,6 +122,22 @@ def test_uploads_begun_and_never_gone_on_with_leave_no_memory_and_still_go_on(sp
     assert all(spool.append(sha(data), 4, 1, data[1:]) == 4 for data in begun)
 
 
+def test_a_file_that_a_virus_scanner_looks_at_for_a_moment_gets_its_place(spool, monkeypatch):
+    """Windows refuses to rename a file while another program has it open."""
+    real, refusals = os.replace, [PermissionError(13, "Access is denied")] * 2
+
+    def replace(*paths):
+        if refusals:
+            raise refusals.pop()
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", replace)
+    data = os.urandom(100)
+    assert spool.append(sha(data), 100, 0, data) == 100 and spool.size(sha(data)) == 100 and not refusals
+    refusals.append(PermissionError(13, "Access is denied"))
+    assert spool.size(spool.add(b"made here")) == 9 and not refusals
+
+
 def test_a_file_that_is_gone_is_a_sentence(spool):
     with pytest.raises(StorageError, match="no longer has"):
         spool.open_file("0" * 64)

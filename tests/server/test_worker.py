@@ -7,13 +7,15 @@ import io
 import os
 import queue
 import struct
+import subprocess
+import threading
 
 import psutil
 import pytest
 from house import HERE, Shot, until
 from platebridge.errors import JobError
 from platebridge_server.engines.base import Died, Happened, Ready, Task
-from platebridge_server.engines.local import LocalEngine, read_message, write_message
+from platebridge_server.engines.local import LOG_BYTES, LocalEngine, read_message, write_message
 from platebridge_server.jobs import canonical
 from platebridge_server.spool import Spool, SpoolLimits
 
@@ -179,11 +181,48 @@ def test_a_cancel_while_no_worker_is_up_reaches_the_next_one(bench, tmp_path, mo
     assert bench.until_last()[-1].fields["error"]["code"] == "cancelled"
 
 
+def test_a_long_log_that_somebody_reads_does_not_keep_the_worker_from_starting(bench, tmp_path, monkeypatch):
+    """Windows does not rename a file that another program has open."""
+    real = os.replace
+
+    def replace(path, target):
+        if str(path).endswith("worker0.log"):
+            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+        real(path, target)
+
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "worker0.log").write_bytes(b"\n" * (LOG_BYTES + 1))
+    monkeypatch.setattr(os, "replace", replace)
+    bench = bench()
+    bench.submit()
+    assert bench.until_last()[-1].kind == "done"
+
+
 def test_closing_ends_the_process(bench):
     bench = bench()
     worker = psutil.Process(until(bench.engine.pids, "a worker")[0])
     bench.engine.close()
     assert not worker.is_running()
+
+
+def test_a_worker_that_is_being_started_while_the_engine_closes_ends_too(bench, monkeypatch):
+    real, begun, go, made = subprocess.Popen, threading.Event(), threading.Event(), []
+
+    def popen(*args, **settings):
+        made.append(real(*args, **settings))
+        begun.set()
+        assert go.wait(20)
+        return made[0]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    bench = bench()
+    assert begun.wait(20)
+    closing = threading.Thread(target=bench.engine.close)
+    closing.start()
+    until(bench.engine._workers[0]._orders.qsize, "the engine to have told whom it knows")
+    go.set()
+    closing.join()
+    assert made[0].poll() is not None
 
 
 def test_messages_come_out_of_a_pipe_as_they_went_in():
@@ -225,6 +264,6 @@ def test_a_device_that_is_broken_is_given_nothing_while_another_is_free(tmp_path
         (tmp_path / "control").mkdir()
         request = canonical(Shot(tmp_path / "shot", frames=1, size=10).request().to_dict())
         engine.submit(Task(TAKE, request, {"control": str(tmp_path / "control")}, {}, tmp_path / "scratch"))
-        assert isinstance(reports.get(timeout=30), Happened) and engine.free()
+        assert isinstance(reports.get(timeout=30), Happened)
     finally:
         engine.close()

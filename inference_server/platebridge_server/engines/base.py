@@ -58,7 +58,7 @@ class Engine(Protocol):
         """Begins; from now on `report` is called."""
 
     def free(self) -> bool:
-        """Whether a task submitted now would run at once."""
+        """Whether a task submitted now would run at once. It may become so with a Ready."""
 
     def submit(self, task: Task) -> None:
         """Runs it. Ends with Happened of kind done or failed, or with Died."""

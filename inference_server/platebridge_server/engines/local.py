@@ -64,7 +64,9 @@ class LocalEngine:
             worker.start(report)
 
     def free(self) -> bool:
-        return any(worker.task is None for worker in self._workers)
+        # one that is not up gets a task only where none is: it may never come, and the task would die with it
+        none_up = not any(worker.ready for worker in self._workers)
+        return any(worker.task is None and (worker.ready or none_up) for worker in self._workers)
 
     def submit(self, task: Task) -> None:
         free = [worker for worker in self._workers if worker.task is None]
@@ -171,6 +173,8 @@ class _Worker:
         with self._lock:
             self._process, self._orders = process, queue.SimpleQueue()
             threading.Thread(target=_pass_on, args=(self._orders, process.stdin), name="orders", daemon=True).start()
+            if self._closing.is_set():  # it came too late to be told
+                process.kill()
             if self.task is not None:
                 self._say(_run_message(self.task))
                 if self._cancelled:  # while there was no process
@@ -214,7 +218,7 @@ def _reason(code: int) -> str:
 
 def _log_file(path: Path) -> IO[bytes]:
     """Appends; a long one is set aside once, so that logs never fill a disk."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # not there yet, or Windows keeps it while somebody reads it: then the next time
         if path.stat().st_size > LOG_BYTES:
             os.replace(path, path.with_suffix(".old.log"))
     return open(path, "ab")
