@@ -160,7 +160,7 @@ class _Rim:
         for axis in range(3):
             heart = _beside(heart, axis, _mean)
         thick = ((most - THIN) / (THICK - THIN)).clamp_(0, 1) * ((heart - SLIM) / (BODY - SLIM)).clamp_(0, 1)
-        self._where, self._shape, self._low = torch.nonzero((inner < 1) & (thick > 0)), blocks.shape, low
+        self._where, self._shape = torch.nonzero((inner < 1) & (thick > 0)), blocks.shape
         here = self._where.numpy()[:, ::-1].astype(np.float32)
         corner = low[::-1].astype(np.float32)
         self.middles = 2 * here + 1 + corner
