@@ -115,7 +115,7 @@ class CameraPath:
         """The request's camera; without one a 35 mm camera that stands still and level, 1.7 m above a ground at z 0.
 
         pixel_aspect: how many times as wide as high a pixel is; 2 for a plate of an anamorphic lens, as it was scanned.
-        Raises InputError where a matrix can't be a camera's (it mirrors, or has no volume). Scale in it is taken out.
+        Raises InputError where a matrix can't be a camera's (it mirrors, has no volume, or lies on its side). Scale in it is taken out.
         """
         if camera is None or not camera.frames:
             lens = camera or Camera()
@@ -143,6 +143,13 @@ def _pinhole(matrix, focal_mm, sensor_mm, principal, width, height, pixel_aspect
 
 def _upright(matrix: np.ndarray, frame: int) -> np.ndarray:
     """The nearest rigid motion: cameras exported from a scaled parent carry its scale in their axes."""
+    if not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):  # read as it is, it would be another camera without a word
+        raise InputError(
+            "The camera's matrix ends in %s where 0, 0, 0, 1 is wanted." % ", ".join("%.6g" % value for value in matrix[3]),
+            "Write camera_to_world row by row: where the camera stands is its fourth column.",
+            input="camera",
+            frame=frame,
+        )
     turn = matrix[:3, :3]
     lengths = np.linalg.norm(turn, axis=0)
     if lengths.min() < 1e-9 or np.linalg.det(turn / np.maximum(lengths, 1e-9)) < 1e-3:

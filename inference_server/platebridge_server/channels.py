@@ -79,11 +79,10 @@ def depth_with(header: Header, channels: List[Channel]) -> Optional[Channel]:
 def beside(header: Header, channels: List[Channel], suffix: str) -> Optional[Channel]:
     """The channel of the same layer with another last part: beside Combined.R, "A" is Combined.A. None if there is none."""
     part, name = channels[0]
-    stem = name[: len(name) - 1]
-    for other in header.parts[part].channels:
-        if other.lower() == (stem + suffix).lower():
-            return part, other
-    return None
+    wanted = [(name[:-1] + suffix).lower()]
+    if suffix == "A" and name.lower().endswith(".red"):  # as Nuke writes every layer but rgba
+        wanted.append(name[: -len("red")].lower() + "alpha")
+    return next(((part, other) for other in header.parts[part].channels if other.lower() in wanted), None)
 
 
 def _chosen(header: Header, choice: Tuple[str, ...]) -> List[Channel]:

@@ -34,7 +34,7 @@ from typer.core import TyperCommand
 
 from . import command_cache, command_models, sheet
 from . import command_generate as command
-from .sequences import typed
+from .sequences import PATTERN, typed
 from .stopping import Stop
 from .told import told
 
@@ -387,7 +387,7 @@ def _readable(value: Any, as_json: bool) -> Any:
 
 def _shot_of(plate: str) -> str:
     """A name for the shot from the plate's: 'sh010_plate.####.exr' is sh010_plate."""
-    stem = Path(plate).name.split(".")[0].split("#")[0].split("%")[0].split("@")[0].strip("_- .")
+    stem = PATTERN.split(Path(plate).name.split(".")[0])[0].strip("_- .")
     return shot_name(stem or "shot")
 
 

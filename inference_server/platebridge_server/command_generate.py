@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import platebridge
 import platformdirs
 from platebridge.client import Client, JobHandle
-from platebridge.dials import find
+from platebridge.dials import find, is_text
 from platebridge.errors import Cancelled, InputError, ModelError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
@@ -115,7 +115,7 @@ def asked(
 
 def with_files(
     requests: Sequence[GenerateRequest], sources: Sources, show: Show = lambda event: None
-) -> Tuple[List[GenerateRequest], Dict[str, Path]]:
+) -> Tuple[List[GenerateRequest], sequences.Found]:
     """Requests of the same frames with their files, hashed once for all of them; and where each content lies. Raises as `asked`."""
     _refuse_missing(requests[0], sources)
     passes, by_hash = _hashed(sources, requests[0].frames, show)
@@ -169,7 +169,7 @@ def read_dials(path: Path) -> Dict[str, Any]:
     """A file of dials: {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}. Raises InputError, or RequestError for an unknown name."""
     try:
         tree = json.loads(typed(path).read_text(encoding="utf-8-sig"))  # Windows' editors begin a file with a mark
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("%s can't be read as JSON (%s)." % (path, error), "docs/generate.md shows the form.") from error
     if not isinstance(tree, dict):
         raise InputError("%s is no table of dials." % path, 'Write {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}.')
@@ -184,7 +184,7 @@ def read_camera(path: Path) -> Camera:
         raise InputError(
             "%s can't be read (%s)." % (path, error.strerror or error), "Give the path of a camera.json.", input="camera"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             "%s is no JSON (%s)." % (path, error), "Write it anew; docs/generate.md shows the form.", input="camera"
         ) from error
@@ -201,7 +201,7 @@ def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Option
     return TakeWriter.create(out, take_id or uuid.uuid4().hex, note)
 
 
-def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateRequest, Dict[str, Path], TakeWriter]:
+def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateRequest, sequences.Found, TakeWriter]:
     """What an interrupted take still needs. Raises StorageError when there is nothing to go on with, InputError when an
     input is no longer what it was."""
     writer = TakeWriter.resume(typed(take))
@@ -233,7 +233,7 @@ def _is_sources(told: Any) -> bool:
 
 def run_here(
     request: GenerateRequest,
-    by_hash: Dict[str, Path],
+    by_hash: sequences.Found,
     writer: TakeWriter,
     show: Show,
     cancelled: Callable[[], bool],
@@ -275,21 +275,20 @@ def run_here(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _as_hashed(request: GenerateRequest, by_hash: Dict[str, Path]) -> Callable[[str], Path]:
+def _as_hashed(request: GenerateRequest, by_hash: sequences.Found) -> Callable[[str], Path]:
     """Where the file of a content lies, as long as it holds that content: somebody may render a shot again while its take is made.
 
     A file of another date is hashed again. Raises InputError: take.json would name a file that the pixels are not from.
     """
     files = {f.sha256: (name, f) for name, source in vars(request.inputs).items() if source for f in source.files}
-    dates: Dict[str, int] = {}
+    dates = dict(by_hash.dates)
 
     def open_file(sha256: str) -> Path:
         path, (name, file) = by_hash[sha256], files[sha256]
         with contextlib.suppress(OSError):  # whoever reads it says what is wrong
             state = path.stat()
             if dates.get(sha256) != state.st_mtime_ns:
-                first = sha256 not in dates
-                if state.st_size != file.size or not (first or hash_file(path) == sha256):
+                if state.st_size != file.size or hash_file(path) != sha256:
                     mend = "Put it back and go on, or generate a new take."
                     raise InputError("%s was written anew while the take was made." % path, mend, input=name, frame=file.frame)
                 dates[sha256] = state.st_mtime_ns
@@ -300,7 +299,7 @@ def _as_hashed(request: GenerateRequest, by_hash: Dict[str, Path]) -> Callable[[
 
 def run_there(
     request: GenerateRequest,
-    by_hash: Dict[str, Path],
+    by_hash: sequences.Found,
     writer: TakeWriter,
     show: Show,
     cancelled: Callable[[], bool],
@@ -345,13 +344,13 @@ def origin(writer: TakeWriter) -> Dict[str, str]:
     """What this client says of itself, and what it calls the take, in take.json."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # no name for this user id: a farm's container
+    except (KeyError, OSError, ImportError):  # no name for this user id: a farm's container; and on Windows Python looks for Unix's list
         user = ""
     return {
         "application": "platebridge generate",
         "version": platebridge.__version__,
         "host": platform.node(),
-        "user": user,
+        "user": user if is_text(user) else "",
         "take": writer.path.name,
     }
 
@@ -380,9 +379,9 @@ def _refuse_missing(request: GenerateRequest, sources: Sources) -> None:
         checks.check_frames(name, files, request.frames)
 
 
-def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str, Pass], Dict[str, Path]]:
+def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str, Pass], sequences.Found]:
     passes: Dict[str, Pass] = {}
-    by_hash: Dict[str, Path] = {}
+    by_hash = sequences.Found()
     total = len(frames) * len(sources.patterns)
     for at, (name, pattern) in enumerate(sources.patterns.items()):
 
@@ -390,10 +389,10 @@ def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str,
             show(Progress("finding", before + count, total))
 
         passes[name], found = sequences.hashed(name, pattern, frames, sources.channels.get(name, ()), seen)
-        by_hash.update(found)
+        by_hash.add(found)
     if sources.references:
         passes["reference"], found = sequences.pictures("reference", sources.references)
-        by_hash.update(found)
+        by_hash.add(found)
     return passes, by_hash
 
 

@@ -48,7 +48,10 @@ def _looked(look: Callable[[], List[Finding]]) -> List[Finding]:
         return look()
     except (ImportError, OSError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
-        return [Finding(False, look.__name__.strip("_"), said, 'Install it again, in Platebridge\'s folder: pip install ".[server]"')]
+        mend = 'Install it again, in Platebridge\'s folder: pip install ".[server]"'
+        if isinstance(error, OSError) and error.filename is not None:
+            mend = "See to the path, its access and its disk."
+        return [Finding(False, look.__name__.strip("_"), said, mend)]
 
 
 def _versions() -> List[Finding]:
@@ -182,7 +185,7 @@ def _large(name: str, card: Mapping[str, Any]) -> Finding:
 
 
 def _port_and_server(path: Optional[Path]) -> Callable[[], List[Finding]]:
-    def look() -> List[Finding]:
+    def server() -> List[Finding]:
         at = Path(path) if path else default_path()
         try:
             connection = read_connection(at)
@@ -218,7 +221,7 @@ def _port_and_server(path: Optional[Path]) -> Callable[[], List[Finding]]:
             except PlatebridgeError as error:
                 return found + [Finding(False, "round trip", error.message, error.mend)]
 
-    return look
+    return server
 
 
 def _port() -> Finding:

@@ -25,6 +25,7 @@ from platebridge.takes import storage_error
 
 from . import channels, checks, composite, devices, effect, images, layers, light, matte, references, sheet, take, work
 from .composite import Effect
+from .depth import HALF_MAX
 from .devices import best as best_device
 from .dusted import DRAWN_BY, Draft, Dusting
 from .guide import shelf
@@ -125,9 +126,7 @@ class _Generation:
             self.facts["simulation"] = simulation_of(self.request)
         self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self._made_by(), self.device)))
         earlier = self.kept.facts({name: None for f in self.request.frames for name in self._layer_names(f).values()})
-        if earlier is not None and not self.request.output.picture:
-            self._light_again(earlier)
-        else:
+        if earlier is None or self.request.output.picture or not self._light_again(earlier):
             self._make()
         with self._timed("preview"):
             self._write_preview()
@@ -148,9 +147,22 @@ class _Generation:
         if self.guide.bbox:
             self.kept.finish({**self.facts, "passes_of": self.take_id})
 
-    def _light_again(self, earlier: Dict[str, Any]) -> None:
-        """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new."""
+    def _light_again(self, earlier: Dict[str, Any]) -> bool:
+        """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new.
+
+        False where one of them is damaged, by a power cut for instance: that costs time and no take. What has gone out by then stays."""
+        before = dict(self.facts)
         self.facts.update({name: fact for name, fact in earlier.items() if name not in OWN})
+        try:
+            self._lit_again()
+            return True
+        except layers.Damaged:
+            self._send()
+            self.have.update({name: sha for name, (sha, _) in self.files.known.items()})
+            self.facts = before
+            return False
+
+    def _lit_again(self) -> None:
         if self.request.inputs.guide is None:
             self._keep_simulation()
         for frame in self._wanted():
@@ -407,7 +419,8 @@ class _Generation:
         """What the model painted, (h, w, 3) float32 scene-linear over the canvas."""
         name = self._names(frame)["picture"]
         if name not in self.have:
-            samples = {c: picture[..., i].astype(np.float16) for i, c in enumerate("RGB")}
+            light_ = np.clip(picture, -HALF_MAX, HALF_MAX).astype(np.float16)  # a plate of floats may go beyond
+            samples = {c: light_[..., i] for i, c in enumerate("RGB")}
             part = images.new_part(samples, self.shot.window, self.shot.display)
             told = {**self._labels("picture"), "pixelAspectRatio": self.shot.pixel_aspect}
             self._ready("picture", frame, name, images.encode([part], told))

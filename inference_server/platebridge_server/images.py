@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import struct
 from dataclasses import dataclass, field
@@ -35,8 +36,11 @@ LOSSLESS = {
     "piz": OpenEXR.PIZ_COMPRESSION,
 }
 #: What a header says of how the file lies on disk, or what is said anew; the rest is metadata and kept. A preview would be of another
-#: picture.
-_LAYOUT = ("channels", "chunkCount", "compression", "dataWindow", "displayWindow", "lineOrder", "preview", "tiles", "type", "version")
+#: picture, and so would OpenImageIO's notes on a texture's pixels: its cache takes two files with one hash for the same picture.
+_LAYOUT = (
+    *("channels", "chunkCount", "compression", "dataWindow", "displayWindow", "lineOrder", "preview", "tiles", "type", "version"),
+    *("oiio:AverageColor", "oiio:ConstantColor", "oiio:SHA-1"),
+)
 #: So much is looked at for lists of channels: headers are a few kB, though a Cryptomatte's names can be long.
 HEADER_BYTES = 1 << 18
 #: IPTC's words, in a header's flat key or its XMP, for a picture that a trained model had a hand in.
@@ -138,7 +142,10 @@ def read_header(path: Path, where: Where = Where()) -> Header:
                 raise InputError(
                     "The file has more than %d parts." % MAX_PARTS, "Write fewer layers into it.", input=where.input, frame=where.frame
                 )
-            parts.append(_part_header(len(parts), file.spec(), where))
+            try:
+                parts.append(_part_header(len(parts), file.spec(), where))
+            except UnicodeDecodeError:  # a layer's name, or a part's
+                raise _no_text(where) from None
         file.geterror()  # the seek past the last part left one; read, it is gone
         if not parts:
             raise InputError("The file has no picture in it.", "Write this frame again.", input=where.input, frame=where.frame)
@@ -190,11 +197,9 @@ def check_canvas(window: Window, where: Where = Where()) -> None:
 def metadata(path: Path, where: Where = Where()) -> List[Dict[str, Any]]:
     """Of each part, what its header says beside channels, windows and how the pixels lie. Raises InputError where that can't be kept."""
     try:
-        headers = [part.header for part in OpenEXR.File(str(path), header_only=True).parts]
+        headers = [part.header for part in OpenEXR.File(os.fsencode(path), header_only=True).parts]
     except UnicodeDecodeError:
-        raise InputError(
-            "The header holds text that is not UTF-8.", "Write the file without it, or in UTF-8.", input=where.input, frame=where.frame
-        ) from None
+        raise _no_text(where) from None
     except RuntimeError as error:
         raise _refused(str(error), where) from None
     return [{name: value for name, value in header.items() if name not in _LAYOUT and not _empty(value)} for header in headers]
@@ -279,7 +284,8 @@ def _opened(path: Path, where: Where):
         )
     if _subsampled(start):
         raise _refused("subsampled", where)
-    file = oiio.ImageInput.open(str(path))  # by content: files of the spool have no suffix
+    # By content: files of the spool have no suffix. As bytes: an old archive's folder may have a name that is no text.
+    file = oiio.ImageInput.open(os.fsencode(path))
     if file is None:
         raise _refused(oiio.geterror(), where)
     try:
@@ -311,6 +317,11 @@ def _refused(reason: str, where: Where) -> InputError:
     else:
         said = ("The file can't be read as OpenEXR; it is cut short or damaged.", "Write this frame again.")
     return InputError(*said, input=where.input, frame=where.frame)
+
+
+def _no_text(where: Where) -> InputError:
+    said = "The header holds text that is not UTF-8."
+    return InputError(said, "Write the file without it, or in UTF-8.", input=where.input, frame=where.frame)
 
 
 def _part_header(index: int, spec: oiio.ImageSpec, where: Where) -> PartHeader:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
+from platebridge.errors import InputError
 from platebridge.request import GenerateRequest
 
 from . import images
@@ -79,6 +80,10 @@ def passes_of(request: GenerateRequest, card: Mapping[str, Any], device: str) ->
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
+class Damaged(Exception):
+    """A file that was kept is not whole; it was taken away."""
+
+
 class Kept:
     """The files of one take that were kept in `folder`, whole once `finish` was called. A disk that is full keeps nothing."""
 
@@ -89,7 +94,8 @@ class Kept:
         """What `finish` was given, if all files of these names are here; else None."""
         with contextlib.suppress(OSError, ValueError):
             if all(self.has(name) for name in names):
-                return json.loads((self._folder / _NOTE).read_text(encoding="utf-8"))
+                found = json.loads((self._folder / _NOTE).read_text(encoding="utf-8"))
+                return found if isinstance(found, dict) else None
         return None
 
     def has(self, name: str) -> bool:
@@ -113,4 +119,10 @@ class Kept:
             self.put(_NOTE, json.dumps(facts).encode())
 
     def effect(self, name: str) -> Effect:
-        return read(self._folder / name)
+        """Raises Damaged."""
+        try:
+            return read(self._folder / name)
+        except (InputError, KeyError) as error:
+            with contextlib.suppress(OSError):
+                (self._folder / name).unlink()
+            raise Damaged(name) from error

@@ -6,6 +6,7 @@ Plain functions on files and arrays. It must not know models, nor where in a pic
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional
 
@@ -56,14 +57,15 @@ def read(path: Path, transform: colour.Transform, working_space: str, number: Op
 
 
 def _pixels(path: Path, number: Optional[int]) -> np.ndarray:
-    """(h, w, channels) uint8 or uint16 as they are in the file, else float32."""
-    file = oiio.ImageInput.open(str(path))  # by content: files of the spool have no suffix
+    """(h, w, channels) uint8 or uint16 as they are in the file, else float32: grey or colour, and alpha where the picture has one."""
+    file = oiio.ImageInput.open(os.fsencode(path))  # by content: files of the spool have no suffix
     if file is None:
         raise _unread(oiio.geterror(), number)
     try:
         spec = file.spec()
         kind = str(spec.format) if str(spec.format) in ("uint8", "uint16") else "float"
-        pixels = file.read_image(0, 0, 0, min(spec.nchannels, 4), kind)
+        colours = 3 if spec.nchannels > 2 else 1
+        pixels = file.read_image(0, 0, 0, colours + (spec.alpha_channel == colours), kind)  # what else comes next, a depth, is no alpha
         if pixels is None:
             raise _unread(file.geterror(), number)
         return pixels

@@ -18,7 +18,23 @@ from platebridge.frames import FrameRange
 from platebridge.request import FrameFile, Pass
 from platebridge.takes import hash_file
 
-_PATTERN = re.compile(r"#+|@+|%\d*d|\$F\d*")
+#: Where a frame's number stands in a name.
+PATTERN = re.compile(r"#+|@+|%\d*d|\$F\d*")
+
+
+class Found(Dict[str, Path]):
+    """Where each content lies, by its SHA-256. `dates`: when each file was written, in ns, as it was before it was hashed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dates: Dict[str, int] = {}
+
+    def put(self, sha256: str, path: Path, date: int) -> None:
+        self[sha256], self.dates[sha256] = path, date
+
+    def add(self, more: Found) -> None:
+        self.update(more)
+        self.dates.update(more.dates)
 
 
 def typed(path: Union[str, Path]) -> Path:
@@ -29,7 +45,7 @@ def typed(path: Union[str, Path]) -> Path:
 def paths(pattern: str, frames: FrameRange) -> Dict[int, Path]:
     """The file a pattern means at each frame, whether it is there or not. Raises InputError for one that can't be read."""
     path = typed(pattern).absolute()
-    places = list(_PATTERN.finditer(path.name))
+    places = list(PATTERN.finditer(path.name))
     if not places:
         return {frame: path for frame in frames}
     before, after = path.name[: places[-1].start()], path.name[places[-1].end() :]
@@ -51,8 +67,11 @@ def _numbered(path: Path, before: str, frame: int, width: int, after: str) -> Pa
 
 
 def found(input: str, pattern: str, frames: FrameRange) -> Dict[int, Path]:
-    """The files of a pattern that are there. Raises InputError when there is none."""
-    there = {frame: path for frame, path in paths(pattern, frames).items() if path.is_file()}
+    """The files of a pattern that are there. Raises InputError when there is none, or the system lets nobody look."""
+    try:
+        there = {frame: path for frame, path in paths(pattern, frames).items() if path.is_file()}
+    except OSError as error:  # a folder without access, a share that has gone
+        raise _unread(input, pattern, error) from error
     if not there:
         raise InputError(
             "No file matches %s in frames %s." % (pattern, frames),
@@ -69,38 +88,54 @@ def hashed(
     frames: FrameRange,
     named: Tuple[str, ...] = (),
     seen: Callable[[int], None] = lambda count: None,
-) -> Tuple[Pass, Dict[str, Path]]:
+) -> Tuple[Pass, Found]:
     """The pass of an input, and where each content lies. Frames without a file are left out: the checks name them.
 
     seen(count): how many frames are done. Raises InputError when no frame has a file, or one can't be read.
     """
     there = found(input, pattern, frames)
-    known: Dict[Path, Tuple[str, int]] = {}
+    known: Dict[Path, Tuple[str, int, int]] = {}
     files: List[FrameFile] = []
+    by_hash = Found()
     with ThreadPoolExecutor(2) as pool:  # hashing lets other threads run; two keep a disk busy
         distinct = list(dict.fromkeys(there.values()))
         for path, read in zip(distinct, pool.map(lambda p: _read(input, p), distinct)):
             known[path] = read
             seen(len(known))
     for frame, path in there.items():
-        files.append(FrameFile(frame, *known[path]))
+        sha256, size, date = known[path]
+        files.append(FrameFile(frame, sha256, size))
+        by_hash.put(sha256, path, date)
     seen(len(files))
-    return Pass(Path(pattern).name, named, tuple(files)), {known[path][0]: path for path in there.values()}
+    return Pass(Path(pattern).name, named, tuple(files)), by_hash
 
 
-def pictures(input: str, files: Sequence[str]) -> Tuple[Pass, Dict[str, Path]]:
+def pictures(input: str, files: Sequence[str]) -> Tuple[Pass, Found]:
     """As `hashed`, of pictures that belong to no frame: numbered from 1. Raises InputError for one that is not there."""
-    read = []
+    read: List[FrameFile] = []
+    by_hash = Found()
     for number, name in enumerate(files, 1):
         path = typed(name).absolute()
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError as error:
+            raise _unread(input, path, error) from error
+        if not there:
             raise InputError("There is no file %s." % path, "Check the path.", input=input, frame=number)
-        read.append((path, FrameFile(number, *_read(input, path))))
-    return Pass(", ".join(path.name for path, _ in read), (), tuple(file for _, file in read)), {f.sha256: path for path, f in read}
+        sha256, size, date = _read(input, path)
+        read.append(FrameFile(number, sha256, size))
+        by_hash.put(sha256, path, date)
+    return Pass(", ".join(Path(name).name for name in files), (), tuple(read)), by_hash
 
 
-def _read(input: str, path: Path) -> Tuple[str, int]:
+def _read(input: str, path: Path) -> Tuple[str, int, int]:
+    """SHA-256, bytes, and the date from before."""
     try:
-        return hash_file(path), path.stat().st_size
+        date = path.stat().st_mtime_ns
+        return hash_file(path), path.stat().st_size, date
     except OSError as error:
-        raise InputError("%s can't be read (%s)." % (path, error.strerror or error), "Give read access to it.", input=input) from error
+        raise _unread(input, path, error) from error
+
+
+def _unread(input: str, path: Union[str, Path], error: OSError) -> InputError:
+    return InputError("%s can't be read (%s)." % (path, error.strerror or error), "Give read access to it.", input=input)

@@ -9,7 +9,7 @@ import json
 from typing import Iterator
 
 import typer
-from platebridge.errors import Cancelled, InputError, PlatebridgeError, RequestError
+from platebridge.errors import Cancelled, InputError, PlatebridgeError, RequestError, StorageError
 from rich.console import Console
 
 err = Console(stderr=True)
@@ -20,7 +20,8 @@ def told(as_json: bool) -> Iterator[None]:
     """Errors as one sentence and an exit code."""
     try:
         yield
-    except PlatebridgeError as error:
+    except (PlatebridgeError, OSError) as problem:
+        error = problem if isinstance(problem, PlatebridgeError) else _of_a_place(problem)
         if as_json:
             print(json.dumps({"event": "Failed", "error": error.to_dict()}), flush=True)
         else:
@@ -28,6 +29,14 @@ def told(as_json: bool) -> Iterator[None]:
         raise typer.Exit(130 if isinstance(error, Cancelled) else 2 if isinstance(error, (RequestError, InputError)) else 1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _of_a_place(problem: OSError) -> StorageError:
+    """What the system refused at a path, where nobody had a better sentence for it. Another OSError, a pipe's for instance, is raised."""
+    if problem.filename is None:
+        raise problem
+    said = "%s can't be used (%s)." % (problem.filename, problem.strerror or problem)
+    return StorageError(said, "See to the path, its access and its disk.")
 
 
 def size(count: float) -> str:

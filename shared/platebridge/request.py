@@ -399,12 +399,14 @@ def camera_from_dict(tree: Any) -> Camera:
             )
         matrix = tuple(tuple(_finite(v, "camera_to_world") for v in row) for row in rows)
         point = item.get("principal_px")
+        if point is not None and (not isinstance(point, (list, tuple)) or len(point) != 2):
+            raise RequestError("principal_px must be two numbers.", "Give x and y in pixels, from the picture's top left.", input="camera")
         frames.append(
             CameraFrame(
                 frame=_whole(item.get("frame"), "camera frame"),
                 camera_to_world=matrix,  # type: ignore[arg-type]
                 focal_mm=None if item.get("focal_mm") is None else _positive(item["focal_mm"], "focal_mm"),
-                principal_px=None if point is None else tuple(_finite(v, "principal_px") for v in _list(point, "principal_px", 2)),  # type: ignore[arg-type]
+                principal_px=None if point is None else tuple(_finite(v, "principal_px") for v in point),  # type: ignore[arg-type]
             )
         )
     up = tuple(_finite(v, "up") for v in _list(tree.get("up", (0.0, 0.0, 1.0)), "up", 3))

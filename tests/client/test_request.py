@@ -28,6 +28,15 @@ def test_a_camera_that_no_float_can_hold_is_refused(field):
         camera_from_dict({field: value})
 
 
+@pytest.mark.parametrize("point", [[960.0], [], 960.0])
+def test_a_cameras_principal_point_is_two_numbers(point):
+    frame = {"frame": 1, "camera_to_world": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "principal_px": point}
+    with pytest.raises(RequestError, match="principal_px must be"):
+        camera_from_dict({"frames": [frame]})
+    assert camera_from_dict({"frames": [{**frame, "principal_px": [960, 540]}]}).frames[0].principal_px == (960.0, 540.0)
+    assert camera_from_dict({"frames": [{**frame, "principal_px": None}]}).frames[0].principal_px is None
+
+
 def test_a_name_that_is_no_text_names_no_shot():
     with pytest.raises(RequestError, match=r"'caf\\udce9' can't name a shot"):
         shot_name(CODED)

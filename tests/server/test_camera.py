@@ -104,6 +104,15 @@ def test_a_mirroring_camera_is_refused_by_frame():
     assert (caught.value.input, caught.value.frame) == ("camera", 4)
 
 
+def test_a_matrix_that_was_written_column_by_column_is_refused_by_frame():
+    """Maya and Houdini write it so: read row by row it would be a camera at the world's origin, turned the other way."""
+    stands = np.array([[1.0, 0, 0, 5], [0, 0, -1, 2], [0, 1, 0, 1.7], [0, 0, 0, 1]])
+    with pytest.raises(InputError, match=r"ends in 5, 2, 1\.7, 1") as caught:
+        path(CameraFrame(1, STILL), CameraFrame(4, tuple(map(tuple, stands.T))))
+    assert (caught.value.input, caught.value.frame) == ("camera", 4) and "row by row" in caught.value.mend
+    assert np.allclose(path(CameraFrame(1, tuple(map(tuple, stands)))).at(1).camera_to_world, stands)
+
+
 def test_another_world_is_the_same_picture():
     camera = path(CameraFrame(1, STILL)).at(1)
     transform = np.eye(4)

@@ -97,3 +97,12 @@ def test_a_plate_has_three_channels_for_the_comp_is_written_into_them():
 )
 def test_a_guides_depth_is_beside_its_colour_or_called_so(header, wanted):
     assert channels.depth_with(header, channels.find(header, "guide")) == wanted
+
+
+@pytest.mark.parametrize("colour", [("beauty.R", "beauty.G", "beauty.B"), ("beauty.red", "beauty.green", "beauty.blue")])
+def test_a_layers_alpha_is_found_as_blender_and_as_nuke_call_it(colour):
+    alpha = "beauty.A" if colour[0].endswith("R") else "beauty.alpha"
+    header = file(RGBA + (*colour, alpha))
+    assert channels.beside(header, channels.find(header, "plate", colour), "A") == (0, alpha)
+    assert channels.beside(header, channels.find(header, "plate"), "A") == (0, "A")
+    assert channels.beside(file(colour), [(0, colour[0])], "A") is None

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs
-from platebridge.takes import TakeWriter, verify_take
-from platebridge_server import command_generate, images, locks, sequences
+from platebridge.takes import TakeWriter, list_takes, verify_take
+from platebridge_server import cli, command_generate, images, locks, sequences
 from test_cli import CAMERA, StandIn, alone, asking, fail_after, run, small  # noqa: F401
 
 
@@ -118,6 +119,25 @@ def test_an_input_that_is_rendered_again_while_the_take_is_made_ends_it(run, sma
     code, _, error = run(*asking(small, tmp_path / "out", "--seed", "2"))
     assert code == 2 and "plate frame 1006" in error and "%s was written anew while the take was made" % plate in error
     assert not (tmp_path / "out/take_0002/take.json").exists()
+
+
+def test_an_input_that_is_rendered_again_before_its_take_has_opened_it_ends_it(run, small, tmp_path, monkeypatch, write_exr):
+    """All files are hashed before the first take of a wedge, which works for hours; and one that is not compressed keeps its size."""
+    plate, real = small.paths["plate"][1006], command_generate.begin
+    write_exr(plate, np.full((32, 48, 3), 0.5), "RGB", "half", attributes={"compression": "none"})
+
+    def begin(*arguments):
+        data = bytearray(plate.read_bytes())
+        data[-1] ^= 1
+        plate.write_bytes(data)
+        os.utime(plate, ns=(1, data[-1]))
+        return real(*arguments)
+
+    assert run(*asking(small, tmp_path / "out"))[0] == 0
+    monkeypatch.setattr(command_generate, "begin", begin)
+    code, _, error = run(*asking(small, tmp_path / "out", "--wedge", "light=1,2"))
+    assert code == 2 and "plate frame 1006" in error and "%s was written anew while the take was made" % plate in error
+    assert [t.path.name for t in list_takes(tmp_path / "out")] == ["take_0001"]
 
 
 @pytest.mark.parametrize("within", ["", "jobs"])
@@ -271,3 +291,51 @@ def test_takes_lists_the_rest_and_names_those_that_cant_be_read(run, tmp_path):
         (writer.path.with_name(take) / "take.json").write_bytes(b"[]")
     code, said, told = run("takes", tmp_path)
     assert code == 2 and [n for n in range(1, 5) if "take_000%d" % n in told] == [1, 2, 3, 4]
+
+
+def test_a_place_that_the_system_refuses_is_named_in_a_sentence(run, small, tmp_path):
+    """A share that has gone, a folder that may not be looked into, a name that is too long: all are OSErrors."""
+    far = tmp_path / ("x" * 300)
+    named = ["--shot", "tower"]
+    for option in ("--plate", "--reference"):
+        code, said, error = run(*asking(small, tmp_path / "out", *named, option, far / "p.####.exr"))
+        assert code == 2 and not said and "File name too long" in error and "%s: %s" % (option.strip("-"), far) in error
+    for command in (
+        asking(small, far, *named),
+        ["cache", "show", "--folder", far],
+        ["cache", "clear", "--folder", far],
+        ["models", "add", far],
+    ):
+        code, said, error = run(*command)
+        assert code == 1 and not said and "File name too long" in error and str(far) in error
+    assert json.loads(run("models", "add", far, "--json")[1])["event"] == "Failed"
+    server = next(f for f in json.loads(run("doctor", "--connection", far, "--json")[1]) if "File name too long" in f["found"])
+    assert server["what"] == "server" and str(far) in server["found"] and "pip" not in server["mend"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--camera", "--dials"])
+def test_a_file_of_brackets_is_no_json(run, small, tmp_path, option):
+    (tmp_path / "odd.json").write_text("[" * 100_000)
+    code, _, error = run(*asking(small, tmp_path / "out", option, tmp_path / "odd.json"))
+    assert code == 2 and "odd.json" in error
+
+
+@pytest.mark.parametrize("user", [ModuleNotFoundError("No module named 'pwd'"), "ren\udce9"], ids=["none", "no text"])
+def test_a_user_without_a_name_makes_takes_too(run, small, tmp_path, monkeypatch, user):
+    """A service on Windows with an empty environment has none, and there Python looks for a module of Unix."""
+
+    def asked():
+        if isinstance(user, str):
+            return user
+        raise user
+
+    monkeypatch.setattr(command_generate.getpass, "getuser", asked)
+    code, _, error = run(*asking(small, tmp_path / "out", "--frames", "1001-1002"))
+    assert code == 0, error
+    assert json.loads((tmp_path / "out/take_0001/take.json").read_text())["origin"]["user"] == ""
+
+
+@pytest.mark.parametrize("frame", [".####", ".%04d", "_@@@@", "_$F4", "$F", "-####.left", ""])
+def test_a_shot_is_called_as_its_plate_without_the_frame(frame):
+    assert cli._shot_of("/shots/sh010_plate%s.exr" % frame) == "sh010_plate"

@@ -137,3 +137,21 @@ def test_passes_of_a_take_that_was_cut_off_are_not_taken(shot, make, scratch):
     StandIn.asked = []
     make(shot, shot.request(light=2.0), scratch=scratch)
     assert StandIn.asked
+
+
+@pytest.mark.parametrize("damaged", ["effect.1006.exr", "guide.1001.exr", "passes.json"])
+def test_passes_that_a_power_cut_damaged_cost_time_and_no_take(shot, make, tmp_path, damaged):
+    request, scratch = shot.request(light=2.5), tmp_path / "again" / "scratch"
+    _, full = make(shot, request)
+    make(shot, scratch=scratch, take_id="b" * 32)
+    (kept,) = (scratch.parent / "passes").iterdir()
+    whole = (kept / damaged).read_bytes()
+    (kept / damaged).write_bytes(b"[]" if damaged == "passes.json" else whole[: len(whole) // 2])
+    events, relit = make(shot, request, scratch=scratch.parent / "other")
+    names = [e.name for e in events if isinstance(e, FileReady)]
+    assert len(names) == len(set(names)) and [name for name in full if relit[name] != full[name]] == ["take.json"]
+    told, was = json.loads(relit["take.json"]), json.loads(full["take.json"])
+    assert "passes_of" not in told and (told["light"], told["files"]) == (was["light"], was["files"])
+    StandIn.asked = []
+    assert "passes_of" in json.loads(make(shot, shot.request(light=3.0), scratch=scratch.parent / "third")[1]["take.json"])
+    assert not StandIn.asked  # it is whole again

@@ -135,6 +135,20 @@ def test_what_was_painted_is_kept_when_asked_for_and_is_the_plate_where_nothing_
         assert all((ours[c] == theirs[c]).all() for c in ours)
 
 
+def test_light_that_no_half_float_holds_is_never_infinite_in_the_picture(make_shot, write_exr, tmp_path):
+    """The sun in a plate of floats: the picture is in half, and one infinite pixel spoils every blur over it."""
+    shot = make_shot(width=64, height=48, frames=1, plate_type="float")
+    light = np.full((48, 64, 3), 0.5, np.float32)
+    light[3, 5], light[4, 6] = 1e6, -1e6
+    write_exr(shot.paths["plate"][1001], light, "RGB", "float")
+    request = wanted(shot)
+    request = dataclasses.replace(request, output=dataclasses.replace(request.output, picture=True))
+    files = {e.name: e.data for e in generate(request, shot.open_file, TAKE, scratch=tmp_path, device="cpu") if isinstance(e, FileReady)}
+    picture, comp = (pixels(files, "%s.1001.exr" % kind, tmp_path / kind) for kind in ("picture", "comp"))
+    assert all((picture[c][3, 5], picture[c][4, 6], picture[c][0, 0]) == (65504, -65504, 0.5) for c in "RGB")
+    assert (comp["R"][3, 5], comp["R"][4, 6]) == (1e6, -1e6)
+
+
 def test_a_model_that_paints_nothing_has_no_picture_to_keep(make, shot):
     request = shot.request()
     with pytest.raises(RequestError, match="paints no picture that could be kept"):

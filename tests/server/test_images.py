@@ -2,7 +2,9 @@
 """EXR files in and out: what OpenImageIO wrote is read exactly, what we write OpenImageIO reads exactly, the rest is refused."""
 
 import fractions
+import os
 import struct
+import sys
 
 import numpy as np
 import OpenEXR
@@ -220,8 +222,11 @@ def test_an_empty_list_in_a_header_is_left_out(tmp_path, kind):
     assert again["owner"] == "us" and "tags" not in again
 
 
-def test_text_in_a_header_that_is_not_utf_8_is_named(tmp_path, write_exr):
-    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 1)), "Y", "half", attributes={"owner": "M\u00fcller"})
+@pytest.mark.parametrize("where", ["owner", "name", "channel"])
+def test_text_in_a_header_that_is_not_utf_8_is_named(tmp_path, write_exr, where):
+    told = {} if where == "channel" else {"oiio:subimagename" if where == "name" else where: "M\u00fcller"}
+    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 1)), ["M\u00fcller.Y" if where == "channel" else "Y"], "half", attributes=told)
+    assert "\u00fc".encode() in path.read_bytes()
     path.write_bytes(path.read_bytes().replace("\u00fc".encode(), b"\xfc "))
     with pytest.raises(InputError, match="UTF-8") as refused:
         images.read(path, Where("plate", 1003))
@@ -242,6 +247,25 @@ def test_a_take_over_a_take_has_its_own_labels_and_keeps_the_plates_packet(tmp_p
         assert (said["Iptc4xmpExt:DigitalSourceType"], said["xmp"]) == (TYPES + "composite", "<ours/>")
         assert said["platebridge:plate_xmp"] == earlier["xmp"] and said["Artist"] == "somebody"
         assert said["platebridge:model"] == "guide" and "platebridge:weights" not in said
+
+
+def test_what_a_header_says_of_its_own_pixels_is_not_said_of_others(tmp_path, write_exr):
+    """OpenImageIO's cache of textures takes two files with one oiio:SHA-1 for the same picture."""
+    told = {"oiio:SHA-1": "5" * 40, "oiio:AverageColor": "1,1,1", "oiio:ConstantColor": "1,1,1", "Artist": "somebody"}
+    path = write_exr(tmp_path / "plate.exr", np.ones((4, 4, 3)), "RGB", "half", attributes=told)
+    path.write_bytes(images.encode(images.read(path), {"platebridge:take": "a" * 32}))
+    (said,) = images.metadata(path)
+    assert said["Artist"] == "somebody" and not [name for name in said if name.startswith("oiio:")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every folder's name is text")
+def test_a_folder_whose_name_is_no_text_is_read_as_any_other(tmp_path, write_exr):
+    """An old archive's names may be in another code; a file's own name is another thing, for it is written down."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    write_exr(tmp_path / "plate.exr", np.ones((4, 4, 3)), "RGB", "half").rename(folder / "plate.exr")
+    (part,) = images.read(folder / "plate.exr")
+    assert (part.samples["G"] == 1).all() and images.read_header(folder / "plate.exr").channels
 
 
 @pytest.mark.parametrize("where", ["Iptc4xmpExt:DigitalSourceType", "xmp"])

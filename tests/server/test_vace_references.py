@@ -153,6 +153,18 @@ def test_what_is_transparent_is_white(tmp_path):
     assert codes[0, 0].tolist() == pytest.approx([200 / 255, 100 / 255, 50 / 255]) and (codes[2:] == 1).all()
 
 
+@pytest.mark.parametrize("more", ["A", "Z", "Cg.Y"])
+def test_only_alpha_makes_a_picture_transparent(tmp_path, write_exr, more):
+    """A render with depth beside its colour and no alpha: metres are no transparency."""
+    pixels = np.full((4, 4, 4), (0.5, 0.4, 0.3, 1.0 if more == "A" else 20.0))
+    plain = write_exr(tmp_path / "plain.exr", pixels[..., :3], "RGB", "half")
+    beside = write_exr(tmp_path / "beside.exr", pixels, ["R", "G", "B", more], "half")
+    ours, theirs = (references.read(path, DISPLAY, "Linear Rec.709") for path in (beside, plain))
+    assert (ours == theirs).all() and ours.min() > 0.5
+    grey = write_exr(tmp_path / "grey.exr", pixels[..., 2:], ["Y", more], "half")
+    assert np.allclose(references.read(grey, DISPLAY, "Linear Rec.709"), theirs[..., 2:], atol=1e-3)
+
+
 def test_light_is_coded_as_the_plate_is_and_a_display_picture_comes_into_a_log(tmp_path, write_exr):
     light = np.random.default_rng(4).uniform(0, 4, (5, 7, 3)).astype("f4")
     write_exr(tmp_path / "a.exr", light, ("R", "G", "B"))
