@@ -146,19 +146,9 @@ class _Rim:
         low = np.array([2 * ((part.start or 0) // 2) for part in box])
         part = density[tuple(slice(int(a), span.stop) for a, span in zip(low, box))]
         blocks = F.avg_pool3d(part[None], 2, ceil_mode=True)[0].cpu()
-        soft, most = blocks, blocks
-        for axis in range(3):
-            for _ in range(2):
-                soft, most = _beside(soft, axis, _mean), _beside(most, axis, _most)
-        for axis in range(3):  # the most of some blocks leaps from frame to frame
-            most = _beside(most, axis, _mean)
-        inner = (soft / (RIM * most).clamp_min(1e-6)).clamp_max_(1.0)
-        heart = inner
-        for axis in range(3):
-            for _ in range(2):
-                heart = _beside(heart, axis, _most)
-        for axis in range(3):
-            heart = _beside(heart, axis, _mean)
+        most = _spread(_spread(blocks, 2, _most), 1, _mean)  # the most of some blocks alone leaps from frame to frame
+        inner = (_spread(blocks, 2, _mean) / (RIM * most).clamp_min(1e-6)).clamp_max_(1.0)
+        heart = _spread(_spread(inner, 2, _most), 1, _mean)
         thick = ((most - THIN) / (THICK - THIN)).clamp_(0, 1) * ((heart - SLIM) / (BODY - SLIM)).clamp_(0, 1)
         self._where, self._shape = torch.nonzero((inner < 1) & (thick > 0)), blocks.shape
         here = self._where.numpy()[:, ::-1].astype(np.float32)
@@ -195,12 +185,15 @@ def _read(grid: torch.Tensor, at: np.ndarray) -> np.ndarray:
     return between(grid, where, "border").T.cpu().numpy()
 
 
-def _beside(grid: torch.Tensor, axis: int, mixed: Callable[..., torch.Tensor]) -> torch.Tensor:
-    """Each cell mixed with its two neighbours along an axis; beyond the grid it goes on as it ends."""
-    n = grid.shape[axis]
-    before = torch.cat([grid.narrow(axis, 0, 1), grid.narrow(axis, 0, n - 1)], axis)
-    after = torch.cat([grid.narrow(axis, 1, n - 1), grid.narrow(axis, n - 1, 1)], axis)
-    return mixed(before, grid, after)
+def _spread(grid: torch.Tensor, reach: int, mixed: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """Each cell mixed with its two neighbours along each axis, `reach` times; beyond the grid it goes on as it ends."""
+    for axis in (0, 1, 2):
+        n = grid.shape[axis]
+        for _ in range(reach):
+            before = torch.cat([grid.narrow(axis, 0, 1), grid.narrow(axis, 0, n - 1)], axis)
+            after = torch.cat([grid.narrow(axis, 1, n - 1), grid.narrow(axis, n - 1, 1)], axis)
+            grid = mixed(before, grid, after)
+    return grid
 
 
 def _mean(before: torch.Tensor, here: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
