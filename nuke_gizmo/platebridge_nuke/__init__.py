@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
+UNDER_WAY = re.compile(r"Rendering the inputs|Waiting for the server.*|The server is back\.|.* \d+/\d+", re.DOTALL)
+"""What the status line says only while a take is followed."""
+
 
 def on_create(node: Any) -> None:
-    """Nuke calls this when a script with the node is opened: flags set from Python do not live in the script. Cheap, and says nothing."""
+    """Nuke calls this when a script with the node is opened: flags set from Python do not live in the script. Cheap, and says nothing
+    but that a take is not under way any more, where the script was saved, or the node copied, while it was."""
     import nuke
 
     timeline = bool(nuke.env.get("studio") or nuke.env.get("hiero"))
@@ -18,6 +23,13 @@ def on_create(node: Any) -> None:
         knob = node.knob(name)
         if knob is not None:
             knob.setVisible(visible)
+    followed = sys.modules.get(__name__ + ".job")  # absent: no button was pressed in this Nuke
+    status = node.knob("status")
+    if status is not None and UNDER_WAY.fullmatch(str(status.value())) and (followed is None or followed.of(node) is None):
+        from .main_thread import unrecorded
+
+        with unrecorded():
+            status.setValue("A take was under way when this was saved. Attach under Takes goes on with it.")
 
 
 def print_anything() -> None:

@@ -7,7 +7,7 @@ translate, scale or roll is refused: which way it moves the picture is not estab
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import nuke
 from platebridge.errors import InputError
@@ -19,6 +19,8 @@ from .inputs import above
 INPUT = 5
 UP = (0.0, 1.0, 0.0)
 WINDOW = {"win_translate": (0.0, 0.0), "win_scale": (1.0, 1.0), "winroll": (0.0,)}
+LENS = ("world_matrix", "focal", "haperture")  # an Axis has the first alone
+THROUGH = ("Dot", "NoOp", "Input", "JoinViews", "Switch")  # what a camera goes through as it is
 STILL = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 
 
@@ -27,14 +29,14 @@ def camera(node: Any, frames: FrameRange, view: str) -> Camera:
     connected = node.input(INPUT)
     if connected is None:
         return Camera(float(node["focal"].value()), float(node["sensor"].value()), UP, (CameraFrame(frames.first, STILL),))
-    seen = _camera_node(connected, view)
+    split = (view,) if len(nuke.views()) > 1 else ()  # knobs may be split by view
+    seen = _camera_node(connected, frames, view, split)
     if seen is None:
         raise InputError(
             "%s is no camera." % connected.name(),
             "Connect the Camera that saw the shot, or nothing: then the lens below is taken.",
             input="camera",
         )
-    split = (view,) if len(nuke.views()) > 1 else ()  # knobs may be split by view
     mode = seen.knob("projection_mode")
     if mode is not None and str(mode.value()).lower() != "perspective":
         raise InputError(
@@ -63,10 +65,21 @@ def camera(node: Any, frames: FrameRange, view: str) -> Camera:
     return Camera(placed[0].focal_mm or 35.0, float(seen["haperture"].getValueAt(frames.first, 0, *split)), UP, tuple(placed))
 
 
-def _camera_node(node: Any, view: str) -> Optional[Any]:
-    """The camera behind dots and a group's Input; behind a JoinViews the one of the view."""
+def _camera_node(node: Any, frames: FrameRange, view: str, split: Tuple[str, ...]) -> Optional[Any]:
+    """The camera behind dots and a group's Input; behind a JoinViews the one of the view, behind a Switch the one that it is at.
+
+    None behind a Switch that moves within the shot, and behind any other node, which may change the camera: a TimeOffset its frames.
+    """
     for _ in range(32):
-        if node is None or node.knob("world_matrix") is not None:
+        if node is None or all(node.knob(name) is not None for name in LENS):
             return node
-        node = above(node, nuke.views().index(view) if node.Class() == "JoinViews" else 0)
+        if node.Class() not in THROUGH:
+            return None
+        at = nuke.views().index(view) if node.Class() == "JoinViews" else 0
+        if node.Class() == "Switch":
+            said = {float(node["which"].getValueAt(frame, 0, *split)) for frame in frames}
+            at = int(min(said))
+            if said != {float(at)}:
+                return None
+        node = above(node, at)
     return None

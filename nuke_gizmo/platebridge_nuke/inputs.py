@@ -93,7 +93,7 @@ def _request(node: Any, folder: Path, frames: FrameRange) -> GenerateRequest:
 
 def reference(node: Any) -> Dict[str, Input]:
     """The picture that the knob names, for a model that takes one. Raises InputError where there is no such file."""
-    text = node["reference"].value() if node.knob("reference") is not None else ""  # a node of an older version has none
+    text = typed(node, "reference") if node.knob("reference") is not None else ""  # a node of an older version has none
     if not text or (node["model"].value() or "dust") in BUILT_IN:
         return {}
     path = Path(text).absolute()

@@ -31,11 +31,15 @@ Errand = Tuple[str, Path, Callable[[], Courier]]
 
 
 class Job:
-    """`takes`: the folders so far, one a view. `error` is set at the end, None where every take is whole. `warnings`: sentences."""
+    """`takes`: the folders so far, one a view. `error` is set at the end, None where every take is whole. `warnings`: sentences.
 
-    def __init__(self, node: Any, errands: Sequence[Errand]) -> None:
+    `fellows`: takes of the other views that are there already, and shown together with these.
+    """
+
+    def __init__(self, node: Any, errands: Sequence[Errand], fellows: Sequence[Path] = ()) -> None:
         self._node, self._name, self.folders = node, node.fullName(), [folder for _, folder, _ in errands]
         self.takes: List[Path] = []
+        self._fellows = list(fellows)
         self.warnings: List[str] = []
         self.error: Optional[PlatebridgeError] = None
         self.ended = threading.Event()
@@ -138,7 +142,7 @@ class Job:
         The next script has a node of the same name as like as not. One that came back by undo is known by the take that it names.
         """
         try:
-            self._node.fullName()
+            self._name = self._node.fullName()  # kept: it may be renamed, and its script closed after that
             return self._node
         except ValueError:  # "A PythonObject is not attached to a node"
             node = by_name(self._name)
@@ -178,7 +182,7 @@ class Job:
         with unrecorded():
             if node["output"].value() in landed and self._shown(node):
                 with contextlib.suppress(PlatebridgeError):  # the folder can't be looked at for a moment: the next frame brings it
-                    showing.update(node, self.takes)
+                    showing.update(node, self._together())
             if sentence:
                 say(node, sentence)
 
@@ -198,6 +202,9 @@ class Job:
             with contextlib.suppress(PlatebridgeError):  # its take.json is damaged
                 takes_tab.read_marks(node, Path(take))
 
+    def _together(self) -> List[Path]:
+        return self.takes + [take for take in self._fellows if take not in self.takes]
+
     def _shown(self, node: Any) -> bool:
         """Whether the node still shows this job's take: the artist may have chosen another meanwhile."""
         return self.take is not None and bool(node["take"].value() == self.take.as_posix())
@@ -215,7 +222,7 @@ class Job:
                 say(node, str(self.error))
             else:
                 whole = "%s %s whole." % (" and ".join(str(take) for take in self.takes), "is" if len(self.takes) == 1 else "are")
-                views = showing.in_views(self.takes) if self._shown(node) else ""
+                views = showing.in_views(self._together()) if self._shown(node) else ""
                 say(node, " ".join(filter(None, [whole, views, *self.warnings])))
 
 

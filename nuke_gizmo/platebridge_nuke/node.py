@@ -9,10 +9,11 @@ from . import vendored  # noqa: F401  it must come first: it is where the client
 import atexit
 import dataclasses
 import functools
+import os
 import platform
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import nuke
 import platebridge
@@ -54,7 +55,7 @@ def generate(node: Any) -> Optional[Job]:
     _check_free(node)
     plan, pictures = inputs.plan(node), inputs.reference(node)
     for other in jobs:
-        if set(other.folders) & set(plan.folders.values()):
+        if _places(other.folders) & _places(plan.folders.values()):
             raise InputError("A take of this shot is under way at %s." % other.name, "Wait for it, or name another shot.")
     cameras = {view: camera(node, plan.frames, view) for view in plan.requests}
     for view, request in plan.requests.items():  # the courier's own check, before minutes of rendering
@@ -81,12 +82,13 @@ def attach(node: Any) -> Optional[Job]:
     """Goes on with the interrupted take that the knob names, and with those of the other views that are interrupted too."""
     _check_free(node)
     named = takes_tab.chosen(node)
-    takes = [take for take in showing.of_every_view(named) if read_take(take).note]
+    fellows = showing.of_every_view(named)
+    takes = [take for take in fellows if read_take(take).note]
     if not takes:
         raise InputError("%s is no interrupted take." % named, "Name one under Takes; List takes shows them.")
     showing.check_path(takes)
     errands: List[Errand] = [(take.parent.name, take.parent, partial(Courier.resume, _client(node), take, origin(""))) for take in takes]
-    job = Job(node, errands)
+    job = Job(node, errands, fellows)
     job.start()
     return job
 
@@ -121,13 +123,13 @@ def show(node: Any) -> None:
 @says
 def older(node: Any) -> None:
     """Shows the take before the one that is named."""
-    _show(node, takes_tab.neighbour(node, -1))
+    _go_to(node, takes_tab.neighbour(node, -1))
 
 
 @says
 def newer(node: Any) -> None:
     """Shows the take after the one that is named; from none, the newest."""
-    _show(node, takes_tab.neighbour(node, 1))
+    _go_to(node, takes_tab.neighbour(node, 1))
 
 
 @says
@@ -188,6 +190,23 @@ def _show(node: Any, take: Path) -> None:
         showing.show(node, showing.of_every_view(take))
         node["take"].setValue(take.as_posix())
         takes_tab.read_marks(node, take)
+
+
+def _go_to(node: Any, take: Path) -> None:
+    """Shows a neighbour. One that has no frame yet is named all the same, over the bare plate: else nobody could go on past it."""
+    if showing.frames_there(take, node["output"].value()):
+        _show(node, take)
+        return
+    with one_undo_step("Platebridge take"):
+        node["take"].setValue(take.as_posix())
+        node["result_file"].setValue("")
+        takes_tab.read_marks(node, take)
+    showing.show(node, [take])  # says why nothing is shown
+
+
+def _places(folders: Iterable[Path]) -> Set[str]:
+    """The folders themselves, whichever way they are named: by a link, a mapped drive, with .. in it."""
+    return {os.path.normcase(os.path.realpath(folder)) for folder in folders}
 
 
 def _client(node: Any) -> Any:

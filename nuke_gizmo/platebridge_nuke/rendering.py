@@ -24,12 +24,14 @@ from platebridge.frames import FrameRange, name_at
 from platebridge.takes import rename_over, storage_error
 
 from . import peek
-from .inputs import NUMBER, Plan, above, parent_of
+from .inputs import NUMBER, Plan, above, parent_of, typed
 from .main_thread import unrecorded
 
 NOTE = "rendered.json"
 VERSION = 1  # raised when the same script would be written otherwise
 MOST_NODES = 5000
+WITH_FRAME = re.compile(r"\[[^][]*\bframe\b[^][]*\]")  # Tcl that goes with the frame
+OTHER_FILES = ("vfield_file", "modelFile", "analysisFile", "fullGrain", "sidecarFilepath")  # knobs of files beside `file`
 
 
 def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
@@ -115,9 +117,9 @@ class _Note:
         self._known: Dict[str, List[Any]] = {}
         self._keys: Dict[int, str] = {}
         self._lacking: Set[int] = set(frames)
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a damaged note is none
             told = json.loads(self._file.read_text(encoding="utf-8"))
-            self._known = told["frames"] if told.get("version") == VERSION else {}
+            self._known = {str(int(number)): entry for number, entry in told["frames"].items()} if told["version"] == VERSION else {}
 
     def compare(self, keys: Dict[int, str]) -> None:
         """Frames whose key and file are still those of the note are not rendered again."""
@@ -235,10 +237,15 @@ def _files_above(source: Any) -> Optional[str]:
         seen.add(node.fullName())
         if len(seen) > MOST_NODES:
             return None
+        patterns: List[str] = []
         if node.knob("file") is not None and (node.Class() != "Write" or node["reading"].value()):  # a precomp's Write reads its own file
-            pattern = str(nuke.filename(node) or "")
+            if WITH_FRAME.search(str(node["file"].value())):  # put in for the frame that shows: which files the others have is not known
+                return None
+            patterns.append(str(nuke.filename(node) or ""))
+        patterns += [typed(node, name) for name in OTHER_FILES if node.knob(name) is not None]
+        for pattern in filter(None, patterns):
             found = _sequence(pattern)
-            if pattern and not found:
+            if not found:
                 return None
             digest.update(json.dumps(found).encode())
         waiting += [above(node, at) for at in range(node.inputs() or 1)]  # a group's Input says that it has none

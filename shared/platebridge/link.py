@@ -328,9 +328,12 @@ class Link(threading.Thread):
             elif message.type in ("accepted", "lacks") and "take" in message.body:
                 self._job_news(message)
             elif message.id in self._calls:
-                _, read, future = self._calls.pop(message.id)
+                asked, read, future = self._calls.pop(message.id)
                 if future.set_running_or_notify_cancel():
-                    future.set_result(read(message))
+                    try:
+                        future.set_result(read(message))
+                    except KeyError:  # whoever asked must not wait for ever
+                        future.set_exception(ProtocolError("The server answered %s with %s." % (asked.type, message.type), "Upgrade it."))
 
     def _welcome(self, message: Message) -> None:
         self.state, self.problem, self.device = "connected", None, message.body["device"] or "server"
@@ -414,11 +417,17 @@ class Link(threading.Thread):
         if following.got == body["size"] or body["held"]:
             data = b"".join(following.pieces)
             following.pieces, following.got, following.last = [], 0, body["n"]
-            if body["kind"] in LAST:
-                cancelled = body["kind"] == "failed" and body["fields"].get("error", {}).get("code") == "cancelled"
-                following.job.state = "cancelled" if cancelled else body["kind"]
             if not body["held"]:
-                following.arrive(event_from_plain(body["kind"], body["fields"], data), body["n"], EVENT_COST + len(data))
+                try:
+                    event = event_from_plain(body["kind"], body["fields"], data)
+                except PlatebridgeError as error:  # passed over, it would be a frame that is lost, or an end that nobody hears of
+                    self._send(Message("detach", {"take": body["take"]}))
+                    self._fail(following, error)
+                    return
+                if body["kind"] in LAST:
+                    cancelled = isinstance(event, Failed) and event.error.get("code") == "cancelled"
+                    following.job.state = "cancelled" if cancelled else body["kind"]
+                following.arrive(event, body["n"], EVENT_COST + len(data))
         self._grant(following)
 
     def _error(self, message: Message) -> None:

@@ -256,7 +256,7 @@ def event_from_plain(kind: str, fields: Dict[str, Any], data: bytes = b"") -> Ev
         raise VersionError("An event of kind %.40r is unknown here." % kind, "Upgrade this side: the other one is newer.")
     wanted = {f.name: _FIELD_TYPES.get(str(f.type)) for f in dataclasses.fields(shape) if f.name != _DATA.get(kind)}
     if set(wanted) != set(fields) or any(t is not None and not isinstance(fields[name], t) for name, t in wanted.items()):
-        raise ProtocolError("An event of kind %s has other fields than it should." % kind)
+        raise ProtocolError("An event of kind %s has other fields than it should." % kind, "Give both sides the same version.")
     if kind == "file" and not (safe_name(fields["name"]) and _CHECKS["sha"](fields["sha256"])):
         raise ProtocolError("A file of a take has a name or hash that can't be: %.80r." % (fields["name"],))
     return shape(**fields, **({_DATA[kind]: data} if kind in _DATA else {}))

@@ -44,8 +44,7 @@ class Uploads:
         for sha256, size in sizes.items():
             file = self._waiting.get(sha256) or self._sent.get(sha256)
             if file is None:
-                offset = partial.get(sha256, 0)
-                file = self._waiting[sha256] = _File(sha256, size, min(offset, size))
+                file = self._waiting[sha256] = _File(sha256, size, _place_in(size, partial.get(sha256)))
             file.jobs[job.take_id] = job
 
     def next(self) -> Optional[Message]:
@@ -92,7 +91,7 @@ class Uploads:
         """The server has less of a file than we thought, or more."""
         file = self._waiting.get(sha256) or self._sent.pop(sha256, None)
         if file is not None:
-            file.offset = offset
+            file.offset = _place_in(file.size, offset)
             self._waiting[sha256] = file
 
     def refused(self, sha256: str) -> List[str]:
@@ -129,6 +128,11 @@ class Uploads:
         file.close()
         self._spoilt = list(file.jobs)
         self._waiting.pop(file.sha256, None)
+
+
+def _place_in(size: int, offset: Any) -> int:
+    """Where a server says that a file goes on, or its beginning where the file has no such place."""
+    return offset if isinstance(offset, int) and 0 <= offset <= size else 0
 
 
 def place(job: Any, sha256: str) -> Dict[str, Any]:

@@ -246,6 +246,19 @@ def test_the_takes_folder_and_the_shots_name_may_be_said_in_tcl(nuke, wired, tmp
     assert inputs.shot_folders(node) == {"main": Path.home() / "dust" / "sh020_tower"}
 
 
+def test_the_reference_may_be_said_in_tcl_too(nuke, wired, tmp_path, monkeypatch):
+    from platebridge_nuke import inputs
+
+    node, _ = wired
+    (tmp_path / "look.png").write_bytes(b"x")
+    node["model"].setValue("vace")
+    node["reference"].setValue("[file dirname [value root.name]]/look.png")
+    assert inputs.reference(node)["reference"].files == {1: tmp_path / "look.png"}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    node["reference"].setValue("~/look.png")
+    assert inputs.reference(node)["reference"].files == {1: tmp_path / "look.png"}
+
+
 def test_vectors_are_a_layer_and_no_single_channel(wired, monkeypatch):
     from platebridge.errors import InputError
     from platebridge_nuke import inputs

@@ -88,6 +88,32 @@ def test_closing_the_script_leaves_the_job_and_its_thread_to_end_by_themselves(n
     assert job.error is None and verify_take(job.take) == [] and not job._thread.is_alive()
 
 
+def test_a_script_saved_under_way_does_not_say_that_it_still_is_when_nobody_follows_the_take(nuke, wired, serve, tmp_path):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    server, job = under_way(nuke, node, serve)
+    until(nuke, lambda: node["status"].value().endswith("1/4"))
+    script = str(tmp_path / "shot_010.nk")
+    nuke.scriptSaveAs(script)
+    nuke.scriptOpen(script)
+    again = nuke.toNode("Platebridge")
+    assert again["status"].value().endswith("1/4")  # this session follows it still
+    job.leave()
+    buttons.jobs.clear()
+    steps = nuke.Undo.undoSize()
+    nuke.scriptOpen(script)
+    again = nuke.toNode("Platebridge")
+    assert "was under way" in again["status"].value() and "Attach under Takes" in again["status"].value()
+    assert nuke.Undo.undoSize() == steps
+    server.let_go(1002)
+    finish(nuke, buttons.attach(again))
+    assert again["status"].value().endswith("take_0001 is whole.")
+    nuke.scriptSaveAs(script)
+    nuke.scriptOpen(script)
+    assert nuke.toNode("Platebridge")["status"].value().endswith("take_0001 is whole.")
+
+
 def test_a_node_of_the_same_name_in_the_next_script_is_another_node(nuke, wired, serve, tmp_path):
     """Fresh nodes are all called Platebridge: the next shot's must neither show this take nor be held up or cancelled by it."""
     from platebridge.takes import verify_take
@@ -117,6 +143,24 @@ def test_a_node_may_be_renamed_meanwhile(nuke, wired, serve):
     server.let_go(1002)
     finish(nuke, job)
     assert job.error is None and node["result_last"].value() == 1004 and "whole" in node["status"].value()
+
+
+def test_a_renamed_nodes_script_may_be_closed_and_opened_again_meanwhile(nuke, wired, serve, tmp_path):
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    server, job = under_way(nuke, node, serve)
+    node.setName("Dust_of_the_tower")
+    until(nuke, lambda: node["result_last"].value() == 1001)
+    script = str(tmp_path / "shot_010.nk")
+    nuke.scriptSaveAs(script)
+    nuke.scriptOpen(script)
+    again = nuke.toNode("Dust_of_the_tower")
+    assert job.node() is again is not node
+    assert buttons.generate(again) is None and "still under way" in again["status"].value()
+    server.let_go(1002)
+    finish(nuke, job)
+    assert job.error is None and again["result_last"].value() == 1004 and "whole" in again["status"].value()
 
 
 def test_a_node_that_was_deleted_and_brought_back_by_undo_goes_on_with_its_take(nuke, wired, serve):
@@ -159,7 +203,7 @@ def test_a_full_disk_is_said_and_with_room_made_the_take_goes_on(nuke, wired, se
     assert takes.verify_take(job.take) == []
 
 
-def test_a_second_node_may_not_render_over_a_shot_that_is_under_way(nuke, wired, serve):
+def test_a_second_node_may_not_render_over_a_shot_that_is_under_way(nuke, wired, serve, tmp_path):
     from platebridge_nuke import node as buttons
 
     node, _ = wired
@@ -171,6 +215,12 @@ def test_a_second_node_may_not_render_over_a_shot_that_is_under_way(nuke, wired,
         second[name].setValue(node[name].value())
     assert buttons.generate(second) is None
     assert "under way at Platebridge" in second["status"].value()
+    rendered = len(nuke.executed)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for root in (tmp_path / "other" / ".." / "takes", tmp_path / "link" / "takes"):  # the same folder by another way
+        second["take_root"].setValue(str(root))
+        assert buttons.generate(second) is None and "under way at Platebridge" in second["status"].value()
+    assert len(nuke.executed) == rendered
     assert buttons.generate(node) is None
     assert "still under way. Wait for it" in node["status"].value()
     server.let_go(1002)

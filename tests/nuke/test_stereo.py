@@ -74,6 +74,29 @@ def test_cancel_in_the_first_view_begins_no_second(nuke, stereo, serve):
     assert again.error is None and again.takes == job.takes
 
 
+def test_a_second_view_that_is_gone_on_with_leaves_the_first_its_own_picture(nuke, stereo, serve):
+    from platebridge_nuke import node as buttons
+
+    node, _ = stereo
+    server = serve()
+    server.hold(1004)
+    job = press(node, server.connection)
+    until(nuke, lambda: job.take is not None and buttons.frames_there(job.take, "comp") == [1001, 1002, 1003])
+    server.hold(1002)
+    server.let_go(1004)
+    until(nuke, lambda: len(job.takes) == 2 and buttons.frames_there(job.takes[1], "comp") == [1001])
+    buttons.cancel(node)
+    finish(nuke, job)
+    server.let_go(1002)
+    by_view = node["result_file"].value()
+    assert "shot_010_%V" in by_view
+    again = buttons.attach(node)
+    assert again is not None, node["status"].value()
+    finish(nuke, again)
+    assert again.error is None and again.takes == job.takes[1:]
+    assert node["result_file"].value() == by_view and "every view" not in node["status"].value()
+
+
 def test_each_view_has_its_own_camera(nuke, stereo):
     from platebridge.frames import FrameRange
     from platebridge_nuke.camera import camera

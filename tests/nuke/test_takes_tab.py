@@ -75,6 +75,25 @@ def test_older_and_newer_go_through_the_takes_and_bring_star_and_note(nuke, wire
     assert node["take"].value() == two.as_posix() and node["result_file"].value() == two.as_posix() + "/comp.####.exr"
 
 
+def test_older_and_newer_go_on_past_a_take_that_has_no_frame_yet(wired, made):
+    """It is named, so that Attach means it; the picture is the plate's until a frame is there."""
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    one, two, three = made(seed=1), made(finished=False, seed=2), made(seed=3)
+    for file in two.glob("*.exr"):
+        file.unlink()
+    buttons.newer(node)
+    assert node["take"].value() == three.as_posix()
+    buttons.older(node)
+    assert node["take"].value() == two.as_posix() and node["result_file"].value() == ""
+    assert "take_0002 has no comp frames yet. Attach to it" in node["status"].value()
+    buttons.older(node)
+    assert node["take"].value() == one.as_posix() and node["result_file"].value() == one.as_posix() + "/comp.####.exr"
+    buttons.newer(node), buttons.newer(node)
+    assert node["take"].value() == three.as_posix() and node["result_file"].value() == three.as_posix() + "/comp.####.exr"
+
+
 def test_a_folder_as_a_file_browser_names_it_is_the_take(wired, made):
     """With a slash at its end."""
     from platebridge_nuke import node as buttons

@@ -81,6 +81,39 @@ def test_a_file_whose_name_is_not_understood_counts_as_changed(nuke, wired, rend
     assert [rendered() for _ in "ab"] == [{"depth": [1001, 1002, 1003, 1004]}] * 2
 
 
+def test_a_file_named_by_tcl_that_goes_with_the_frame_counts_as_changed(nuke, wired, rendered, monkeypatch):
+    """Nuke puts the Tcl in for the frame that shows: of the other frames' files nothing is known, and one of them was overwritten."""
+    node, shot = wired
+    source, named = node.input(1), nuke.filename
+    monkeypatch.setattr(source["file"], "value", lambda: "/shots/depth.[expr {[value root.frame]}].exr")
+    monkeypatch.setattr(nuke, "filename", lambda node, *told: str(shot.paths["depth"][1001]) if node is source else named(node))
+    rendered()
+    shot.paths["depth"][1003].write_bytes(shot.paths["depth"][1004].read_bytes())
+    assert rendered() == {"depth": [1001, 1002, 1003, 1004]}
+
+
+def test_a_lut_overwritten_in_place_is_seen_by_whatever_knob_it_is_read(nuke, wired, rendered, tmp_path):
+    node, _ = wired
+    (tmp_path / "show.3dl").write_text("warm")
+    node.setInput(0, nuke.nodes.Vectorfield(inputs=[node.input(0)], vfield_file=(tmp_path / "show.3dl").as_posix()))
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+    assert rendered() == {}
+    (tmp_path / "show.3dl").write_text("colder")
+    assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+
+
+def test_a_file_that_tcl_names_by_the_scripts_folder_is_as_good_as_any(nuke, wired, rendered, monkeypatch):
+    node, _ = wired
+    monkeypatch.setattr(node.input(1)["file"], "value", lambda: "[file dirname [value root.name]]/frame/depth.####.exr")
+    assert rendered() == {}
+
+
+@pytest.mark.parametrize("note", ["[]", "{}", '{"version": 1}', '{"version": 1, "frames": []}', '{"version": 1, "frames": {"x": 1}}', "x"])
+def test_a_note_that_is_damaged_is_no_note(wired, rendered, note):
+    (Path(wired[0]["take"].value()).parent / "depth" / "rendered.json").write_text(note)
+    assert rendered() == {"depth": [1001, 1002, 1003, 1004]}
+
+
 def test_a_rendered_file_that_is_gone_or_was_touched_is_rendered_again(nuke, wired, rendered):
     from pathlib import Path
 

@@ -16,9 +16,11 @@ SOURCES = {
     "Output": "17.0v3 scan",
     "Group": "17.0v3 scan; reference, callbacks",
     "Camera2": "17.0v3 scan; reference, Camera (Classic)",
+    "Axis3": "17.0v3 scan: a world_matrix, and neither focal nor haperture",
     "JoinViews": "scripts: no knob of ours, inputs in the order of the views",
     "Multiply": "17.0v3 scan",
     "Dot": "17.0v3 scan",
+    "Vectorfield": "17.0v3 scan",
     "TimeOffset": "17.0v3 scan",
     "Constant": "17.0v3 scan",
     "Expression": "17.0v3 scan",
@@ -49,9 +51,11 @@ KNOBS = {
         "focal": 50.0, "haperture": 24.576, "vaperture": 18.672, "world_matrix": [0.0] * 16, "win_translate": [0.0, 0.0],
         "win_scale": [1.0, 1.0], "winroll": 0.0, "projection_mode": ("perspective", "orthographic", "uv", "spherical"),
     },
+    "Axis3": {"world_matrix": [0.0] * 16},
     "JoinViews": {},
     "Multiply": {"value": 1.0, "channels": "all"},
     "Dot": {},
+    "Vectorfield": {"vfield_file": ""},
     "TimeOffset": {"time_offset": 0},
     "Constant": {"color": [0.0, 0.0, 0.0, 0.0], "channels": "rgb", "format": "", "first": 1, "last": 1},
     "Expression": {
@@ -66,6 +70,6 @@ EXR_ONLY = {
     "metadata": ("default metadata", "no metadata", "default metadata and exr/*", "all metadata except input/*", "all metadata"),
     "autocrop": False,
 }  # fmt: skip
-INPUTS = {"Switch": 2, "Input": 0, "Read": 0, "Camera2": 0, "Constant": 0, "StickyNote": 0}
+INPUTS = {"Switch": 2, "Input": 0, "Read": 0, "Camera2": 0, "Axis3": 0, "Constant": 0, "StickyNote": 0}
 #: What every node has and a script may say.
 EVERY = ("name", "inputs", "xpos", "ypos", "selected", "label", "note_font_size")
