@@ -248,10 +248,11 @@ def test_turbulence_breaks_the_cloud_up(tmp_path):
 
 
 def test_billows_crease_the_cloud_and_leave_it_where_it_is(tmp_path):
-    round_, creased = (simulated(tmp_path / str(depth), billows=depth, detail=56, frames=16) for depth in (0.0, 1.0))
+    round_, creased = (simulated(tmp_path / str(depth), billows=depth, detail=56, frames=16) for depth in (0.0, 0.8))
     before, after = (made._cloud(LAST)[0] for made in (round_, creased))
-    assert bool((after <= before).all()) and 0.5 < float(after.sum() / before.sum()) < 0.98
-    assert cover(creased) == pytest.approx(cover(round_), rel=0.2)
+    assert float(after.sum()) == pytest.approx(float(before.sum()), rel=0.02)
+    assert 0.01 < float((before - after).clamp_min(0).sum() / before.sum()) < 0.5
+    assert cover(creased) == pytest.approx(cover(round_), rel=0.1)
 
 
 def test_nothing_before_the_start_frame(tmp_path):

@@ -2,9 +2,10 @@
 """Billows finer than the solver's own: creases in the rim of thick dust, between puffs that go along with it.
 
 A solver of a hundred cells a side makes round, smooth clouds, in which billows of five to ten cells are lacking. So points are strewn
-in the dust's rim and carried by its air, and where a place of the rim is far from all of them, dust is taken away: what stays are
-puffs with creases between them, and smaller ones on those. (Cellular noise after Worley 1996, as clouds are cut by it in games. Its
-points are carried and grow slowly, so that nothing slides over the dust and nothing pops up.)
+in the dust's rim and carried by its air, and where a place of the rim is as far from one as from another, dust is taken away, and put
+onto what lies near one: puffs with creases between them, and smaller ones on those. (Cellular noise, the second distance less the
+first, after Worley 1996, as clouds are cut by it in games. Its points are carried, and rise and sink slowly, so that nothing slides
+over the dust and nothing pops up.)
 
 It knows grids and points. It must not know cameras, dials, requests or files.
 """
@@ -22,24 +23,28 @@ from .lookup import around, between
 from .solver import Smoke
 
 #: Cells from puff to puff: of the large ones, and of the small ones on them.
-SPACING = (8.0, 4.0)
-#: How deep the small ones' creases are, beside the large ones'.
-SMALL = 0.6
+SPACING = (12.0, 6.0)
+#: How deep creases are at most, as a part of the rim, and between large puffs, beside those between small ones.
+DEEPEST, LARGE = 0.62, 0.6
+#: By how much of their density puffs become denser at most.
+DENSER = 2.0
 #: Puffs differ in size by this part, up and down.
 VARIED = 0.35
-#: Distances from a puff, in its sizes: a crease begins, is full; ends, where nothing but dust is beyond.
-PUFF, CREASE, FAR, NONE = 0.45, 1.15, 1.5, 2.2
+#: A crease is where the second nearest puff is no farther off than the nearest, and ends where it is this much farther, in their sizes.
+CREASE = 0.6
+#: Distances from a puff, in its sizes, from which on there are fewer creases, and none: nothing but dust is beyond.
+FAR, NONE = 1.5, 2.2
 #: The puffs nearest to a place that have a say in it.
 SAY = 6
 #: Density from which on dust has billows, and from which on they are as deep as they get: thin dust has wisps.
 THIN, THICK = 0.1, 0.4
 #: Frames in which a puff grows, or goes.
-GROWS = 6
+GROWS = 16
 #: The rim ends where dust, looked at through two cells, is this part of the thickest near it.
 RIM = 0.85
 #: How far in the farthest of what is near has to lie for a place to have creases, and for full ones: a finger would fall to pieces.
 SLIM, BODY = 0.3, 0.8
-#: Density below which no dust need be taken away.
+#: Density below which there is no dust to take away.
 LEAST = 3e-3
 #: So many cells of the rim are tried for new puffs in a frame.
 TRIED = 1500
@@ -90,16 +95,17 @@ class _Puffs:
         self.leaving = np.concatenate([self.leaving, np.zeros(n, bool)])
 
     def crease(self, points: np.ndarray) -> np.ndarray:
-        """(n,) in [0, 1]: how much points (n, 3) lie in a crease, between puffs and not far from all of them."""
-        if not len(self.at):
+        """(n,) in [0, 1]: how much points (n, 3) lie in a crease, as far from one puff as from another. A young puff is farther off than it
+        looks, so that it comes up from below."""
+        if len(self.at) < 2:
             return np.zeros(len(points), np.float32)
-        far, which = _tree(self.at).query(points, k=SAY, distance_upper_bound=NONE * self.spacing, workers=-1)
-        # Where there are fewer, the last ones are infinitely far, and have no size.
+        far, which = _tree(self.at).query(points, k=min(SAY, len(self.at)), distance_upper_bound=NONE * self.spacing, workers=-1)
+        # Where there are fewer, the last ones are infinitely far.
         size, grown = np.append(self.size, np.float32(1))[which], np.append(_smooth(self.grown), np.float32(0))[which]
         away = far.astype(np.float32) / size
-        puff = (grown * (1 - _smooth((away - PUFF) / (CREASE - PUFF)))).max(1)
         near = (grown * (1 - _smooth((away - FAR) / (NONE - FAR)))).max(1)
-        return near * (1 - puff)
+        first, second = np.minimum(np.partition(away + 1 - grown, 1)[:, :2].T, 2 * NONE)
+        return near * (1 - _smooth((second - first) / CREASE))
 
 
 class Billows:
@@ -121,13 +127,18 @@ class Billows:
             puffs.filled(dusty)
 
     def carved(self, density: torch.Tensor, depth: float) -> torch.Tensor:
-        """The density that `step` was given, (nz, ny, nx), with creases. depth: how deep they are, in [0, 1]; at 0 it is as it was."""
+        """The density that `step` was given, (nz, ny, nx), with creases, and what they lack in the puffs beside them, as far as `DENSER` lets
+        them. depth: how deep creases are, in [0, 1]; at 0 the density is as it was."""
         rim = self._rim
         if depth <= 0 or rim is None or not len(rim.cells):
             return density
-        large, small = (rim.between(puffs.crease(rim.middles)) for puffs in (self._large, self._small))
-        crease = 0.99 * depth * rim.thick * (1 - (1 - large) * (1 - SMALL * small))
+        # Large ones by blocks, small ones by cells: they would be blunted.
+        large, small = rim.between(self._large.crease(rim.middles)), self._small.crease(rim.cells + np.float32(0.5))
+        crease = DEEPEST * depth * rim.thick * (1 - (1 - LARGE * large) * (1 - small))
         kept = np.clip((rim.inner - crease) / (np.maximum(rim.inner, 1e-6) * (1 - crease)), 0, 1)
+        # What creases lack, puffs have, the more the farther out: they are crisper, and the cloud covers what it covered.
+        lost, outer = (rim.density * (1 - kept)).sum(), rim.thick * (1 - rim.inner)
+        kept *= 1 + min(float(lost / max((rim.density * kept * outer).sum(), 1e-6)), DENSER) * outer
         x, y, z = torch.from_numpy(rim.cells.astype(np.int64).T).to(density.device)
         out = density.clone()
         out[z, y, x] *= torch.from_numpy(kept.astype(np.float32)).to(density.device)
