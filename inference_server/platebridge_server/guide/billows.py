@@ -127,8 +127,8 @@ class Billows:
             puffs.filled(dusty)
 
     def carved(self, density: torch.Tensor, depth: float) -> torch.Tensor:
-        """The density that `step` was given, (nz, ny, nx), with creases, and what they lack in the puffs beside them, as far as `DENSER` lets
-        them. depth: how deep creases are, in [0, 1]; at 0 the density is as it was."""
+        """The density that `step` was given, (nz, ny, nx), with creases, and what these lack in the puffs beside them, as far as `DENSER`
+        lets them. depth: how deep creases are, in [0, 1]; at 0 the density is as it was."""
         rim = self._rim
         if depth <= 0 or rim is None or not len(rim.cells):
             return density
