@@ -70,7 +70,7 @@ def plan(scene: Any, view_layer: Any, take: Path, camera: str) -> sources.Plan:
         mask_objects=(),
         camera=True,
         recapture=scene.platebridge.recapture,
-        fingerprints=sources.fingerprints(scene, view_layer, passes, (), True),
+        fingerprints=sources.fingerprints(scene, view_layer, passes, (), True, through=camera),
         size=scene_camera.picture_size(scene.render),
         through=camera,
         takes=sources.shot_folder(scene),

@@ -59,14 +59,14 @@ def not_animated(scene: Any, values: Mapping[str, Any]) -> Dict[str, Any]:
 
 def from_keys(scene: Any, names: Iterable[str], frames: Iterable[int]) -> Dict[str, Any]:
     """{dial: curve, or the one value it keeps} over the frames, from the keyframes."""
-    every, out = list(frames), {}
+    every, out, stretch = list(frames), {}, _stretch(scene)
     for name in names:
         dial, held = DIALS[name], getattr(scene.platebridge.dials, name)
-        own = {curve.array_index: curve for curve in versions.curves(scene.animation_data) if _is_of(curve, name)}
+        own = {curve.array_index: curve for curve in versions.curves(scene.animation_data) if _is_of(curve, name) and not curve.mute}
         if dial.kind == "colour":
-            values = {f: tuple(_held(dial, own[i].evaluate(f) if i in own else held[i]) for i in range(3)) for f in every}
+            values = {f: tuple(_held(dial, own[i].evaluate(f * stretch) if i in own else held[i]) for i in range(3)) for f in every}
         else:
-            values = {f: _held(dial, own[0].evaluate(f)) for f in every}
+            values = {f: _held(dial, own[0].evaluate(f * stretch)) for f in every}
         out[name] = curves.sampled(name, values)
     return out
 
@@ -90,7 +90,7 @@ def restore(scene: Any, values: Mapping[str, Any]) -> List[str]:
         if isinstance(value, curves.Curve):
             for frame, at in value.keys:
                 setattr(dials, name, at)
-                dials.keyframe_insert(name, frame=frame)
+                dials.keyframe_insert(name, frame=frame * _stretch(scene))
             for curve in [curve for curve in versions.curves(scene.animation_data) if _is_of(curve, name)]:
                 for key in curve.keyframe_points:
                     key.interpolation = "LINEAR"
@@ -101,6 +101,11 @@ def restore(scene: Any, values: Mapping[str, Any]) -> List[str]:
 def _named(found: Iterable[Any]) -> Set[str]:
     names = {curve.data_path[len(PATH) :] for curve in found if curve.data_path.startswith(PATH) and not curve.mute}
     return {name for name in names if name in DIALS and not DIALS[name].still}
+
+
+def _stretch(scene: Any) -> float:
+    """What a frame is multiplied by before keyframes are looked at: Time Stretching, in Output properties."""
+    return float(scene.render.frame_map_old / scene.render.frame_map_new)
 
 
 def _is_of(curve: Any, name: str) -> bool:

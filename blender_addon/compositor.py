@@ -13,10 +13,9 @@ from typing import Any, List, Optional, Tuple
 import bpy
 from platebridge.errors import InputError
 from platebridge.frames import split_name
-from platebridge.request import GenerateRequest, from_dict
-from platebridge.takes import read_take
+from platebridge.request import GenerateRequest
 
-from . import timeline, versions
+from . import loading, timeline, versions
 
 GROUP = "Platebridge Effect Over Plate"
 
@@ -48,10 +47,14 @@ def what_is_rendered_instead(scene: Any) -> str:
 def effect_over(tree: Any, path: Path) -> Tuple[GenerateRequest, Any]:
     """Puts the take's effect and the group that lays it over a plate into a tree: (its request, the group's node, its plate not linked).
 
-    Raises InputError where the take has no frames, and leaves the tree alone.
+    Raises InputError where the take has no frames, or some below 0, and leaves the tree alone.
     """
-    take = read_take(path)
-    request = from_dict((take.document or take.note).get("request"))
+    request, _ = loading.asked_for(path)
+    if request.frames.first < 0:
+        raise InputError(
+            "The compositor counts a sequence's files by the numbers in their names, and knows none below 0.",
+            "Show the take on the timeline, or let the shot begin at frame 0 or later.",
+        )
     files = timeline.in_order(request.frames, timeline.frames_on_disk(path, "effect"))
     if not files:
         raise InputError("%s has no effect frames yet." % path, "Attach to it, or choose another take.")

@@ -11,7 +11,7 @@ from platebridge.errors import InputError
 from platebridge.frames import FrameRange, name_at
 
 from . import versions
-from .rendering import in_window
+from .rendering import in_window, told
 
 
 def render_edit(scene: Any, pattern: Path, frames: FrameRange, *, bits: int = 16, alpha: bool = False) -> Iterator[Tuple[int, Path]]:
@@ -38,7 +38,7 @@ def render_edit(scene: Any, pattern: Path, frames: FrameRange, *, bits: int = 16
             ]
             with in_window(scene), versions.borrowed(changes):
                 scene.frame_set(frame)
-                bpy.ops.render.render(write_still=True, scene=scene.name)
+                bpy.ops.render.render(write_still=True, **told(scene))
             if not path.is_file():
                 raise InputError("Blender rendered no edit at this frame.", "Is there a strip, and is the folder writable?", frame=frame)
             yield frame, path

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Tuple
 
 from platebridge.errors import InputError
-from platebridge.request import from_dict
+from platebridge.request import GenerateRequest, from_dict
 from platebridge.takes import read_take
 
 from . import sources, timeline, versions
@@ -18,17 +18,21 @@ def load(scene: Any, path: Path, kind: str) -> Any:
 
     An unfinished take shows what has come. It stands above the plate's strip where there is one.
     """
-    take = read_take(path)
-    tree = (take.document or take.note).get("request")
-    if not tree:
-        raise InputError("%s is no take." % path, "Choose a folder like take_0001.")
-    request = from_dict(tree)
-    take_id = str((take.document or take.note).get("take_id", ""))
+    request, take_id = asked_for(path)
     files = timeline.in_order(request.frames, timeline.frames_on_disk(path, kind))
     if not files:
         raise InputError("%s has no %s frames yet." % (path, kind), "Attach to it, or choose another take.")
     plate = plate_below(scene, request)
     return timeline.insert(scene, timeline.TakeStrip(take_id, path, kind, request), files, plate)
+
+
+def asked_for(path: Path) -> Tuple[GenerateRequest, str]:
+    """A take's request and its id. Raises InputError where the folder holds no take: somebody may have moved it away."""
+    take = read_take(path)
+    told = take.document or take.note
+    if not told.get("request"):
+        raise InputError("%s is no take." % path, "Choose a folder like take_0001.")
+    return from_dict(told["request"]), str(told.get("take_id", ""))
 
 
 def plate_below(scene: Any, request: Any) -> Any:

@@ -206,9 +206,9 @@ class PLATEBRIDGE_OT_exact_timeline(_Operator):
 
         scene = versions.editing_scene(context)
         timeline.make_exact(scene)
-        strips = [strip for strip in timeline.take_strips(scene) if not strip.mute]
-        if strips:
-            for fault in timeline.what_keeps_it_from_exact(scene, max(strips, key=lambda strip: strip.channel)):
+        seen = timeline.seen_take(scene)
+        if seen is not None:
+            for fault in timeline.what_keeps_it_from_exact(scene, seen):
                 self.report({"WARNING"}, "Not exact yet: %s" % fault)
         return {"FINISHED"}
 

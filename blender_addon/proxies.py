@@ -16,7 +16,19 @@ from . import versions
 
 MOST_POINTS = 5000
 """A mesh with more is known by its number of points alone: this is for proxies, not for sculptures."""
-_CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "scale")
+_CHANNELS = (
+    "location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale",
+    "delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale",
+)
+_ONE_BY_ONE = ("rotation_mode", "is_holdout", "is_shadow_catcher", "visible_camera")
+"""What an object has beside its channels that says where, and whether, a render shows it."""
+_LENS = ("type", "lens", "sensor_width", "sensor_height", "sensor_fit", "shift_x", "shift_y", "clip_start", "clip_end")
+_FOCUS = ("use_dof", "focus_distance", "aperture_fstop")
+_LETTERS = ("body", "size", "shear", "align_x", "align_y", "space_character", "space_word", "space_line")
+_SWEPT = ("extrude", "offset", "bevel_depth")
+_EASING = tuple((name, kind, 1) for name, kind in (
+    ("interpolation", np.int32), ("easing", np.int32), ("amplitude", np.float32), ("back", np.float32), ("period", np.float32)
+))
 _SHOWN_ONLY = (
     "show_expanded", "show_preview", "show_viewport", "show_in_editmode", "show_on_cage", "show_group_selector", "show_manage_panel",
     "is_active", "mute", "use_pin_to_last",
@@ -98,7 +110,7 @@ def _plain(value: Any) -> Any:
 
 
 def _modifiers(thing: Any) -> List[Any]:
-    keyed = {curve.data_path for curve in versions.curves(thing.animation_data)}
+    keyed = {curve.data_path for curve in playing(thing.animation_data)}
     return [[m.type, *plain_settings(m, keyed), *map(_plain, _pointed_at(m)), *_node_inputs(m, keyed)] for m in thing.modifiers]
 
 
@@ -127,7 +139,7 @@ def renders_at_all(thing: Any) -> bool:
         return True
     if animation is None:
         return False
-    hides = [curve.data_path for curve in (*versions.curves(animation), *animation.drivers)]
+    hides = [curve.data_path for curve in (*playing(animation), *animation.drivers)]
     return "hide_render" in hides or any(len(track.strips) for track in animation.nla_tracks)
 
 
@@ -138,10 +150,11 @@ def _place(thing: Any) -> Optional[List[Any]]:
     keys, lens = _keys(thing.animation_data), _keys(getattr(thing.data, "animation_data", None))
     if keys is None or lens is None:
         return None
-    keyed = {(curve.data_path, curve.array_index) for curve in versions.curves(thing.animation_data)}
+    keyed = {(curve.data_path, curve.array_index) for curve in playing(thing.animation_data)}
     free = [
         round(value, 5) for name in _CHANNELS for index, value in enumerate(getattr(thing, name)) if (name, index) not in keyed
     ]
+    free += [getattr(thing, name) for name in _ONE_BY_ONE if (name, 0) not in keyed]
     return [free, keys, lens, [_solution(constraint) for constraint in thing.constraints]]
 
 
@@ -151,14 +164,24 @@ def _keys(animation: Any) -> Optional[List[Any]]:
         return []
     if len(animation.drivers) or any(len(track.strips) for track in animation.nla_tracks):
         return None
-    return [(curve.data_path, curve.array_index, its_keys(curve)) for curve in versions.curves(animation)]
+    return [(curve.data_path, curve.array_index, its_keys(curve)) for curve in playing(animation)]
+
+
+def playing(animation: Any) -> List[Any]:
+    """The curves that have a say: one that is muted leaves the value as it stands."""
+    return [curve for curve in versions.curves(animation) if not curve.mute]
 
 
 def its_keys(curve: Any) -> str:
-    """A hash of the frames and values of a curve's keys."""
-    at = np.empty(len(curve.keyframe_points) * 2, np.float32)
-    curve.keyframe_points.foreach_get("co", at)
-    return hashlib.sha256(at.tobytes()).hexdigest()
+    """A hash of a curve's keys and of how it goes between and beyond them."""
+    keys = curve.keyframe_points
+    told = hashlib.sha256(curve.extrapolation.encode())
+    for name, kind, width in (("co", np.float32, 2), ("handle_left", np.float32, 2), ("handle_right", np.float32, 2), *_EASING):
+        held = np.empty(len(keys) * width, kind)
+        keys.foreach_get(name, held)
+        told.update(held.tobytes())
+    told.update(repr([[m.type, *plain_settings(m, apart=("active",))] for m in curve.modifiers if not m.mute]).encode())
+    return told.hexdigest()
 
 
 def _solution(constraint: Any) -> List[Any]:
@@ -174,16 +197,35 @@ def _solution(constraint: Any) -> List[Any]:
 def _make(thing: Any) -> List[Any]:
     """What it is made of."""
     if thing.type == "CAMERA":
-        keyed = {curve.data_path for curve in versions.curves(thing.data.animation_data)}
-        named = [name for name in ("lens", "sensor_width", "sensor_height", "shift_x", "shift_y") if name not in keyed]
-        return [round(getattr(thing.data, name), 5) for name in named] + [thing.data.sensor_fit]
-    if thing.type != "MESH":
+        keyed = {curve.data_path for curve in playing(thing.data.animation_data)}
+        own = [getattr(thing.data, name) for name in _LENS if name not in keyed]
+        return own + [getattr(thing.data.dof, name) for name in _FOCUS if "dof." + name not in keyed]
+    if thing.type not in ("MESH", "CURVE", "SURFACE", "FONT"):
         return []
-    if thing.mode == "EDIT":  # what was reshaped there comes into the mesh when Edit Mode is left
+    if thing.mode == "EDIT":  # what was reshaped there comes into the data when Edit Mode is left
         thing.update_from_editmode()
-    points = thing.data.vertices
-    if len(points) > MOST_POINTS:
+    if thing.type == "MESH":
+        return [*_points(thing.data.vertices), *_shapes(thing.data.shape_keys)]
+    keyed = {curve.data_path for curve in playing(thing.data.animation_data)}
+    named = [name for name in (*_SWEPT, *_LETTERS) if hasattr(thing.data, name) and name not in keyed]
+    drawn = [_points(part) for spline in thing.data.splines for part in (spline.points, spline.bezier_points)]
+    return [*(getattr(thing.data, name) for name in named), drawn]
+
+
+def _points(points: Any) -> List[Any]:
+    """How many, and where they are where there are few enough to ask."""
+    if len(points) > MOST_POINTS or not len(points):
         return [len(points)]
-    where = np.empty(len(points) * 3, np.float32)
+    where = np.empty(len(points) * len(points[0].co), np.float32)
     points.foreach_get("co", where)
     return [len(points), hashlib.sha256(where.tobytes()).hexdigest()]
+
+
+def _shapes(keys: Any) -> List[Any]:
+    """A mesh's shape keys, how far each is turned on, and their keyframes; [] where there are none, or drivers turn them."""
+    animation = _keys(keys.animation_data) if keys is not None else None
+    if animation is None:
+        return []
+    keyed = {curve.data_path for curve in playing(keys.animation_data)}
+    values = [block.value for block in keys.key_blocks if block.path_from_id("value") not in keyed]
+    return [animation, values, [(block.mute, _points(block.data)) for block in keys.key_blocks]]

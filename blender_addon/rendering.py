@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import bpy
 from platebridge.errors import InputError
@@ -33,7 +33,7 @@ def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]
         ]
         with versions.borrowed(changes):
             try:
-                bpy.ops.render.render(write_still=True, scene=scene.name)
+                bpy.ops.render.render(write_still=True, **told(scene))
             except RuntimeError as error:
                 raise InputError(
                     "Blender can't render %s: %s" % (scene.name, str(error).strip()), "Render it once by hand.", frame=scene.frame_current
@@ -43,6 +43,11 @@ def render_to_file(scene: Any, changes: List[versions.Change]) -> Iterator[Path]
                 "Blender rendered nothing at this frame.", "Render it once by hand, and see what it says.", frame=scene.frame_current
             )
         yield file
+
+
+def told(scene: Any) -> Dict[str, str]:
+    """What the render is told of its scene: nothing where that is the window's, for a linked scene may have the name of this file's own."""
+    return {} if bpy.context.scene == scene else {"scene": scene.name}
 
 
 def _slot() -> List[versions.Change]:

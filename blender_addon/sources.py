@@ -125,7 +125,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
     elif shot.depth_source == "STRIP":
         sources["depth"] = _from_strip(scene, "depth", frames)
     else:
-        sources["depth"] = _on_disk("depth", shot.depth_files, frames)
+        sources["depth"] = _on_disk(scene, "depth", frames)
     objects: Tuple[str, ...] = ()
     if shot.mask_source == "COLLECTION":
         objects = _mask_objects(scene, view_layer)
@@ -135,7 +135,7 @@ def plan(scene: Any, view_layer: Any) -> Plan:
     elif shot.mask_source == "MASK":
         sources["mask"] = rendered("mask", roto.chosen(scene)[0].name, "mask")
     else:
-        sources["mask"] = _mask_of_files(scene, _on_disk("mask", shot.mask_files, frames), rendered)
+        sources["mask"] = _mask_of_files(scene, _on_disk(scene, "mask", frames), rendered)
     if shot.vectors_source == "RENDER":
         if scene.render.use_motion_blur:
             raise InputError(
@@ -145,14 +145,14 @@ def plan(scene: Any, view_layer: Any) -> Plan:
             )
         sources["vectors"] = rendered("vectors", "Vectors of %s" % scene.name)
     elif shot.vectors_source == "FILES":
-        sources["vectors"] = _on_disk("vectors", shot.vectors_files, frames)
+        sources["vectors"] = _on_disk(scene, "vectors", frames)
     for which in [which for which, source in sources.items() if source.how == "strip"]:
         refuse_open_meta(scene, which)
     _check_sizes(scene, sources)
     if shot.guide_files.strip():
-        sources["guide"] = _on_disk("guide", shot.guide_files, frames)
+        sources["guide"] = _on_disk(scene, "guide", frames)
     if shot.reference_file.strip() and (shot.model.strip() or "dust") not in BUILT_IN:
-        sources["reference"] = _picture("reference", shot.reference_file)
+        sources["reference"] = _picture(scene, "reference")
 
     needs_camera = shot.camera_source == "SCENE"
     if scene.camera is None and (needs_camera or any(source.how == "render" for source in sources.values())):
@@ -199,11 +199,16 @@ def _dials(shot: Any) -> Dict[str, Any]:
     return {name: values[name] for name in counting(shot.model.strip() or "dust")}
 
 
-def fingerprints(scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool) -> Dict[str, str]:
-    """For each input that is captured, and the camera: a hash of the settings it depends on. What moves in the scene is not in it."""
+def fingerprints(
+    scene: Any, view_layer: Any, sources: Dict[str, Source], objects: Tuple[str, ...], camera: bool, through: str = ""
+) -> Dict[str, str]:
+    """For each input that is captured, and the camera: a hash of the settings it depends on. What moves in the scene is not in it.
+
+    `through`: see Plan.
+    """
     size = scene_camera.picture_size(scene.render)
     cuts = sorted((marker.frame, marker.camera.name) for marker in scene.timeline_markers if marker.camera is not None)
-    seen = cuts or (scene.camera.name if scene.camera else "")  # with cuts, the scene's camera is the one at the playhead
+    seen = through or cuts or (scene.camera.name if scene.camera else "")  # with cuts, the scene's camera is the one at the playhead
     stands = proxies.set_down(scene, view_layer)
     samples = getattr(getattr(scene, "cycles", None), "samples", 0)
     look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, stands]
@@ -243,7 +248,7 @@ def shot_folder(scene: Any) -> Path:
 def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> Source:
     shot = scene.platebridge
     if shot.plate_source == "FILES":
-        return _on_disk("plate", shot.plate_files, frames)
+        return _on_disk(scene, "plate", frames)
     if shot.plate_source == "RENDER":
         return rendered("plate", scene.name, channels="RGBA" if scene.render.film_transparent else "RGB")
     size = scene_camera.picture_size(scene.render)
@@ -308,7 +313,7 @@ def _said_of_stills(shot: Any) -> Tuple[str, ...]:
     """A sentence for each input whose one file is taken at every frame, though files beside it go on with its number."""
     said = []
     for which in ("plate", "depth", "mask", "vectors"):
-        path = Path(bpy.path.abspath(getattr(shot, which + "_files").strip())).expanduser()
+        path = Path(bpy.path.abspath(getattr(shot, which + "_files").strip(), library=shot.id_data.library)).expanduser()
         found = re.fullmatch(r"(.*?)(\d+)(\D*)", path.stem)
         if getattr(shot, which + "_source") != "FILES" or "#" in path.name or found is None:
             continue
@@ -393,7 +398,7 @@ def _animation(strip: Any) -> List[Tuple[str, int, str]]:
     def is_its(curve: Any) -> bool:
         return bool(curve.data_path.startswith(inside) and curve.data_path != inside + "mute")
 
-    keyed = [curve for curve in versions.curves(animation) if is_its(curve)]
+    keyed = [curve for curve in proxies.playing(animation) if is_its(curve)]
     told = [(curve.data_path, curve.array_index, proxies.its_keys(curve)) for curve in keyed]
     return sorted(told + [(curve.data_path, curve.array_index, curve.driver.expression) for curve in animation.drivers if is_its(curve)])
 
@@ -533,20 +538,28 @@ def outside_names(view_layer: Any, inside: Collection[Any]) -> Set[str]:
     return {thing.name for thing in (*outside, *proxies.instanced(outside))}
 
 
-def _picture(which: str, text: str) -> Source:
+def _picture(scene: Any, which: str) -> Source:
     """A picture of no frame. Raises InputError."""
-    path = Path(bpy.path.abspath(text.strip())).expanduser().absolute()
+    path = Path(_absolute(scene, which, getattr(scene.platebridge, which + "_file").strip()))
     if not path.is_file():
         raise InputError("There is no file %s." % path, "Choose another under Painting, or none.", input=which)
     return Source("files", path.name, {1: path})
 
 
-def _on_disk(which: str, pattern: str, frames: FrameRange) -> Source:
-    pattern = pattern.strip()
+def _on_disk(scene: Any, which: str, frames: FrameRange) -> Source:
+    pattern = getattr(scene.platebridge, which + "_files").strip()
     if not pattern:
         raise InputError("No files are named.", "Name them like %s.####.exr." % which, input=which)
-    absolute = str(Path(bpy.path.abspath(pattern)).expanduser().absolute())
+    absolute = _absolute(scene, which, pattern)
     return Source("files", pattern, _standing(which, {frame: Path(name_at(absolute, frame)) for frame in frames}), pattern=absolute)
+
+
+def _absolute(scene: Any, which: str, text: str) -> str:
+    """The path that an artist wrote, whole: // is where the scene's own .blend lies. Raises InputError where that was never saved, for
+    Blender would look into some folder or other."""
+    if text.startswith("//") and scene.library is None and not bpy.data.filepath:
+        raise InputError("%s is beside the .blend, and it was never saved." % text, "Save it, or name the whole path.", input=which)
+    return str(Path(bpy.path.abspath(text, library=scene.library)).expanduser().absolute())
 
 
 def _standing(which: str, files: Dict[int, Path]) -> Dict[int, Path]:

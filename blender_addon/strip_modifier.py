@@ -41,7 +41,7 @@ def lay_over(scene: Any, path: Path) -> Any:
     modifier = next((m for m in plate.modifiers if m.type == "COMPOSITOR" and m.node_group and "platebridge" in m.node_group), None)
     if modifier is None:
         modifier = versions.compositor_modifier(scene, plate, "Platebridge")
-    modifier.name, modifier.node_group = tree.name, tree
+    modifier.name, modifier.node_group, modifier.mute = tree.name, tree, False
     for strip in timeline.take_strips(scene):
         if strip[timeline.TAG].get("shot") == request.shot:
             strip.mute = True

@@ -136,14 +136,10 @@ class PLATEBRIDGE_OT_copy_dials(_OnTheChosen):
 
     @says
     def execute(self, context):
-        from platebridge.request import from_dict
-        from platebridge.takes import read_take
-
-        from . import animated
+        from . import animated, loading
 
         row = take_list.selected(context)
-        take = read_take(row.folder)
-        request = from_dict((take.document or take.note).get("request"))
+        request, _ = loading.asked_for(row.path)
         scene = versions.editing_scene(context)
         shot, held = scene.platebridge, animated.restore(scene, request.dial_values())
         if request.model.name != "guide":  # a look at the guide is no wish for another model

@@ -12,7 +12,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import bpy
 from platebridge.curves import Curve
@@ -192,14 +192,14 @@ def plate_strip(scene: Any, request: GenerateRequest, files: Mapping[int, Path],
 
 
 def free_channel(scene: Any, frames: FrameRange, above: int = 0) -> int:
-    """The lowest channel above `above` with no strip anywhere in these frames. Raises InputError when there is none."""
+    """The lowest channel above `above` that is not muted, with no strip anywhere in these frames. Raises InputError when there is none."""
     taken = {
         strip.channel
         for strip in versions.strips(scene.sequence_editor)
         if versions.first_frame(strip) <= frames.last and versions.end_frame(strip) > frames.first
     }
     for channel in range(above + 1, HIGHEST_CHANNEL + 1):
-        if channel not in taken:
+        if channel not in taken and not scene.sequence_editor.channels[channel].mute:
             return channel
     raise InputError("The sequencer has no free channel over %s." % frames, "Remove strips you don't need, then load the take.")
 
@@ -239,7 +239,12 @@ def what_keeps_it_from_exact(scene: Any, strip: Any) -> List[str]:
         faults.append("The strip %s is moved, cropped, graded or retimed" % strip.name)
     if strip.mute or strip.blend_alpha != 1:
         faults.append("The strip %s is muted or see-through" % strip.name)
-    above = [other for other in _over(scene, strip) if not other.mute and other.type != "SOUND"]
+    for part, beside in _levels(scene, strip):
+        if beside.channels[part.channel].mute:
+            faults.append("The channel %s is muted" % beside.channels[part.channel].name)
+        if part != strip and (part.mute or part.blend_alpha != 1 or not sources.shows_unchanged(part)):
+            faults.append("The strip %s, which holds it, is muted, see-through, moved, cropped or graded" % part.name)
+    above = [other for other in _over(scene, strip) if other.type != "SOUND"]
     if above:
         faults.append("The strip %s lies above it" % above[0].name)
     if not scene.render.use_sequencer:
@@ -261,15 +266,20 @@ def take_strips(scene: Any) -> Iterable[Any]:
 def seen_take(scene: Any) -> Optional[Any]:
     """The take's strip that is seen: the highest that isn't hidden. None where there is none, or where a plate with a take of its own on it
     (strip_modifier.py) covers it: then that is what is seen."""
-    shown = max((strip for strip in take_strips(scene) if not strip.mute), key=lambda strip: strip.channel, default=None)
+    seen = [strip for strip in take_strips(scene) if not any(_is_hidden(*level) for level in _levels(scene, strip))]
+    shown = max(seen, key=lambda strip: [part.channel for part, _ in _levels(scene, strip)][::-1], default=None)
     if shown is None:
         return None
-    covers = [over for over in _over(scene, shown) if not over.mute and any(sources.is_our_modifier(m) for m in over.modifiers)]
+    covers = [over for over in _over(scene, shown) if any(sources.is_our_modifier(m) and not m.mute for m in over.modifiers)]
     return None if covers else shown
 
 
 def show_alone(scene: Any, strip: Any) -> None:
-    """Shows a take's strips, both halves of one that was cut, and hides the same shot's other takes; remembers which was shown before."""
+    """Shows a take's strips, both halves of one that was cut, and hides the same shot's other takes, also one that lies on the plate's own
+    strip (strip_modifier.py); remembers which was shown before."""
+    for modifier in our_modifiers(scene):
+        if modifier.node_group[TAG].get("shot") == strip[TAG].get("shot"):
+            modifier.mute = True  # an effect would come over it, dust over dust
     shots = [other for other in take_strips(scene) if other[TAG].get("shot") == strip[TAG].get("shot")]
     own = [other for other in shots if _which(other) == _which(strip)]
     for other in shots:
@@ -277,6 +287,11 @@ def show_alone(scene: Any, strip: Any) -> None:
             for half in own:
                 half[BEFORE] = _which(other)
         other.mute = other not in own
+
+
+def our_modifiers(scene: Any) -> List[Any]:
+    """The modifiers that lay takes over plates in this scene."""
+    return [m for strip in versions.all_strips(scene.sequence_editor) for m in strip.modifiers if sources.is_our_modifier(m)]
 
 
 def shown_before(scene: Any) -> Optional[Any]:
@@ -301,11 +316,27 @@ def remove(take_id: str, kind: str) -> None:
         versions.strips(strip.parent_meta() or scene.sequence_editor).remove(strip)
 
 
+def _levels(scene: Any, strip: Any) -> Iterator[Tuple[Any, Any]]:
+    """The strip, the meta strip that holds it, and so on; each with what it stands in: a meta strip, at last the sequencer."""
+    part = strip
+    while part is not None:
+        meta = part.parent_meta()
+        yield part, meta or scene.sequence_editor
+        part = meta
+
+
+def _is_hidden(part: Any, beside: Any) -> bool:
+    return bool(part.mute or beside.channels[part.channel].mute)
+
+
 def _over(scene: Any, strip: Any) -> List[Any]:
+    """The strips that are seen over it: beside it, and beside the meta strips that hold it."""
     return [
         other
-        for other in versions.strips(scene.sequence_editor)
-        if other.channel > strip.channel
+        for part, beside in _levels(scene, strip)
+        for other in versions.strips(beside)
+        if other.channel > part.channel
+        and not _is_hidden(other, beside)
         and versions.first_frame(other) < versions.end_frame(strip)
         and versions.end_frame(other) > versions.first_frame(strip)
     ]

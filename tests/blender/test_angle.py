@@ -39,6 +39,32 @@ def test_the_chosen_takes_cloud_through_another_camera(shot, scene, real, read_e
     assert rows == [("take_0002", "through Aside"), ("take_0001", "model guide, seed 0")]
 
 
+def test_its_passes_are_known_by_the_camera_that_they_are_seen_through_alone(shot, scene, write_exr):
+    """Windows and macOS take `angle Aside` and `angle aside` for one folder."""
+    import json
+
+    from platebridge.frames import FrameRange
+    from platebridge.request import GenerateRequest, Inputs
+
+    from blender_addon import angle_plan
+
+    take = shot / "take_0001"
+    take.mkdir(parents=True)
+    request = GenerateRequest("shot", FrameRange(1001, 1003), Inputs()).to_dict()
+    (take / "take.json").write_text(json.dumps({"take_id": "1" * 32, "request": request, "simulation": "2" * 64, "files": {}}))
+    aside, above = scene.objects["Aside"], scene.camera
+    above.name = "aside"
+    scene.camera = None
+
+    def known(camera):
+        return angle_plan.plan(scene, bpy.context.view_layer, take, camera).fingerprints
+
+    first = known("Aside")
+    assert not set(first.values()) & set(known("aside").values())
+    scene.camera = aside
+    assert known("Aside") == first
+
+
 def test_without_another_camera_or_a_finished_take_the_button_is_off(scene):
     bpy.ops.platebridge.refresh_takes()
     assert not bpy.ops.platebridge.another_angle.poll()

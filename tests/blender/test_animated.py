@@ -8,6 +8,7 @@ import json
 import bpy
 import numpy as np
 import pytest
+from platebridge.curves import value_at
 from platebridge.errors import RequestError
 from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest, Inputs
@@ -74,6 +75,29 @@ def test_eased_keyframes_travel_as_blender_evaluates_them(scene, dials):
         shown[frame] = dials.rise
     assert {f: asked.guide_at(f).rise for f in shown} == pytest.approx(shown, rel=1e-5)
     assert abs(asked.guide_at(1003).rise - (-1 + 3 * 2 / 19)) > 0.05  # no straight line
+
+
+def test_stretched_time_stretches_the_dials_as_blender_shows_them(scene, dials, a_take):
+    keyed(dials, "amount", (501, 0.5), (502, 2.5))
+    straight(scene)
+    scene.render.frame_map_old, scene.render.frame_map_new = 100, 200
+    sent = plan_of(scene).request.dial_values()["amount"]
+    for frame in (1002, 1003):
+        scene.frame_set(frame)
+        assert value_at(sent, frame) == pytest.approx(dials.amount) == pytest.approx({1002: 0.5, 1003: 1.5}[frame])
+    request = a_take(amount="1001:0.2,1003:2")
+    bpy.ops.platebridge.copy_dials()
+    assert plan_of(scene).request.dial_values()["amount"] == request.dial_values()["amount"]
+
+
+def test_a_muted_channel_of_a_colour_has_no_say(scene, dials):
+    from blender_addon import versions
+
+    keyed(dials, "tint", (1001, (0.6, 0.5, 0.4)), (1003, (0.2, 0.3, 0.2)))
+    red = next(curve for curve in versions.curves(scene.animation_data) if curve.array_index == 0)
+    red.mute = True
+    dials.tint[0] = 0.9
+    assert value_at(plan_of(scene).request.dial_values()["tint"], 1003) == pytest.approx((0.9, 0.3, 0.2))
 
 
 def test_keyframes_of_one_value_are_no_curve(scene, dials):

@@ -354,6 +354,10 @@ def test_8_bit_picture_is_linear_afterwards(scene, plan_of, read_exr, tmp_path):
             lambda s: (setattr(s.platebridge, "mask_source", "FILES"), setattr(s.platebridge, "mask_files", "/none/m.####.exr")),
             "mask frame 1001: 3 of 3 files are missing",
         ),
+        (
+            lambda s: (setattr(s.platebridge, "plate_source", "FILES"), setattr(s.platebridge, "plate_files", "//p.####.exr")),
+            "plate: //p.####.exr is beside the .blend, and it was never saved.",
+        ),
         (lambda s: setattr(s.render, "use_motion_blur", True), "vectors: Motion blur is on"),
         (lambda s: setattr(s.platebridge, "take_root", "//takes"), "The takes go beside the .blend, and it was never saved."),
         (lambda s: setattr(s.platebridge, "shot", "a/b"), "can't name a shot"),

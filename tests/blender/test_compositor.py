@@ -8,6 +8,7 @@ import json
 import bpy
 import numpy as np
 import pytest
+from platebridge.errors import InputError
 from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest, Inputs
 
@@ -141,6 +142,19 @@ def test_without_effect_frames_it_says_so(take, scene):
         path.unlink()
     with pytest.raises(RuntimeError, match="has no effect frames yet"):
         bpy.ops.platebridge.take_to_compositor()
+
+
+def test_frames_below_0_are_refused_for_blender_would_show_nothing_or_others(scene, tmp_path, write_exr):
+    from blender_addon import compositor
+
+    folder = tmp_path / "take_0001"
+    for name in ("-001", "0000"):
+        write_exr(folder / ("effect.%s.exr" % name), np.ones((36, 64, 4)), "RGBA", True)
+    request = GenerateRequest("shot", FrameRange(-1, 0), Inputs())
+    (folder / "take.json").write_text(json.dumps({"take_id": "1" * 32, "request": request.to_dict(), "files": {}}))
+    with pytest.raises(InputError, match="knows none below 0"):
+        compositor.insert(scene, folder)
+    assert not any(node.bl_idname == "CompositorNodeImage" for node in scene.node_tree.nodes)
 
 
 def test_the_modifier_is_not_offered_where_strips_have_none(take, scene):

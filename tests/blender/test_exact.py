@@ -113,6 +113,9 @@ def test_effect_goes_premultiplied_over_the_untouched_plate_and_its_layers_are_p
             "Title lies above",
         ),
         (lambda scene, comp: setattr(scene.render, "use_sequencer", False), "Sequencer is off"),
+        (lambda scene, comp: setattr(scene.sequence_editor.channels[comp.channel], "mute", True), "The channel Channel 3 is muted"),
+        (lambda scene, comp: setattr(inside_a_meta(scene, comp), "mute", True), "The strip Group, which holds it, is muted"),
+        (lambda scene, comp: setattr(inside_a_meta(scene, comp).transform, "offset_x", 3), "The strip Group, which holds it, is muted"),
     ],
 )
 def test_what_keeps_it_from_exact_is_said(scene, edit, change, says):
@@ -121,6 +124,29 @@ def test_what_keeps_it_from_exact_is_said(scene, edit, change, says):
     timeline.make_exact(scene)
     change(scene, edit[1])
     assert any(says in fault for fault in timeline.what_keeps_it_from_exact(scene, edit[1]))
+
+
+def inside_a_meta(scene, strip):
+    group = scene.sequence_editor.strips.new_meta("Group", 9, frame_start=1001)
+    strip.move_to_meta(group)
+    group.frame_final_end = 1004
+    return group
+
+
+@pytest.mark.parametrize("what", ["in a meta strip", "under a muted channel"])
+def test_what_only_seems_to_cover_the_comp_is_no_fault(scene, edit, tmp_path, read_exr, what):
+    from blender_addon import timeline
+
+    _, comp, _, files = edit
+    timeline.make_exact(scene)
+    if what == "in a meta strip":
+        inside_a_meta(scene, comp)
+    else:
+        scene.sequence_editor.strips.new_effect("Title", "COLOR", 9, frame_start=1001, frame_end=1004)
+        scene.sequence_editor.channels[9].mute = True
+    assert timeline.seen_take(scene) == comp and timeline.what_keeps_it_from_exact(scene, comp) == []
+    path = rendered(scene, tmp_path, bits=32)[1002]
+    assert np.array_equal(read_exr(path)["G"], read_exr(files["comp"][1002])["G"])
 
 
 def test_rendering_the_edit_changes_no_setting(scene, edit, tmp_path):

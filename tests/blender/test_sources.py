@@ -367,10 +367,61 @@ def change_what_is_instanced(scene, wall):
     bpy.data.collections["Asset"].objects[0].location.x += 1
 
 
+def turn_another_way(scene, wall):
+    wall.rotation_mode = "AXIS_ANGLE"
+
+
+def cut_the_view_short(scene, wall):
+    scene.camera.data.clip_end = 10
+
+
+def lose_the_focus(scene, wall):
+    scene.camera.data.dof.use_dof = True
+
+
+def mute_the_keys(scene, wall):
+    from blender_addon import versions
+
+    for curve in versions.curves(bpy.data.collections["Pieces"].objects[0].animation_data):
+        curve.mute = True
+
+
+def ease_the_keys(scene, wall):
+    from blender_addon import versions
+
+    versions.curves(bpy.data.collections["Pieces"].objects[0].animation_data)[0].keyframe_points[0].interpolation = "CONSTANT"
+
+
+def shake_the_keys(scene, wall):
+    from blender_addon import versions
+
+    versions.curves(bpy.data.collections["Pieces"].objects[0].animation_data)[0].modifiers.new("NOISE")
+
+
+def write_other_letters(scene, wall):
+    scene.objects["Sign"].data.body = "CLOSED"
+
+
+def turn_a_shape_key(scene, wall):
+    wall.data.shape_keys.key_blocks["Bent"].value = 0.5
+
+
+def setting(name, value):
+    """A change of one setting of the wall's."""
+
+    def change(scene, wall):
+        setattr(wall, name, value)
+
+    change.__name__ = name
+    return change
+
+
 @pytest.mark.parametrize(
     "change",
     [hide_a_collection, exclude_a_collection, hold_a_collection_out, add_a_modifier, turn_a_modifier, reshape_in_edit_mode, move_a_cut,
-     change_what_is_instanced],
+     change_what_is_instanced, turn_another_way, cut_the_view_short, lose_the_focus, mute_the_keys, ease_the_keys, shake_the_keys,
+     write_other_letters, turn_a_shape_key, setting("delta_location", (0, 1, 0)), setting("delta_scale", (2, 1, 1)),
+     setting("is_holdout", True), setting("visible_camera", False)],
 )
 def test_what_a_render_would_show_is_captured_anew_and_the_playhead_is_no_change(scene, plan_of, change):
     wall = next(thing for thing in scene.objects if thing.name.startswith("Plane"))
@@ -382,6 +433,9 @@ def test_what_a_render_would_show_is_captured_anew_and_the_playhead_is_no_change
     shown = bpy.data.objects.new("Shown", None)
     shown.instance_type, shown.instance_collection = "COLLECTION", asset
     stage.objects.link(shown)
+    for key in ("Basis", "Bent"):
+        wall.shape_key_add(name=key)
+    stage.objects.link(bpy.data.objects.new("Sign", bpy.data.curves.new("Sign", "FONT")))
     thick = wall.modifiers.new("Thick", "SOLIDIFY")
     for frame, offset in ((1001, 0), (1003, 1)):
         thick.offset = offset
@@ -508,6 +562,8 @@ def test_a_plate_strip_that_was_changed_is_captured_anew(scene, plan_of, tmp_pat
 
 @pytest.mark.parametrize("part", ["transform", "blend_alpha", "modifier"])
 def test_an_animated_strip_is_rendered_and_known_by_its_keys(scene, plan_of, write_exr, tmp_path, part):
+    from blender_addon import versions
+
     path = write_exr(tmp_path / "p.exr", picture(1), "RGB")
     strip = scene.sequence_editor_create().strips.new_image('Pl"ate', str(path), 1, 1001)
     strip.frame_final_end = 1004
@@ -529,7 +585,15 @@ def test_an_animated_strip_is_rendered_and_known_by_its_keys(scene, plan_of, wri
     assert before[0].sources["plate"].how == "strip" and getattr(owner, name) != standing
     assert before[0].fingerprints == before[1].fingerprints
     owner.keyframe_insert(name, frame=1002)
-    assert plan_of().fingerprints["plate"] != before[0].fingerprints["plate"]
+    keyed = plan_of()
+    assert keyed.fingerprints["plate"] != before[0].fingerprints["plate"]
+    curve = next(curve for curve in versions.curves(scene.animation_data) if curve.data_path.endswith(name))
+    curve.keyframe_points[0].interpolation = "CONSTANT"
+    assert plan_of().fingerprints["plate"] != keyed.fingerprints["plate"]
+    curve.mute = True  # the value stands still, and is the strip's own
+    setattr(owner, name, standing)
+    strip.modifiers[0].mute = True
+    assert plan_of().sources["plate"].how == "files"
 
 
 def test_see_through_strip_is_rendered_and_one_that_is_muted_by_keys_is_not(scene, plan_of, write_exr, tmp_path):
@@ -572,6 +636,37 @@ def test_what_is_linked_lies_beside_its_own_blend(scene, clip, tmp_path, write_e
     assert sources._files_of(plate, "plate", FrameRange(1001, 1001)).files == {1001: first}
     assert sources._its_files(plate) == [first]
     assert mattes.channel_of_strip("AUTO", plate) == "BRIGHTNESS"
+
+
+def test_files_that_a_linked_scene_names_lie_beside_its_own_blend(scene, tmp_path, write_exr):
+    from blender_addon import sources
+
+    for frame in FRAMES:
+        write_exr(tmp_path / "layout" / "in" / ("plate.%d.exr" % frame), picture(frame), "RGB")
+    scene.platebridge.plate_source, scene.platebridge.plate_files = "FILES", "//in/plate.####.exr"
+    scene.name = "Layout"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "layout" / "layout.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(str(tmp_path / "layout" / "layout.blend"), link=True) as (_, wanted):
+        wanted.scenes = ["Layout"]
+    linked = bpy.data.scenes["Layout"]
+    plan = sources.plan(linked, linked.view_layers[0])
+    assert plan.sources["plate"].files[1002] == tmp_path / "layout" / "in" / "plate.1002.exr"
+
+
+def test_a_linked_scene_of_the_name_of_this_file_s_own_is_the_one_that_is_rendered(scene, tmp_path, read_exr):
+    from blender_addon import sources
+
+    own = scene.name
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "layout.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    assert bpy.context.scene.name == own
+    with bpy.data.libraries.load(str(tmp_path / "layout.blend"), link=True) as (_, wanted):
+        wanted.scenes = [own]
+    linked = bpy.context.window.scene = wanted.scenes[0]
+    plan = sources.plan(linked, linked.view_layers[0])
+    assert capture(plan)[-1] == (3, 3)
+    assert read_exr(plan.sources["depth"].files[1002])["Z"].min() == pytest.approx(7.0, abs=1e-3)
 
 
 def test_blender_without_openimageio_says_so(scene, plan_of, monkeypatch):

@@ -161,6 +161,9 @@ def test_a_take_or_sheet_that_somebody_moved_away_is_said(made):
     shutil.rmtree(folder)
     with pytest.raises(RuntimeError, match=r"There is no folder .*take_0001 any more. Press Refresh Takes"):
         bpy.ops.platebridge.open_take_folder()
+    for button in (bpy.ops.platebridge.copy_dials, bpy.ops.platebridge.take_to_compositor):
+        with pytest.raises(RuntimeError, match="take_0001 is no take"):
+            button()
     with pytest.raises(RuntimeError, match=r"The sheet can't be read .*Press Refresh Takes"):
         bpy.ops.platebridge.open_sheet()
 

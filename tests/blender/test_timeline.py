@@ -150,6 +150,18 @@ def test_takes_stand_above_the_plate_and_above_each_other(scene, take):
     assert (first.channel, second.channel) == (4, 6)
 
 
+def test_a_take_stands_on_no_muted_channel_and_one_that_is_muted_there_is_not_seen(scene, take):
+    from blender_addon import timeline
+
+    channels = scene.sequence_editor_create().channels
+    channels[1].mute = True
+    this, files = take()
+    strip = timeline.insert(scene, this, files, None)
+    assert strip.channel == 2 and timeline.seen_take(scene) == strip
+    channels[2].mute = True
+    assert timeline.seen_take(scene) is None
+
+
 def test_no_channel_left(scene, take):
     from blender_addon import timeline
 

@@ -23,6 +23,11 @@ def modified(scene, edit, frames):
     see("asked again, it is one modifier", bpy.ops.platebridge.take_onto_plate() == {"FINISHED"})
     plate = next(s for s in scene.sequence_editor.strips if "plate" in s.get("platebridge", {}))
     see("of the plate's strip", len(plate.modifiers) == 1)
+    scene.platebridge.output = "EFFECT"
+    bpy.ops.platebridge.show_take()
+    see("an effect that is shown has the plate alone below it", plate.modifiers[0].mute)
+    scene.platebridge.output = "COMP"
+    see("laid over it again, it is seen again", bpy.ops.platebridge.take_onto_plate() == {"FINISHED"} and not plate.modifiers[0].mute)
     see("the plate's strip is still the plate", importlib.import_module(EXTENSION + ".sources").is_taken_as_it_is(plate))
     list(edit.render_edit(scene, folder / "modified" / "edit.####.exr", frames, bits=32))
 
