@@ -129,7 +129,7 @@ def test_what_keeps_it_from_exact_is_said(scene, edit, change, says):
 def inside_a_meta(scene, strip):
     group = scene.sequence_editor.strips.new_meta("Group", 9, frame_start=1001)
     strip.move_to_meta(group)
-    group.frame_final_end = 1004
+    strip.frame_final_end = group.frame_final_end = 1004  # the group is as long as what it holds from then on
     return group
 
 
