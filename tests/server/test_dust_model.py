@@ -35,6 +35,11 @@ def small():
     return DustPipeline(network.eval(), DustScheduler())
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    return dust.load()
+
+
 def guide(frame):
     """A soft ball that grows, at a quarter of SIZE."""
     y, x = np.mgrid[0:12, 0:16].astype(np.float32)
@@ -177,6 +182,30 @@ def test_passes_keep_their_ranges_and_nothing_is_outside_the_support(small):
         assert passes.dtype == np.float32 and passes.shape == (3, *SIZE)
         assert alpha.min() >= 0 and alpha.max() <= 1 and sun.min() >= 0 and ambient.min() >= 0
         assert np.abs(passes[:, :4, -8:]).max() == 0.0
+
+
+def test_the_network_sees_only_what_lies_about_a_windows_dust(shipped, monkeypatch):
+    """A cloud in a corner of a field six times as wide costs little more than by itself, and comes out as if all of it had been seen."""
+    wide, size, seen = (30, 72), (120, 288), []
+
+    def cornered(frame):
+        y, x = np.mgrid[: wide[0], : wide[1]].astype(np.float32)
+        alpha = np.clip((5 - np.hypot(x - 9, y - 10)) / 2, 0, 1) * (frame > 8)
+        return {"sun": 0.7 * alpha, "ambient": 0.5 * alpha, "alpha": alpha, "depth": np.where(alpha > 0, 20 + 0.1 * x, np.inf)}
+
+    def run():
+        return np.stack([np.stack(list(p.values())) for _, p in shipped.sample(cornered, range(1, 13), size, 3, 2, window=6, overlap=2)])
+
+    trunk = shipped.unet._trunk
+    monkeypatch.setattr(shipped.unet, "_trunk", lambda s, *told: seen.append(s.shape[-2] * s.shape[-1]) or trunk(s, *told))
+    near = run()
+    count = len(seen)
+    monkeypatch.setattr(sampling, "_about", lambda there, multiple: (...,))
+    whole = run()
+    assert count < len(seen) - count  # a window without dust asks nothing of it
+    assert max(seen[:count]) < 0.35 * seen[-1]
+    assert near[-1, 2].max() > 0.5
+    assert np.abs(near - whole).max() < 0.02
 
 
 def test_sizes_need_not_be_multiples_of_anything(small):
@@ -327,11 +356,6 @@ def test_other_weights_are_refused(monkeypatch):
     monkeypatch.setattr(sampling, "weights_sha256", lambda folder=None: "0" * 64)
     with pytest.raises(dust.WeightsDiffer):
         dust.load()
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return dust.load()
 
 
 def coarse(passes):

@@ -131,8 +131,11 @@ class Dust:
                 raise Cancelled()
             wide, light = conditions(numbers)
             sigma = torch.full((1,), sigmas[level], device=device)
+            noised = torch.stack(values)
+            out, near = torch.zeros_like(noised), _about(told.support(wide), multiple)
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.float32 and quick_bfloat16(device)):
-                out = unet(torch.stack(values)[None], sigma, wide[None], light[None])[0]
+                if near is not None:  # what lies farther off has no dust in these frames
+                    out[near] = unet(noised[near][None], sigma, wide[near][None], light[None])[0]
             calls += 1
             if on_progress is not None:
                 on_progress(calls, total)
@@ -147,6 +150,20 @@ class Dust:
             for old in [k for k in kept if k <= frame]:
                 del kept[old]
             yield frame, {"sun": passes[0], "ambient": passes[1], "alpha": passes[2]}
+
+
+def _about(there: torch.Tensor, multiple: int) -> tuple | None:
+    """Where to look in a window's frames, as an index of (frames, c, h, w): all that is not 0 in `there`, (frames, 1, h, w), and `MARGIN`
+    about it, its borders at whole multiples; None where there is nothing."""
+    anywhere = there.amax((0, 1)) > 0
+    if not bool(anywhere.any()):
+        return None
+    sides = []
+    for along in (1, 0):
+        dusty = torch.nonzero(anywhere.any(along))[:, 0]
+        first, last = int(dusty[0]) - MARGIN, int(dusty[-1]) + MARGIN
+        sides.append(slice(max(first // multiple, 0) * multiple, (last // multiple + 1) * multiple))
+    return (..., *sides)
 
 
 def quick_bfloat16(device: torch.device) -> bool:
