@@ -79,6 +79,14 @@ def scene(addon, tmp_path):
 
 
 @pytest.fixture
+def plan_of(scene):
+    """What capture would do now."""
+    from blender_addon import sources
+
+    return lambda: sources.plan(scene, bpy.context.view_layer)
+
+
+@pytest.fixture
 def write_exr():
     """write_exr(path, pixels (height, width, channels), names, half=False)."""
     from blender_addon import passes

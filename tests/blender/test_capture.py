@@ -13,13 +13,6 @@ from platebridge.errors import InputError, RequestError, StorageError
 
 
 @pytest.fixture
-def plan_of(scene):
-    from blender_addon import sources
-
-    return lambda: sources.plan(scene, bpy.context.view_layer)
-
-
-@pytest.fixture
 def captured(plan_of):
     """The captured plan of the tiny scene."""
     from blender_addon import capture

@@ -9,11 +9,9 @@ from platebridge.errors import InputError
 
 
 @pytest.fixture
-def plan_of(scene):
-    from blender_addon import sources
-
+def plan_of(scene, plan_of):
     scene.frame_end, scene.platebridge.vectors_source = 1001, "NONE"
-    return lambda: sources.plan(scene, bpy.context.view_layer)
+    return plan_of
 
 
 def capture(plan):

@@ -15,11 +15,9 @@ SHAPE = (36, 64)
 
 
 @pytest.fixture
-def plan_of(scene):
-    from blender_addon import sources
-
+def plan_of(scene, plan_of):
     scene.platebridge.vectors_source = "NONE"
-    return lambda: sources.plan(scene, bpy.context.view_layer)
+    return plan_of
 
 
 @pytest.fixture

@@ -22,13 +22,6 @@ def strips(scene, write_exr, tmp_path):
     return scene.sequence_editor_create().strips
 
 
-@pytest.fixture
-def plan_of(scene):
-    from blender_addon import sources
-
-    return lambda: sources.plan(scene, bpy.context.view_layer)
-
-
 def capture(plan):
     from blender_addon.capture import capture
 
