@@ -96,16 +96,18 @@ def _darkness(shadow: Optional[np.ndarray], plate_depth: np.ndarray) -> np.ndarr
     return np.where(falls, np.clip(shadow, 0.0, 1.0), 0.0).astype(np.float16)
 
 
-def nothing(height: int, width: int, painted: bool = False) -> Effect:
-    """No effect at all. painted: as a model that paints makes it, so that all files of a take have the same layers."""
+def nothing(height: int, width: int, painted: bool = False, hued: bool = False) -> Effect:
+    """No effect at all. painted: as a model that paints makes it, hued: as an artist's guide colours it, so that all files of a take have
+    the same layers."""
     none = np.zeros((height, width), np.float16)
-    colour = np.zeros((height, width, 3), np.float16) if painted else None
-    return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none, painted=colour)
+    colour = np.zeros((height, width, 3), np.float16)
+    return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none, colour if hued else None, colour if painted else None)
 
 
-def shadow_alone(shadow: Optional[np.ndarray], plate_depth: np.ndarray, painted: bool = False) -> Effect:
-    """No dust, and the shadow (h, w) of what lies beyond the picture; None is none. plate_depth: (h, w) metres, inf is sky."""
-    return replace(nothing(*plate_depth.shape, painted=painted), shadow=_darkness(shadow, plate_depth))
+def shadow_alone(shadow: Optional[np.ndarray], plate_depth: np.ndarray, **layers: bool) -> Effect:
+    """No dust, and the shadow (h, w) of what lies beyond the picture; None is none. plate_depth: (h, w) metres, inf is sky. layers: as
+    `nothing` has them."""
+    return replace(nothing(*plate_depth.shape, **layers), shadow=_darkness(shadow, plate_depth))
 
 
 def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.ndarray] = None,

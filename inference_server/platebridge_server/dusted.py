@@ -127,10 +127,11 @@ class Draft:
                 raise storage_error(error, self._own) from error
 
     def _taken(self, frame: int) -> bool:
-        """Whether a frame lies in our own folder now; from the shelf, where it is there."""
+        """Whether a frame lies in our own folder now; from the shelf, where it is there and whole."""
         target = self._own / _name(frame)
         if not target.exists():
-            with contextlib.suppress(OSError):  # another file system, or gone a moment ago
+            with contextlib.suppress(OSError, layers.Damaged):  # another file system, gone a moment ago, or cut off by a power cut
+                self._kept.effect(_name(frame))
                 os.link(self._kept.path(_name(frame)), target)
         return target.exists()
 

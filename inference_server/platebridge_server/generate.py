@@ -261,10 +261,11 @@ class _Generation:
 
     def _without_dust(self, frame: int) -> Effect:
         """A frame with no dust in the picture. What has left it, or not come into it, may throw its shadow there all the same."""
+        layers_ = {"painted": self.paints, "hued": self.request.inputs.guide is not None and not self.paints}
         if self.request.guide_at(frame).shadow <= 0:
-            return composite.nothing(*self.shot.size, painted=self.paints)
+            return composite.nothing(*self.shot.size, **layers_)
         plate_depth = self.shot.depth(frame)
-        return composite.shadow_alone(self.guide.shadow(frame, plate_depth), plate_depth, painted=self.paints)
+        return composite.shadow_alone(self.guide.shadow(frame, plate_depth), plate_depth, **layers_)
 
     def _nothing_to_do(self) -> Warned:
         frames, start = self.request.frames, self.request.guide.start_frame

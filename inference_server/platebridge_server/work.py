@@ -167,7 +167,7 @@ class CroppedGuide:
             arrays, facts = self._store.get("frame", frame)
             return unpacked(arrays, area.guide_size, np.asarray(facts["light_view"], np.float32))
         seen = self._guide.through(frame, area.camera(self._camera(frame), area.guide_size))
-        if seen.deep is not None or seen.empty:  # an artist's picture is read again as quickly as kept
+        if seen.deep is not None:  # an artist's picture is read again as quickly as kept
             self._store.put("frame", frame, packed(seen), {"light_view": [float(v) for v in seen.light_view]})
         return seen
 

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from falling_tower import FIRST, FallingTower
 from platebridge.curves import Curve
 from platebridge.errors import RequestError
+from platebridge.frames import FrameRange
 from platebridge.request import GuideSettings
 from platebridge_server.guide import guide
 from platebridge_server.guide.debris import Debris
-from platebridge_server.guide.dials import Dials
+from platebridge_server.guide.dials import Dials, refuse_turned
 from platebridge_server.guide.emitters import Event
 from platebridge_server.guide.guide import Guide, simulation_of, view_of
 from platebridge_server.guide.motion import Moving
@@ -179,3 +182,14 @@ def test_a_second_camera_takes_a_simulation_whose_dials_changed_and_only_with_th
     assert len(aside(frames=9, rise=rise).frames) == 9  # the same curve, cut to fewer frames
     with pytest.raises(RequestError, match=r"rise is 0\.3 at frame 1002, and in the simulation it is 0\.41"):
         aside()
+
+
+@pytest.mark.parametrize(("name", "keys"), [("rise", "1001:-0.3,1011:0.7,1016:-0.5"), ("debris", "1001:0,1011:7")])
+def test_a_curve_through_nothing_and_one_of_whole_numbers_are_the_same_curve_cut_to_fewer_frames(name, keys):
+    whole = FallingTower(**{name: keys}).request
+    for last in range(FIRST + 2, LAST):
+        for first in range(FIRST, last):
+            part = dataclasses.replace(whole, frames=FrameRange(first, last), animated=()).with_dials({name: whole.dial_values()[name]})
+            refuse_turned(Dials.of(part), Dials.of(whole), part.frames, guide.SIMULATED)
+    with pytest.raises(RequestError, match=name):
+        refuse_turned(Dials.of(FallingTower(**{name: 3}).request), Dials.of(whole), whole.frames, guide.SIMULATED)

@@ -85,6 +85,18 @@ def test_an_artists_own_guide_leads_the_model(take, tiny_shot, tmp_path, write_e
     assert len(list_takes(folder.parent)) == 1
 
 
+def test_every_frame_of_an_artists_guide_has_its_layers_also_one_that_it_leaves_empty(take, tiny_shot, tmp_path, write_exr):
+    rows, columns = np.mgrid[0:40, 0:60]
+    alpha = np.clip(1.5 - np.hypot(rows - 20, columns - 30) / 8, 0, 1)
+    frames = sorted(tiny_shot.paths["plate"])
+    for frame in frames:
+        covers = alpha * (frame not in (frames[0], frames[3], frames[-1]))
+        write_exr(tmp_path / ("own.%d.exr" % frame), np.stack([0.9 * covers, 0.6 * covers, 0.3 * covers, covers], -1), "RGBA")
+    folder = take(tiny_shot, {"guide": str(tmp_path / "own.####.exr")}, model="guide")
+    layers = [set(pixels(folder / ("effect.%d.exr" % frame))) for frame in frames]
+    assert "chroma.R" in layers[1] and all(names == layers[1] for names in layers)
+
+
 def test_a_preview_of_the_guide_is_a_take_that_no_model_made_and_the_dust_keeps_its_composition(take, tiny_shot):
     looked_at, dust_ = take(tiny_shot, model="guide"), take(tiny_shot)
     told, after = (json.loads((folder / "take.json").read_text()) for folder in (looked_at, dust_))

@@ -9,7 +9,7 @@ import falling_tower
 import numpy as np
 import pytest
 from falling_tower import FIRST, FallingTower
-from platebridge.errors import Cancelled, RequestError
+from platebridge.errors import Cancelled, RequestError, StorageError
 from platebridge_server.guide import domain, frame, guide
 from platebridge_server.guide.dials import Dials
 from platebridge_server.guide.guide import Guide
@@ -355,6 +355,30 @@ def test_a_second_camera_may_look_through_another_density_and_sun(plain, aside):
 def test_a_kept_simulation_keeps_its_dials_and_frames(aside, how, said):
     with pytest.raises(RequestError, match=said):
         aside(**how)
+
+
+@pytest.mark.parametrize("kind", ["cloud", "frame"])
+def test_what_a_power_cut_has_damaged_is_said_once_and_made_anew(tmp_path, kind):
+    last, first = FIRST + 7, simulated(tmp_path, frames=8)
+    seen, camera = first.frame(last), first.shot.camera.at(last).resized(first.size)
+    for store in (first._store, first._view):
+        for path in store.folder.glob("%s.%d.*" % (kind, last)):
+            path.write_bytes(b"")
+    with pytest.raises(StorageError, match="damaged"):
+        first.through(last, camera) if kind == "cloud" else first.frame(last)
+    again = simulated(tmp_path, frames=8)
+    assert same(again.frame(last), seen)
+    assert np.array_equal(again.through(last, camera).alpha, seen.alpha)
+
+
+def test_a_rate_is_the_same_whoever_rounded_it(tmp_path):
+    """A host says 24000 / 1001, an artist types 23.976."""
+    first = FallingTower(frames=2)
+    Guide(first, first.request.guide, 24000 / 1001, (27, 48), tmp_path).simulate()
+    second = FallingTower(frames=2, simulation=guide.simulation_of(first.request))
+    assert len(Guide(second, second.request.guide, 23.976, (27, 48), tmp_path).frames) == 2
+    with pytest.raises(RequestError, match=r"at 23\.976 a second"):
+        Guide(second, second.request.guide, 24.0, (27, 48), tmp_path)
 
 
 def test_a_simulation_that_is_gone_is_said_to_be(tmp_path):

@@ -13,6 +13,7 @@ from platebridge.request import GenerateRequest, GuideSettings, Inputs
 from platebridge_server.camera import CameraPath
 from platebridge_server.guide.own import OwnGuide
 from platebridge_server.images import Window
+from platebridge_server.light import LUMINANCE
 from platebridge_server.shot import GuidePicture
 
 
@@ -62,6 +63,20 @@ def test_its_colour_is_kept_beside_its_luminance():
     seen = own({1: (cloud(20, 30), None)}).frame(1)
     assert np.allclose(seen.chroma[10, 20] / seen.chroma[10, 20, 1], np.array([0.8, 0.4, 0.2]) / 0.4, rtol=1e-4)
     assert np.allclose(seen.chroma[10, 3], 1)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.2, 0.05])
+def test_a_thin_guide_leads_by_its_own_brightness_too(alpha):
+    seen = own({1: (cloud(20, 30, (5.0, 5.0, 5.0), alpha), None)}).frame(1)
+    assert np.allclose(seen.sun + seen.ambient, seen.alpha, atol=1e-4)
+
+
+def test_a_pixel_below_nothing_gives_no_colour_brighter_than_the_picture():
+    """As a filter that rings leaves beside an edge: red and blue that all but cancel out in luminance."""
+    rgba = cloud(20, 30, (0.5, 0.5, 0.5))
+    rgba[10, 14] = (-0.003, 0.0, 0.009, 0.02)
+    seen = own({1: (rgba, None)}).frame(1)
+    assert seen.chroma.max() <= 1 / LUMINANCE.min()
 
 
 def test_its_depth_is_never_averaged():

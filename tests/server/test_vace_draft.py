@@ -102,6 +102,15 @@ def test_a_shelf_that_is_cleared_while_the_painter_works_costs_nothing(make, sho
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the limit that plays a full disk is POSIX")
+def test_a_draft_that_a_power_cut_has_damaged_is_made_anew(make, shot, drawn, tmp_path):
+    request = asked(shot, "tiny-vace", led_by="draft", seed=15)
+    _, whole = make(request)
+    make(asked(shot, "dust", seed=15), passes=tmp_path / "passes")
+    sorted((tmp_path / "passes").rglob("effect.*.exr"))[-1].write_bytes(b"")
+    _, again = make(request, passes=tmp_path / "passes")
+    assert len(drawn) == 3 and frames(whole) == frames(again)
+
+
 def test_a_full_disk_leaves_no_half_of_a_draft_to_be_led_by(make, shot, tmp_path, monkeypatch):
     import resource
 

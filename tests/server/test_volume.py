@@ -161,6 +161,34 @@ def test_holdout_agrees_with_a_march_through_the_cut_cloud():
     assert float((alpha - near.alpha)[14:34, 14:50].abs().max()) < 0.03
 
 
+def test_a_plate_amid_even_dust_is_hidden_as_beer_and_lambert_have_it():
+    passes = finer(box(1.0, (32, 32, 32)), 2.0, (0, 0, 1.0))
+    for deep in (0.3, 0.6, 1.0, 1.5):  # in far fewer planes than that
+        plate = float(passes.deep.front[24, 32]) + deep
+        _, _, alpha, _ = holdout(passes.sun, passes.ambient, passes.alpha, passes.deep, torch.full((48, 64), plate))
+        assert float(alpha[24, 32]) == pytest.approx(1 - math.exp(-2.0 * deep), abs=0.1)
+
+
+def test_dust_on_the_ground_is_cut_there_by_the_plate_and_nobody_sees_through_its_foot():
+    """The guide has a sixth of the plate's pixels along a side: by itself it fades over a dozen of the plate's."""
+    density = torch.zeros(16, 16, 16)
+    density[:6, 4:12, 3:13] = 0.6
+    view = LOOK_ALONG_Y.clone()
+    view[2, 3] = -0.5
+    fine = see(density, (192, 256), 8.0, 480.0, camera=view, smooth=True).alpha
+    rows = (96 - torch.arange(192) - 0.5) / 480.0
+    ground = torch.where(rows < 0, -1.5 / rows, torch.inf)[:, None].expand(192, 256).contiguous()  # the floor lies 1.5 below the eye
+    wrong = {}
+    for below in (0, 2):
+        low = see(density, (32, 43), 8.0, 80.0, camera=view, smooth=True, planes=16, below=below)
+        wide = torch.nn.functional.interpolate(torch.stack([low.sun, low.ambient, low.alpha])[None], (192, 256), mode="bilinear")[0]
+        _, _, alpha, _ = holdout(*wide, low.deep, ground)
+        foot = fine[:, 100:156].gt(0.9).flip(0).int().argmax(0)  # from below, the first row that is thick
+        near = [slice(191 - int(at) - 5, 191 - int(at) + 6) for at in foot]
+        wrong[below] = max(float((alpha - fine)[part, 100 + k].abs().mean()) for k, part in enumerate(near))
+    assert wrong[2] < 0.06 < 0.1 < wrong[0], wrong
+
+
 def test_holdout_at_a_finer_size_cuts_as_sharply_as_the_plate():
     passes = cloud()
     low = torch.stack([passes.sun, passes.ambient, passes.alpha])[None]
@@ -226,3 +254,18 @@ def test_a_grid_is_halved_without_loss_and_without_negative_dust():
     assert fine.shape == (1, 18, 16, 20) and float(fine.min()) == 0.0
     assert float(fine.mean()) == pytest.approx(float(grid.mean()), rel=0.1)
     torch.testing.assert_close(volume._finer(torch.ones_like(grid)), torch.ones_like(fine))
+
+
+def test_dust_on_the_ground_is_the_same_however_far_a_ray_goes_at_a_time(monkeypatch):
+    """Rays that leave through the floor still see what lies half a cell about it, all of it or none: by stretches it came and went."""
+    density = torch.zeros(16, 16, 16)
+    density[:5, 4:12, 3:13] = 0.4
+    low = LOOK_ALONG_Y.clone()
+    low[2, 3] = -1.5  # a little above the floor, so that rays leave through it slowly
+    seen = []
+    for block in (2, 3, 5, 12, 1000):
+        monkeypatch.setattr(volume, "_BLOCK", block)
+        seen.append(see(density, steps=None, camera=low, extinction=4.0, smooth=True))
+    assert float(seen[0].alpha.max()) > 0.5
+    for other in seen[1:]:
+        assert float((other.alpha - seen[0].alpha).abs().max()) < 1e-5

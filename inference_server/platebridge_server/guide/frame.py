@@ -51,7 +51,7 @@ def coarse(deep: volume.Deep) -> volume.Deep:
 
 
 def packed(frame: GuideFrame) -> dict[str, np.ndarray]:
-    """The dust of a frame as arrays to keep, cropped to where it is; empty for a frame without any. Chunks are not in it.
+    """The dust of a frame as arrays to keep, cropped to where it is; empty for a frame without any. Chunks and chroma are not in it.
 
     Exact for a `coarse` frame, as our own guide's are.
     """
@@ -61,8 +61,6 @@ def packed(frame: GuideFrame) -> dict[str, np.ndarray]:
     y, x = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     out = {name: getattr(frame, name)[y, x] for name in ("sun", "ambient", "alpha", "depth")}
     out["at"] = np.array([y.start, y.stop, x.start, x.stop], np.int64)
-    if frame.chroma is not None:
-        out["chroma"] = frame.chroma[y, x].transpose(2, 0, 1)
     if frame.deep is not None:
         deep = frame.deep
         out["planes"], out["front"] = deep.planes.numpy(), deep.front[y, x].numpy()
@@ -83,7 +81,7 @@ def unpacked(arrays: dict[str, np.ndarray], size: tuple[int, int], light_view: n
         out[..., top:bottom, left:right] = part
         return out
 
-    deep = chroma = None
+    deep = None
     if "planes" in arrays:
         fields = (
             torch.from_numpy(whole(name, fill)) for name, fill in (("cumulative_alpha", 0.0), ("cumulative_depth", 0.0), ("front", np.inf))
@@ -91,8 +89,6 @@ def unpacked(arrays: dict[str, np.ndarray], size: tuple[int, int], light_view: n
         alphas, depths, front = fields
         planes = torch.from_numpy(arrays["planes"])
         deep = volume.Deep(planes, alphas, depths * planes[-1], front)
-    if "chroma" in arrays:
-        chroma = np.ascontiguousarray(whole("chroma", 1.0).transpose(1, 2, 0))
     return GuideFrame(
         whole("sun", 0.0),
         whole("ambient", 0.0),
@@ -100,5 +96,4 @@ def unpacked(arrays: dict[str, np.ndarray], size: tuple[int, int], light_view: n
         whole("depth", np.inf),
         light_view.astype(np.float32),
         deep,
-        chroma=chroma,
     )

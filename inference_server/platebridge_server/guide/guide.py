@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections import deque
 from pathlib import Path
 from typing import Callable, Iterator, Optional
@@ -34,10 +35,13 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 10
+VERSION = 11
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
-PLANES = 10
+PLANES = 16
+#: Cells by which dust on the ground goes on below it. The plate's own ground cuts it there, as crisply as it is; where the dust itself ends it
+#: fades over a pixel of the guide, and one saw through its foot.
+BELOW = 2
 #: Without vectors a motion is looked for over this many frames: slow ones move less than a pixel in one.
 LAG = 4
 #: Longest way, in cells, that dust goes in one step of the solver.
@@ -113,7 +117,8 @@ class Guide:
             raise RequestError("The simulation %s… is not kept here any more." % request.simulation[:12],
                                "Generate the take that it comes from once more, as it was, then this one.")
         made = self._store.get("plan")[1]
-        if made["seconds"] != self.frame_seconds or not made["frames"][0] <= self.frames.first <= self.frames.last <= made["frames"][1]:
+        same_rate = math.isclose(made["seconds"], self.frame_seconds, rel_tol=1e-5)  # 24000 / 1001 is typed as 23.976
+        if not same_rate or not made["frames"][0] <= self.frames.first <= self.frames.last <= made["frames"][1]:
             raise RequestError("The simulation has frames %d-%d at %g a second." % (*made["frames"], 1 / made["seconds"]),
                                "Give frames within these, and the same --fps.")
         its = Dials(GuideSettings(**{**dataclasses.asdict(self.settings), **made["dials"]}),
@@ -166,7 +171,7 @@ class Guide:
             if cancelled():
                 raise Cancelled()
 
-        if self._view.has("plan"):
+        if self._view.has("plan") and self._store.has("plan"):
             progress(total, total)
             if cancelled():
                 raise Cancelled()
@@ -279,6 +284,7 @@ class Guide:
             planes=PLANES,
             lit=self._light(frame, density, facts),
             smooth=True,
+            below=BELOW,
         )
         deep = coarse(volume.Deep(*(getattr(passes.deep, f.name).cpu() for f in dataclasses.fields(passes.deep))))
         arrays = (getattr(passes, name).cpu().numpy() for name in ("sun", "ambient", "alpha", "depth"))
@@ -377,7 +383,7 @@ class Guide:
         return out if out.any() else None
 
     def empty(self, frame: int) -> bool:
-        """Whether nothing is to be seen at a frame: before the collapse begins."""
+        """Whether a frame has no dust in the picture, and no debris anywhere: before the collapse begins, say."""
         return self.frame(frame).empty
 
     @property

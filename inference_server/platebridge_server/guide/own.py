@@ -25,6 +25,8 @@ from .frame import GuideFrame
 
 #: How an even light on the picture is shared out between sun and sky: the picture doesn't say.
 SUN_SHARE = 0.65
+#: Alpha that counts as covered in a guide that is thin in every frame; light over less is noise.
+THINNEST = 0.02
 #: Cells of the guide that dust may reach beyond it (`models/dust/condition.py: support` and the cut's own interpolation).
 BEYOND = 4
 
@@ -33,7 +35,8 @@ class OwnGuide:
     """As `guide.Guide`, from pictures. shot: `request`, `size`, `window`, `display`, `camera` and `guide_image(f)`, a `shot.GuidePicture`.
     Nothing is kept on disk; debris and shadow there are none.
 
-    white: luminance that the picture's brightest dust has; None measures it (the 98th percentile of what is covered).
+    white: luminance that the picture's brightest dust has; None measures it (the 98th percentile of what is covered by a quarter and
+    more, or at all where no frame has that).
     """
 
     def __init__(self, shot, settings: GuideSettings, size: tuple[int, int], white: Optional[float] = None) -> None:
@@ -48,19 +51,21 @@ class OwnGuide:
         self, progress: Callable[[int, int], None] = lambda done, total: None, cancelled: Callable[[], bool] = lambda: False
     ) -> None:
         """Look at every picture once: where it covers anything, and how bright it gets."""
-        brightest = []
+        brightest, thin = [], []
         for done, frame in enumerate(self.frames):
             picture = self._picture(frame)
             rgba = picture.rgba
-            covered = rgba[..., 3] > 0.25
+            thick = rgba[..., 3] > 0.25
+            covered = thick if thick.any() else rgba[..., 3] > THINNEST
             if covered.any():
-                brightest.append(float(np.quantile((rgba[..., :3] @ LUMINANCE)[covered] / rgba[..., 3][covered], 0.98)))
+                found = brightest if thick.any() else thin
+                found.append(float(np.quantile((rgba[..., :3] @ LUMINANCE)[covered] / rgba[..., 3][covered], 0.98)))
             self._note(frame, picture)
             progress(done + 1, len(self.frames))
             if cancelled():
                 raise Cancelled()
         if self.white is None:
-            self.white = float(np.median(brightest)) if brightest else 1.0
+            self.white = float(np.median(brightest or thin or [1.0]))
 
     def _picture(self, frame: int):
         picture = self.shot.guide_image(frame)
@@ -105,8 +110,9 @@ class OwnGuide:
         left, top, width, height = self._on_canvas(picture)
         across = ((x * whole.fx + whole.cx) / whole.size[1] - left) / width
         down = ((whole.cy - y * whole.fy) / whole.size[0] - top) / height
-        rgba = _window(picture.rgba.transpose(2, 0, 1), across, down, camera.size)
-        alpha = np.clip(rgba[3], 0.0, 1.0)
+        # A filter that rings leaves values below 0, and beside them luminance of next to nothing: its colour would be hundreds.
+        rgba = np.maximum(_window(picture.rgba.transpose(2, 0, 1), across, down, camera.size), 0.0)
+        alpha = np.minimum(rgba[3], 1.0)
         luminance = np.tensordot(LUMINANCE, rgba[:3], 1).astype(np.float32)
         light = np.clip(luminance / max(self.white or 1.0, 1e-6), 0.0, None)
         chroma = np.where(luminance > 1e-6, rgba[:3] / np.maximum(luminance, 1e-6), 1.0).astype(np.float32)

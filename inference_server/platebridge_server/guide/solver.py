@@ -136,11 +136,6 @@ def splat_sources(points, fraction, velocity, shape, cell, origin, *, density, w
     return Sources(density=grid[1], weight=grid[2], momentum=grid[4:7], divergence=grid[3])
 
 
-def add_sources(parts: list[Sources]) -> Sources:
-    """Several sources at once; rates add."""
-    return Sources(*(sum(getattr(p, k) for p in parts) for k in ("density", "weight", "momentum", "divergence")))
-
-
 class PressureSolver:
     """Solves the Poisson equation on a box directly, by fast diagonalisation (Lynch, Rice and Thomas 1964).
 

@@ -7,10 +7,11 @@ under another name and renamed, so a file that is there is whole.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 import numpy as np
 import safetensors
@@ -21,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 class Store:
     """Arrays by kind and frame, in `folder`. What was made for another `fingerprint` is deleted at once.
 
-    Raises StorageError where the folder can't be written.
+    Raises StorageError where the folder can't be written, and where a file is damaged.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -62,12 +63,24 @@ class Store:
 
     def get(self, kind: str, frame: Optional[int] = None) -> tuple[dict[str, np.ndarray], dict]:
         """Arrays and facts as they were put."""
-        return load_file(self._path(kind, frame)), self.facts(kind, frame)
+        with self._whole(self._path(kind, frame)) as path:
+            return load_file(path), self.facts(kind, frame)
 
     def facts(self, kind: str, frame: Optional[int] = None) -> dict:
         """The facts alone; no array is read."""
-        with safetensors.safe_open(self._path(kind, frame), "np") as file:
+        with self._whole(self._path(kind, frame)) as path, safetensors.safe_open(path, "np") as file:
             return json.loads((file.metadata() or {}).get("facts", "{}"))
+
+    @contextlib.contextmanager
+    def _whole(self, path: Path) -> Iterator[Path]:
+        """A file that is damaged goes, as after a power cut, and the plan with it: then the next run makes what is lacking."""
+        try:
+            yield path
+        except safetensors.SafetensorError as problem:
+            for gone in (path, self._path("plan", None)):
+                with contextlib.suppress(OSError):
+                    gone.unlink()
+            raise StorageError("What was kept of the guide is damaged: %s." % path, "Generate once more: it is made anew.") from problem
 
 
 def _unwritable(folder: Path, problem: Exception) -> StorageError:

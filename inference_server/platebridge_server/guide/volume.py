@@ -26,8 +26,10 @@ from .lookup import around, between
 CLEAR = 1e-4
 #: Density up to this is clear air to a look.
 _THIN = 1e-4
-#: Cells along a side of the blocks by which clear air is passed over.
-_BLOCK = 4
+#: A ray that is let through less than this sees nothing more.
+_DARK = 2e-3
+#: Cells along a side of the blocks by which clear air is passed over. Smaller ones pass over more, in more steps: that is slower.
+_BLOCK = 12
 
 
 @dataclass
@@ -194,14 +196,15 @@ def sun_thickness(points: torch.Tensor, towards: torch.Tensor, origin, cell: flo
 
 
 def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, extinction, sun_direction, *,
-          steps: int | None = None, planes=10, lit: Light | None = None, smooth=False) -> Passes:
+          steps: int | None = None, planes=10, lit: Light | None = None, smooth=False, below: int = 0) -> Passes:
     """Render a density grid from a pinhole camera.
 
     density: (nz, ny, nx). origin: (x, y, z) lowest corner. cell: length. camera_to_world: 4x4 rows. focal_px:
     (fx, fy) and principal_px: (cx, cy) in pixels of `size` = (h, w); a pixel's centre is at (column + .5, row + .5).
     extinction: per length at density 1. sun_direction: (x, y, z) towards the sun. steps: samples along the depth of
     the dust, spread evenly in camera-axis depth and shared by all pixels; three in two cells, when left out. lit: from `light`, if made
-    already. smooth: the grid is read through a cubic (`_finer`), as one whose cells are as large as pixels has to be.
+    already. smooth: the grid is read through a cubic (`_finer`), as one whose cells are as large as pixels has to be. below: so many cells
+    of dust are added below what lies on the grid's floor, for a plate's ground to cut.
     """
     device, (h, w) = density.device, size
     matrix = torch.as_tensor(camera_to_world, dtype=torch.float32, device=device)
@@ -209,9 +212,14 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
     box = around(density > _THIN, 2 if smooth else 1)
     inside = density[box]
     low = torch.tensor([origin[main] + cell * (box[2 - main].start or 0) for main in range(3)], device=device)
+    below = 0 if box[0].start else below
+    inside = _sunk(inside, below)
+    low[2] -= below * cell
     span = cell * torch.tensor(inside.shape[::-1], dtype=torch.float32, device=device)
     dusty = inside > _THIN
-    interval = _depth_interval((low.cpu(), (low + span).cpu()), matrix.cpu()) if bool(dusty.any()) else None
+    # Read between cells, dust ends half a cell beyond the outermost ones' faces. On the ground it lies against such a face.
+    first, last = low - cell / (4 if smooth else 2), low + span + cell / (4 if smooth else 2)
+    interval = _depth_interval((first.cpu(), last.cpu()), matrix.cpu()) if bool(dusty.any()) else None
     if interval is None:
         deep = Deep(torch.linspace(1.0, 2.0, planes + 1, device=device), zeros.expand(planes + 1, h, w).clone(),
                     zeros.expand(planes + 1, h, w).clone(), torch.full_like(zeros, torch.inf))
@@ -228,12 +236,12 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
     ray = ray @ matrix[:3, :3].T  # world direction for one length of camera-axis depth
     eye = matrix[:3, 3]
     safe = torch.where(ray.abs() < 1e-9, torch.full_like(ray, 1e-9), ray)
-    a, b = (low - eye) / safe, (low + span - eye) / safe
+    a, b = (first - eye) / safe, (last - eye) / safe
     enter, leave = torch.minimum(a, b).amax(1), torch.maximum(a, b).amin(1)
 
     lit = lit or light(density, cell, extinction, sun_direction)
     # Light is sampled as it is, not weighted by density: at a cloud's rim that keeps the lit edge bright.
-    fields = torch.stack([inside, lit.sun[box], lit.ambient[box]])
+    fields = torch.stack([inside, _sunk(lit.sun[box], below), _sunk(lit.ambient[box], below)])
     fields = _finer(fields) if smooth else fields
     # Most of the way of most rays is clear air: of each stretch, only rays near whose middle there is dust are followed.
     blocks = F.max_pool3d(F.max_pool3d(dusty[None].float(), _BLOCK, ceil_mode=True), 3, 1, 1)[0] > 0
@@ -245,7 +253,7 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
     for begin in (k for number in range(planes) for k in range(number * chunk, (number + 1) * chunk, stretch)):
         count = min(stretch, chunk - begin % chunk)
         start, end = near + begin * dz, near + (begin + count) * dz
-        live = torch.nonzero((leave > start) & (enter < end) & (through > 2e-3) & (leave > enter)).flatten()
+        live = torch.nonzero((leave > start) & (enter < end) & (through > _DARK) & (leave > enter)).flatten()
         live = live[_hit(blocks, (eye + ray[live] * (0.5 * (start + end)) - low) / (_BLOCK * cell))]
         if live.numel():
             z = start + (torch.arange(count, device=device) + 0.5) * dz
@@ -258,8 +266,8 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
             total[1, live] += (part * ambient).sum(1)
             total[2, live] += (part * z).sum(1)
             through[live] *= stay.prod(1)
-            first = torch.where(stay < 1 - 1e-6, z - 0.5 * dz, torch.full_like(z, torch.inf).expand_as(thick)).amin(1)
-            front[live] = torch.minimum(front[live], first)
+            begins = torch.where(stay < 1 - 1e-6, z - 0.5 * dz, torch.full_like(z, torch.inf).expand_as(thick)).amin(1)
+            front[live] = torch.minimum(front[live], begins)
         if (begin + count) % chunk == 0:
             alphas.append(1 - through)
             depths.append(total[2].clone())
@@ -272,6 +280,11 @@ def march(density, origin, cell, camera_to_world, focal_px, principal_px, size, 
     deep = Deep(near + chunk * dz * torch.arange(planes + 1, device=device), (torch.stack(alphas) * there).view(-1, h, w),
                 (torch.stack(depths) * there).view(-1, h, w), torch.where(there, front, infinite).view(h, w))
     return Passes(total[0].view(h, w), total[1].view(h, w), alpha.view(h, w), depth.view(h, w), deep)
+
+
+def _sunk(grid: torch.Tensor, cells: int) -> torch.Tensor:
+    """(nz + cells, ny, nx): the grid (nz, ny, nx), its lowest layer going on below it."""
+    return torch.cat([grid[:1].expand(cells, -1, -1), grid]) if cells else grid
 
 
 def _hit(blocks: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
@@ -342,7 +355,11 @@ def cut(sun, ambient, alpha, planes, front, read, limit):
     inside = (limit > begin) & (end > begin)
     (before, start), (behind, stop) = read(low), read(low + 1)
     start = torch.where(before > 1e-7, start, begin)
-    part = torch.where(inside, torch.lerp(before, behind, along), torch.zeros_like(alpha))
+    # What a stretch of even dust lets through falls as a power of the way into it: most of its alpha lies near its front.
+    let = [(1 - alpha * of).clamp_min(_DARK) for of in (before, behind)]
+    fall = (let[1] / let[0]).clamp_max(1 - 1e-4)
+    grown = before + (behind - before) * (1 - fall**along) / (1 - fall)
+    part = torch.where(inside, grown, torch.zeros_like(alpha))
     part = torch.where(limit >= planes[-1], torch.ones_like(part), part.clamp(0.0, 1.0))
     left = alpha * part
     mean = torch.where(inside, torch.lerp(start, stop, along), front)
