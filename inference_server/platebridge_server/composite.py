@@ -101,7 +101,8 @@ def nothing(height: int, width: int, painted: bool = False, hued: bool = False) 
     the same layers."""
     none = np.zeros((height, width), np.float16)
     colour = np.zeros((height, width, 3), np.float16)
-    return Effect(none, none, none, np.full((height, width), np.inf, np.float32), none, colour if hued else None, colour if painted else None)
+    far = np.full((height, width), np.inf, np.float32)
+    return Effect(none, none, none, far, none, colour if hued else None, colour if painted else None)
 
 
 def shadow_alone(shadow: Optional[np.ndarray], plate_depth: np.ndarray, **layers: bool) -> Effect:

@@ -64,7 +64,7 @@ def generate(
 
     scratch: a folder of this take's own, which stays when the work is interrupted and begun again; beside it, in `guides`,
     simulations are kept for the next takes, so that another seed pays for the model alone, and in `passes` what the model gave,
-    so that another light or tint pays for neither. device: "cpu", "cuda:0" …;
+    so that another light, tint or grade of the plate pays for neither. device: "cpu", "cuda:0" …;
     None takes the best there is. origin: what the client says of itself, for take.json. have: files that had come,
     {name: SHA-256}; they are not made again. cancelled: asked before each step of each stage.
 
@@ -123,8 +123,8 @@ class _Generation:
         if {curve.dial for curve in self.request.animated} & set(layers.RELIT):
             self.facts["light_at"] = {str(f): layers.light_of(self._colours(f)) for f in self.request.frames}
         if self.request.inputs.guide is None:
-            self.facts["simulation"] = simulation_of(self.request)
-        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self._made_by(), self.device)))
+            self.facts["simulation"] = simulation_of(self.request, self.shot.canvas)
+        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.shot.canvas, self._made_by(), self.device)))
         earlier = self.kept.facts({name: None for f in self.request.frames for name in self._layer_names(f).values()})
         if earlier is None or self.request.output.picture or not self._light_again(earlier):
             self._make()
@@ -148,7 +148,7 @@ class _Generation:
             self.kept.finish({**self.facts, "passes_of": self.take_id})
 
     def _light_again(self, earlier: Dict[str, Any]) -> bool:
-        """Every frame from the passes that an earlier take of the same dust left; only the light's colour is new.
+        """Every frame from the passes that an earlier take of the same dust left; only the light's colour and the plate are new.
 
         False where one of them is damaged, by a power cut for instance: that costs time and no take. What has gone out by then stays."""
         before = dict(self.facts)
@@ -175,7 +175,7 @@ class _Generation:
 
     def _keep_simulation(self) -> None:
         """Another camera may ask for this take's simulation: it stays as long as its passes. One that has left the shelf is made again."""
-        name = simulation_of(self.request)
+        name = simulation_of(self.request, self.shot.canvas)
         kept = Store(self._shelf("guides", name), name)
         if not (kept.has("plan") or self.request.simulation):
             with self._timed("guide"):
@@ -217,7 +217,7 @@ class _Generation:
         if self.request.inputs.guide is not None:
             guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)
         else:
-            folder = self._shelf("guides", simulation_of(self.request))
+            folder = self._shelf("guides", simulation_of(self.request, self.shot.canvas))
             guide = Guide(self.shot, settings, self.request.settings.fps, size, folder, self.device)
             self._used.append(guide.folder)
         guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)

@@ -22,6 +22,7 @@ from . import images
 from .composite import Effect
 from .guide.dials import fingerprint
 from .guide.guide import VERSION as GUIDE_VERSION
+from .guide.guide import moved_by
 from .images import Part, Window
 from .light import DustLight
 
@@ -66,14 +67,16 @@ def labels(colours: DustLight) -> Dict[str, str]:
     return {"platebridge:" + name: " ".join("%.9g" % v for v in values) for name, values in light_of(colours).items()}
 
 
-def passes_of(request: GenerateRequest, card: Mapping[str, Any], device: str) -> str:
+def passes_of(request: GenerateRequest, canvas: str, card: Mapping[str, Any], device: str) -> str:
     """Of everything that the passes depend on, the model's card among it, so that what another request left is never taken.
 
-    64 hex digits.
+    64 hex digits. canvas: as `shot.Shot` has it.
     """
     tree = request.to_dict()
-    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings", "model", "simulation")}
-    later = () if card.get("kind") == "picture" else RELIT  # a painter sees the light on the guide
+    kept = {k: tree[k] for k in ("frames", "camera", "settings", "model", "simulation")}
+    paints = card.get("kind") == "picture"  # then it sees the plate, and the light on the guide
+    kept["inputs"] = tree["inputs"] if paints else moved_by(tree, canvas)
+    later = () if paints else RELIT
     kept["guide"] = fingerprint(tree, set(tree["guide"]) - set(later))
     kept["paint"] = tree.get("paint")
     kept.update(card=dict(card), device=device, version=[VERSION, GUIDE_VERSION])

@@ -3,18 +3,24 @@
 """What an earlier take left is used again: its simulation, its passes under another light, and nothing that is not whole."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from platebridge.errors import Cancelled, RequestError
 from platebridge.events import FileReady, Progress
+from platebridge.request import FrameFile, Pass
+from platebridge_server import images, layers
 from platebridge_server.generate import generate
 from platebridge_server.guide import shelf
+from platebridge_server.guide.guide import simulation_of
+from platebridge_server.shot import Shot
 from stand_in import TAKE, StandIn, make, pixels, scratch, shot, stand_in  # noqa: F401
 
 
@@ -57,6 +63,38 @@ def test_another_light_on_the_same_dust_asks_neither_guide_nor_model_and_is_the_
     assert [name for name in full if relit[name] != full[name]] == ["take.json"]
     told, was = json.loads(relit["take.json"]), json.loads(full["take.json"])
     assert told["passes_of"] == "b" * 32 and told["work_area"] == was["work_area"] and told["light"] == was["light"]
+
+
+def test_another_grade_of_the_plate_asks_neither_guide_nor_model_and_is_the_same(shot, make, tmp_path, monkeypatch):
+    files = []
+    for file in shot.request().inputs.plate.files:
+        (part,) = images.read(shot.open_file(file.sha256))
+        part.samples.update({c: part.samples[c] * np.float16(0.5) for c in "RGB"})
+        data = images.encode([part])
+        files.append(FrameFile(file.frame, hashlib.sha256(data).hexdigest(), len(data)))
+        (tmp_path / files[-1].sha256).write_bytes(data)
+
+    def regraded(request, **how):
+        plate = dataclasses.replace(request.inputs.plate, name="plate_v002.####.exr", files=tuple(files), **how)
+        return dataclasses.replace(request, inputs=dataclasses.replace(request.inputs, plate=plate))
+
+    both = SimpleNamespace(open_file=lambda sha: tmp_path / sha if (tmp_path / sha).exists() else shot.open_file(sha))
+    _, full = make(both, regraded(shot.request()), take_id="a" * 32)
+    scratch = tmp_path / "again" / "scratch"
+    _, first = make(shot, shot.request(), scratch=scratch, take_id="b" * 32)
+    StandIn.asked = []
+    monkeypatch.setattr("platebridge_server.generate.Guide", None)
+    _, again = make(both, regraded(shot.request()), scratch=scratch.parent / "other", take_id="a" * 32)
+    assert not StandIn.asked and [name for name in full if again[name] != full[name]] == ["take.json"]
+    assert again["comp.1006.exr"] != first["comp.1006.exr"] and json.loads(again["take.json"])["passes_of"] == "b" * 32
+
+
+def test_a_plate_with_another_canvas_has_dust_of_its_own(shot):
+    request, seen = shot.request(), Shot(shot.request(), shot.open_file).canvas
+    names = {canvas: (simulation_of(request, canvas), layers.passes_of(request, canvas, {}, "cpu")) for canvas in (seen, "another")}
+    assert all(a != b for a, b in zip(*names.values()))
+    painter, graded = {"kind": "picture"}, dataclasses.replace(request, inputs=dataclasses.replace(request.inputs, plate=Pass()))
+    assert layers.passes_of(request, seen, painter, "cpu") != layers.passes_of(graded, seen, painter, "cpu")  # it sees the plate
 
 
 def test_a_light_that_changes_over_the_shot_asks_neither_guide_nor_model_and_is_each_frames_own(shot, make, tmp_path, monkeypatch):

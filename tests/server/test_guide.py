@@ -307,7 +307,7 @@ def aside(plain):
     """`aside(**dials)`: the simulation of `plain` through a camera that stands at its right, with a camera path of its own."""
 
     def see(**how):
-        shot = FallingTower(eye=(45, -38, 9), travel=-0.3, simulation=guide.simulation_of(plain.shot.request), **how)
+        shot = FallingTower(eye=(45, -38, 9), travel=-0.3, simulation=guide.simulation_of(plain.shot.request, ""), **how)
         shot.mask = shot.vectors = None  # never asked for
         return Guide(shot, shot.request.guide, 24.0, plain.size, plain._store.folder)
 
@@ -375,7 +375,7 @@ def test_a_rate_is_the_same_whoever_rounded_it(tmp_path):
     """A host says 24000 / 1001, an artist types 23.976."""
     first = FallingTower(frames=2)
     Guide(first, first.request.guide, 24000 / 1001, (27, 48), tmp_path).simulate()
-    second = FallingTower(frames=2, simulation=guide.simulation_of(first.request))
+    second = FallingTower(frames=2, simulation=guide.simulation_of(first.request, ""))
     assert len(Guide(second, second.request.guide, 23.976, (27, 48), tmp_path).frames) == 2
     with pytest.raises(RequestError, match=r"at 23\.976 a second"):
         Guide(second, second.request.guide, 24.0, (27, 48), tmp_path)

@@ -23,6 +23,7 @@ from platebridge_server.guide.guide import simulation_of  # noqa: E402
 from platebridge_server.models.base import Ears, Scene  # noqa: E402
 from platebridge_server.models.vace import conditioning, parts, prompts, run  # noqa: E402
 from platebridge_server.models.vace.denoise import Recipe  # noqa: E402
+from platebridge_server.shot import Shot  # noqa: E402
 from vace_fixtures import FRAMES, SIZE, scene  # noqa: E402
 from vace_takes import NAME, alone, frames, guides, installed, make, plain, shot, wanted  # noqa: E402, F401
 
@@ -91,7 +92,8 @@ def test_one_changes_the_picture_and_not_the_guide_and_another_order_is_another_
     effects = [plain, *(frames(files) for _, files in made)]
     assert all(a != b for n, a in enumerate(effects) for b in effects[:n])
     told = json.loads(made[1][1]["take.json"])
-    assert told["painting"]["references"] == 2 and told["simulation"] == simulation_of(wanted(shot))
+    canvas = Shot(wanted(shot), shot.open_file).canvas
+    assert told["painting"]["references"] == 2 and told["simulation"] == simulation_of(wanted(shot), canvas)
     assert from_dict(told["request"]) == both and both.hash() != turned.hash()
     assert "reference" not in wanted(shot).to_dict()["inputs"]  # requests without keep their hash
 

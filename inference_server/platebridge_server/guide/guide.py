@@ -39,7 +39,7 @@ VERSION = 11
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
 PLANES = 16
-#: Cells by which dust on the ground goes on below it. The plate's own ground cuts it there, as crisply as it is; where the dust itself ends it
+#: Cells by which dust on the ground goes on below it. The plate's own ground cuts it there, as crisply as it is; where dust itself ends it
 #: fades over a pixel of the guide, and one saw through its foot.
 BELOW = 2
 #: Without vectors a motion is looked for over this many frames: slow ones move less than a pixel in one.
@@ -60,28 +60,36 @@ VIEW = ("density", "sun_azimuth", "sun_elevation")
 SIMULATED = tuple(f.name for f in dataclasses.fields(GuideSettings) if f.name not in COLOURS + VIEW)
 
 
-def simulation_of(request: GenerateRequest) -> str:
+def simulation_of(request: GenerateRequest, canvas: str) -> str:
     """Of everything that the simulation depends on, so that what another request left is never taken. 64 hex digits.
 
-    Not among it: the model, its seed, and the dials that colour the result or change how the cloud is seen. A request that
-    names the simulation of an earlier take has that one.
+    Not among it: the plate's colours, the model, its seed, and the dials that colour the result or change how the cloud is seen. A
+    request that names the simulation of an earlier take has that one. canvas: as `shot.Shot` has it.
     """
     if request.simulation:
         return request.simulation
-    return _digest(_kept(request, SIMULATED))
+    return _digest(_kept(request, canvas, SIMULATED))
 
 
-def view_of(request: GenerateRequest, size: tuple[int, int]) -> str:
+def view_of(request: GenerateRequest, canvas: str, size: tuple[int, int]) -> str:
     """Of everything that the guide's pictures depend on: the simulation, the camera, the dials of `VIEW`. 64 hex digits."""
-    return _digest({**_kept(request, VIEW), "simulation": simulation_of(request), "size": list(size)})
+    return _digest({**_kept(request, canvas, VIEW), "simulation": simulation_of(request, canvas), "size": list(size)})
 
 
-def _kept(request: GenerateRequest, dials) -> dict:
+def _kept(request: GenerateRequest, canvas: str, dials) -> dict:
     """What of a request the guide depends on, its dials those named."""
     tree = request.to_dict()
-    tree["inputs"].pop("reference", None)  # it tells a painter how dust looks, and moves none
-    kept = {k: tree[k] for k in ("frames", "inputs", "camera", "settings")}
-    return {**kept, "guide": fingerprint(tree, dials), "version": VERSION}
+    kept = {k: tree[k] for k in ("frames", "camera", "settings")}
+    return {**kept, "inputs": moved_by(tree, canvas), "guide": fingerprint(tree, dials), "version": VERSION}
+
+
+def moved_by(tree: dict, canvas: str) -> dict:
+    """Of the inputs of a request (as its `to_dict` has them), what dust depends on: the plate's canvas and not its colours, another grade
+    moves none; no reference, which tells a painter how dust looks; and no names, which are for the eye."""
+    passes = {kind: dict(source) for kind, source in tree["inputs"].items() if source and kind not in ("plate", "reference")}
+    for source in passes.values():
+        source.pop("name", None)
+    return {**passes, "plate": canvas}
 
 
 def _digest(tree: dict) -> str:
@@ -91,7 +99,7 @@ def _digest(tree: dict) -> str:
 class Guide:
     """The guide of a shot.
 
-    shot: `request`, `size`, `camera`, `depth(f)`, `mask(f)`, `vectors(f)` as `shot.Shot` has them. size: (h, w) of the
+    shot: `request`, `canvas`, `size`, `camera`, `depth(f)`, `mask(f)`, `vectors(f)` as `shot.Shot` has them. size: (h, w) of the
     guide's picture, which shows the whole plate. scratch: a folder for this simulation (`simulation_of`); what another run left
     there is taken over, views in it are kept side by side. Call `simulate` once, then `frame` in any order, as often as wanted.
     """
@@ -100,8 +108,8 @@ class Guide:
         self.shot, self.settings, self.size, self.device = shot, settings, (int(size[0]), int(size[1])), torch.device(device)
         self.dials = Dials(settings, shot.request.animated)
         self.frames, self.frame_seconds = shot.request.frames, 1.0 / fps
-        self._store = Store(Path(scratch), simulation_of(shot.request))
-        view = view_of(shot.request, self.size)
+        self._store = Store(Path(scratch), simulation_of(shot.request, shot.canvas))
+        view = view_of(shot.request, shot.canvas, self.size)
         #: Where this view's own pictures lie; others may be put beside them.
         self.folder = shelf.place(Path(scratch) / "views", view)
         self._view = Store(self.folder, view)
