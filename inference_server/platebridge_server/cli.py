@@ -22,7 +22,7 @@ from platebridge import events, takes
 from platebridge import wedge as wedges
 from platebridge.connection import PORT
 from platebridge.curves import Curve
-from platebridge.dials import find
+from platebridge.dials import DIALS, find
 from platebridge.errors import Cancelled, InputError, PlatebridgeError, RequestError
 from platebridge.frames import parse_range
 from platebridge.request import OutputSettings, ShotSettings, differing_dials, from_dict, shot_name
@@ -129,12 +129,15 @@ def generate(
     mask_channels: str = typer.Option("", "--mask-channels", "--mask-channel", help="Channel to take, like 'matte.A'."),
     vectors_channels: str = typer.Option("", help="Channels to take, like 'ViewLayer.Vector.X,ViewLayer.Vector.Y'."),
     guide_channels: str = typer.Option("", help="Channels to take: red, green, blue, alpha."),
-    fps: float = typer.Option(24.0, help="Frames per second."),
+    fps: float = typer.Option(24.0, help="Frames per second: gravity and speeds go by it."),
     working_space: str = typer.Option("Linear Rec.709", help="The scene-linear space the plate is in, by name."),
-    model: str = typer.Option("dust", help="`platebridge models` lists them."),
+    model: str = typer.Option("dust", help="`platebridge models list` shows them."),
     seed: Optional[int] = typer.Option(None, help="Another seed, another take beside it."),
     set_: List[str] = typer.Option(
-        [], "--set", help="Turn a dial: amount=1.4, or over the shot: amount=1001:0.2,1048:2. May be given again and again."
+        [],
+        "--set",
+        help="Turn a dial: amount=1.4, or over the shot: amount=1001:0.2,1048:2. May be given again and again. The dials: %s."
+        % ", ".join(DIALS),
     ),
     dials_file: Optional[Path] = typer.Option(None, "--dials", help="A JSON file of dials; those that are --set win over it."),
     wedge: List[str] = typer.Option(
@@ -143,7 +146,7 @@ def generate(
         "Twice, for each pair of two dials' values.",
     ),
     simulation_of: Optional[Path] = typer.Option(None, help="A take's folder: the same cloud, seen by this shot's camera. Needs no mask."),
-    draft: bool = typer.Option(False, "--draft", help="Fewer steps."),
+    draft: bool = typer.Option(False, "--draft", help="The quickest quality: fewer steps."),
     no_guide: bool = typer.Option(False, "--no-guide-files", help="Leave guide.####.exr out of the take."),
     picture: bool = typer.Option(False, "--picture-files", help="Keep what a painting model made before the comp: picture.####.exr."),
     no_preview: bool = typer.Option(False, "--no-preview", help="Leave preview.mp4 out of the take."),
@@ -203,7 +206,9 @@ def generate(
                 wanted = wedges.wedge(request, [wedges.read_values(typed_) for typed_ in wedge]) if wedge else [request]
                 if simulation_of is not None:
                     command.refuse_another_simulation(wanted, simulation_of)
-                if not use_server:
+                if use_server:
+                    command.refuse_there(connection)
+                else:
                     command.refuse_here(wanted, device)
                 command.check_writable(out_folder)
                 wanted, by_hash = command.with_files(wanted, sources, looking)
@@ -248,7 +253,7 @@ def serve(
     bind: Optional[str] = typer.Option(
         None, help="An address that others can reach; needs --client-keys. This machine alone, when left out."
     ),
-    port: int = typer.Option(PORT, min=0, max=65535, help="TCP port; 0 takes a free one."),
+    port: int = typer.Option(PORT, min=0, max=65535, help="TCP port, or the next free one; 0 takes any."),
     ipc: bool = typer.Option(True, "--ipc/--no-ipc", help="A Unix socket beside TCP, where there is one."),
     device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …, several with commas; the best there is, when left out."),
     connection: Optional[Path] = typer.Option(None, help="Where to write the connection file."),
@@ -275,7 +280,8 @@ def stop(connection: Optional[Path] = typer.Option(None, help="Connection file, 
 
 @app.command(name="takes")
 def takes_(
-    folder: Path = typer.Argument(help="The folder that holds take_0001, take_0002 …"), as_json: bool = typer.Option(False, "--json")
+    folder: Path = typer.Argument(help="The folder that holds take_0001, take_0002 …"),
+    as_json: bool = typer.Option(False, "--json", help="For programs."),
 ) -> None:
     """The takes in a folder and the dials in which they differ."""
     with told(as_json):
@@ -323,7 +329,7 @@ def takes_(
 @app.command()
 def doctor(
     connection: Optional[Path] = typer.Option(None, help="Connection file, when it is not the usual one."),
-    as_json: bool = typer.Option(False, "--json"),
+    as_json: bool = typer.Option(False, "--json", help="For programs."),
 ) -> None:
     """What is there, and what to do about what is not: versions, devices, memory, disk, ports, models, a round trip."""
     from .doctor import examine
@@ -381,8 +387,10 @@ def _dials(items: List[str]) -> Dict[str, Any]:
 
 
 def _readable(value: Any, as_json: bool) -> Any:
-    """A dial's value for the list of takes; one that changes over the shot in a word, or in full for scripts."""
-    return value if not isinstance(value, Curve) else str(value) if as_json else value.summary()
+    """A dial's value for the list of takes; a curve and a colour in a word, or in full for scripts."""
+    if isinstance(value, Curve) and as_json:
+        return str(value)
+    return wedges.shown(value) if isinstance(value, (Curve, tuple)) and not as_json else value
 
 
 def _shot_of(plate: str) -> str:

@@ -43,7 +43,7 @@ def show(folder: Optional[Path] = _FOLDER, as_json: bool = typer.Option(False, "
 def clear(
     kind: str = typer.Argument("", help="A kind, as `platebridge cache show` names it; all of them, when left out."),
     folder: Optional[Path] = _FOLDER,
-    as_json: bool = typer.Option(False, "--json"),
+    as_json: bool = typer.Option(False, "--json", help="For programs."),
 ) -> None:
     """Remove what is kept. No take loses anything: it is computed again when it is needed."""
     from . import cache

@@ -25,6 +25,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import platebridge
 import platformdirs
 from platebridge.client import Client, JobHandle
+from platebridge.connection import read_connection
 from platebridge.dials import find, is_text
 from platebridge.errors import Cancelled, InputError, ModelError, RequestError, StorageError
 from platebridge.events import Event, FileReady, Progress
@@ -145,6 +146,11 @@ def refuse_here(requests: Sequence[GenerateRequest], device: Optional[str] = Non
     devices.check(device or "cpu")
 
 
+def refuse_there(connection: Optional[Path] = None) -> None:
+    """Raises ConnectionFailed where no server has left word of itself: before files are read for one."""
+    read_connection(typed(connection) if connection else None)
+
+
 def refuse_another_simulation(requests: Sequence[GenerateRequest], take: Path) -> None:
     """Raises RequestError where one turns a dial of the simulation that all of them take from an earlier take."""
     with importing():
@@ -169,8 +175,10 @@ def read_dials(path: Path) -> Dict[str, Any]:
     """A file of dials: {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}. Raises InputError, or RequestError for an unknown name."""
     try:
         tree = json.loads(typed(path).read_text(encoding="utf-8-sig"))  # Windows' editors begin a file with a mark
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError("%s can't be read as JSON (%s)." % (path, error), "docs/generate.md shows the form.") from error
+    except OSError as error:
+        raise InputError("%s can't be read (%s)." % (path, error.strerror or error), "Give the path of a file of dials.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError("%s is no JSON (%s)." % (path, error), "Write it anew; docs/generate.md shows the form.") from error
     if not isinstance(tree, dict):
         raise InputError("%s is no table of dials." % path, 'Write {"density": 1.4, "amount": [[1001, 0.2], [1048, 2]]}.')
     return {find(str(name)).name: value for name, value in tree.items()}
@@ -204,6 +212,8 @@ def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Option
 def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateRequest, sequences.Found, TakeWriter]:
     """What an interrupted take still needs. Raises StorageError when there is nothing to go on with, InputError when an
     input is no longer what it was."""
+    if not typed(take).exists():
+        raise StorageError("There is no folder %s." % typed(take), "Give that of the take, like takes/take_0001.")
     writer = TakeWriter.resume(typed(take))
     if not writer.finished:
         check_writable(writer.path)
@@ -382,6 +392,9 @@ def _refuse_missing(request: GenerateRequest, sources: Sources) -> None:
 def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str, Pass], sequences.Found]:
     passes: Dict[str, Pass] = {}
     by_hash = sequences.Found()
+    if sources.references:  # first: they are few, and one that isn't there is told before a shot is hashed
+        passes["reference"], found = sequences.pictures("reference", sources.references)
+        by_hash.add(found)
     total = len(frames) * len(sources.patterns)
     for at, (name, pattern) in enumerate(sources.patterns.items()):
 
@@ -389,9 +402,6 @@ def _hashed(sources: Sources, frames: FrameRange, show: Show) -> Tuple[Dict[str,
             show(Progress("finding", before + count, total))
 
         passes[name], found = sequences.hashed(name, pattern, frames, sources.channels.get(name, ()), seen)
-        by_hash.add(found)
-    if sources.references:
-        passes["reference"], found = sequences.pictures("reference", sources.references)
         by_hash.add(found)
     return passes, by_hash
 

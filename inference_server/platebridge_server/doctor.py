@@ -157,14 +157,9 @@ def _models() -> List[Finding]:
                 found.append(_large(name, card))
                 continue
             model.load("cpu")  # compares the weights with the card's hash
-            found.append(
-                Finding(
-                    True,
-                    "model " + name,
-                    "weights verified, SHA-256 %s…, %s"
-                    % (str(card.get("weights_sha256", ""))[:12], card.get("licence", card.get("license", ""))),
-                )
-            )
+            sha = str(card.get("weights_sha256", ""))
+            weights = "weights verified, SHA-256 %s…" % sha[:12] if sha else "no weights"
+            found.append(Finding(True, "model " + name, "%s, %s" % (weights, card.get("licence", card.get("license", "")))))
         except PlatebridgeError as error:
             found.append(Finding(False, "model " + name, error.message, error.mend or "Install Platebridge again."))
         except (OSError, ValueError, ImportError) as error:
@@ -191,7 +186,7 @@ def _port_and_server(path: Optional[Path]) -> Callable[[], List[Finding]]:
             connection = read_connection(at)
         except ConnectionFailed as error:
             return (
-                [_port(), Finding(True, "server", "none runs (%s)" % error.message.rstrip("."))]
+                [_port(), Finding(True, "server", "none runs: there is no %s" % at)]
                 if not at.exists()
                 else [Finding(False, "server", error.message, error.mend)]
             )
@@ -232,4 +227,4 @@ def _port() -> Finding:
             probe.bind(("127.0.0.1", PORT))
             return Finding(True, "port %d" % PORT, "free")
         except OSError:
-            return Finding(False, "port %d" % PORT, "taken by another program", "Run: platebridge serve --port 0")
+            return Finding(True, "port %d" % PORT, "taken by another program; a server takes the next free one")

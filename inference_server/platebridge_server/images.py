@@ -278,10 +278,8 @@ def _opened(path: Path, where: Where):
     if not start:
         raise InputError("The file is empty (0 bytes).", again, input=where.input, frame=where.frame)
     if start[:4] != MAGIC:
-        kind = next((kind for magic, kind in _OTHERS.items() if start.startswith(magic)), "not an OpenEXR file")
-        raise InputError(
-            "The file is %s, whatever its name says." % kind, "Convert it to a scene-linear OpenEXR.", input=where.input, frame=where.frame
-        )
+        kind = next((kind + ", not OpenEXR" for magic, kind in _OTHERS.items() if start.startswith(magic)), "not an OpenEXR file")
+        raise InputError("The file is %s." % kind, "Convert it to a scene-linear OpenEXR.", input=where.input, frame=where.frame)
     if _subsampled(start):
         raise _refused("subsampled", where)
     # By content: files of the spool have no suffix. As bytes: an old archive's folder may have a name that is no text.

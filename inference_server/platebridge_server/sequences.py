@@ -73,13 +73,24 @@ def found(input: str, pattern: str, frames: FrameRange) -> Dict[int, Path]:
     except OSError as error:  # a folder without access, a share that has gone
         raise _unread(input, pattern, error) from error
     if not there:
-        raise InputError(
-            "No file matches %s in frames %s." % (pattern, frames),
-            "Check the path; frames are written as ####.",
-            input=input,
-            frame=frames.first,
-        )
+        if typed(pattern).is_dir():
+            said, mend = "%s is a folder." % pattern, "Name the files in it, like %s." % (Path(pattern) / ("%s.####.exr" % input))
+        else:
+            said = "No file matches %s in frames %s%s." % (pattern, frames, _others(pattern))
+            mend = "Check path and frames; in #### each # is a digit."
+        raise InputError(said, mend, input=input, frame=frames.first)
     return there
+
+
+def _others(pattern: str) -> str:
+    """For the sentence: the first and the last file that a sequence has at other frames, or with other digits."""
+    name = typed(pattern).name
+    places = list(PATTERN.finditer(name))
+    if not places:
+        return ""
+    form = re.compile(re.escape(name[: places[-1].start()]) + r"(-?\d+)" + re.escape(name[places[-1].end() :]))
+    there = sorted((int(match[1]), match[0]) for match in (form.fullmatch(path.name) for path in typed(pattern).parent.glob("*")) if match)
+    return "; there is %s" % " to ".join(dict.fromkeys((there[0][1], there[-1][1]))) if there else ""
 
 
 def hashed(
@@ -121,7 +132,7 @@ def pictures(input: str, files: Sequence[str]) -> Tuple[Pass, Found]:
         except OSError as error:
             raise _unread(input, path, error) from error
         if not there:
-            raise InputError("There is no file %s." % path, "Check the path.", input=input, frame=number)
+            raise InputError("There is no file %s." % path, "Check the path.", input=input)
         sha256, size, date = _read(input, path)
         read.append(FrameFile(number, sha256, size))
         by_hash.put(sha256, path, date)

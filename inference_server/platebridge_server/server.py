@@ -126,6 +126,8 @@ def stop(connection_file: Optional[Path] = None, patience: float = 30.0) -> int:
     started again. patience: seconds. Raises ConnectionFailed: none runs here, it is another machine's or user's, it does not end.
     """
     path = Path(connection_file) if connection_file is not None else default_path()
+    if not path.exists():
+        raise ConnectionFailed("No server runs here (%s is absent)." % path, "Of one with a file of its own, give that: --connection FILE.")
     found = read_connection(path)
     if not found.pid:
         raise ConnectionFailed("%s leads to another machine's server." % path, "Stop it there.")
@@ -279,6 +281,8 @@ def _client_keys(bind: Optional[str], path: Optional[Path], server_key: str) -> 
     if path is not None:
         try:
             lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()  # a name may be in an old code
+        except FileNotFoundError as error:
+            raise StorageError("There is no file %s." % path, "Make it, empty at first: each line is a client's key and a name.") from error
         except OSError as error:
             raise storage_error(error, path) from error
         for line in lines:

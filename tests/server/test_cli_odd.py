@@ -5,6 +5,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from platebridge.frames import FrameRange, name_at
+from platebridge.dials import DIALS
+from platebridge.errors import InputError
+from platebridge.frames import FrameRange, name_at, parse_range
 from platebridge.request import GenerateRequest, Inputs
 from platebridge.takes import TakeWriter, list_takes, verify_take
-from platebridge_server import cli, command_generate, images, locks, sequences
+from platebridge_server import cli, command_generate, doctor, images, locks, sequences
 from test_cli import CAMERA, StandIn, alone, asking, fail_after, run, small  # noqa: F401
 
 
@@ -44,6 +47,75 @@ def test_frames_before_nought_are_found_as_blender_and_as_nuke_write_them(tmp_pa
     for path in there.values():
         path.touch()
     assert sequences.paths(str(tmp_path / "p.####.exr"), FrameRange(-2, 0)) == there
+
+
+@pytest.mark.parametrize(
+    ("plate", "frames", "said"),
+    [
+        (".", "1001-1006", "is a folder. Name the files in it, like plate.####.exr."),
+        ("plate.####.exr", "1-6", "in frames 1-6; there is plate.1001.exr to plate.1006.exr. Check path and frames"),
+        ("plate.######.exr", "1001-1006", "there is plate.1001.exr to plate.1006.exr. Check path and frames; in #### each # is a digit."),
+        ("plat.####.exr", "1001-1006", "in frames 1001-1006. Check"),
+        ("plate.*.exr", "1001-1006", "in frames 1001-1006. Check"),
+    ],
+)
+def test_a_plate_that_is_not_found_is_told_with_what_lies_there(small, monkeypatch, plate, frames, said):
+    monkeypatch.chdir(Path(small.patterns["plate"]).parent)
+    with pytest.raises(InputError) as refused:
+        sequences.found("plate", plate, parse_range(frames))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--server"], 1, "No server runs here"),
+        (["--reference", "none.png"], 2, "reference: There is no file"),
+        (["--dials", "none.json"], 2, "none.json can't be read (No such file or directory). Give"),
+    ],
+)
+def test_what_is_not_there_is_told_before_the_shot_is_read(run, small, tmp_path, monkeypatch, options, code, said):
+    monkeypatch.setattr(sequences, "hashed", lambda *a: pytest.fail("the shot was read"))
+    ended, _, error = run(*asking(small, tmp_path / "out", *options))
+    assert ended == code and said in error
+
+
+def test_a_take_that_is_not_there_is_not_called_one_that_is_left_as_it_is(run, tmp_path):
+    code, _, error = run("generate", "--resume", tmp_path / "take_0009")
+    assert code == 1 and "There is no folder %s." % (tmp_path / "take_0009") in error
+
+
+def test_stop_does_not_advise_to_start_a_server(run):
+    code, _, error = run("stop")
+    assert code == 1 and "No server runs here" in error and "--connection FILE" in error and "serve" not in error.split("absent")[1]
+
+
+def test_a_list_of_keys_that_is_not_there_is_asked_for(run, tmp_path):
+    keys = tmp_path / "keys.txt"
+    code, _, error = run("serve", "--data", tmp_path / "data", "--bind", "0.0.0.0", "--client-keys", keys)
+    assert code == 1 and "There is no file %s. Make it" % keys in error
+
+
+def test_the_help_names_every_dial(run):
+    said = run("generate", "--help")[1]
+    assert all(re.search(r"\b%s[,.]" % name, said) for name in DIALS)
+
+
+def test_takes_shows_colours_in_one_way(run, small, tmp_path):
+    for tint in ("0.6,0.5,0.4", "1001:0.6,0.5,0.4;1006:0.3,0.3,0.3"):
+        assert run(*asking(small, tmp_path / "out", "--frames", "1001-1002", "--set", "tint=" + tint))[0] == 0
+    said = run("takes", tmp_path / "out")[1]
+    assert " 0.6/0.5/0.4 " in said and " 0.6/0.5/0.4→0.54/0.46/0.38 " in said
+    assert json.loads(run("takes", tmp_path / "out", "--json")[1])[0]["tint"] == [0.6, 0.5, 0.4]
+
+
+def test_doctor_finds_no_fault_in_a_port_that_is_taken_and_no_weights_in_the_guide(monkeypatch):
+    def taken(self, address):
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr("socket.socket.bind", taken)
+    assert doctor._port().good and "next free" in doctor._port().found  # `serve` takes it
+    assert {f.what: f.found for f in doctor._models()}["model guide"] == "no weights, Apache-2.0"
 
 
 def test_a_take_that_was_killed_just_before_its_end_is_whole(run, small, tmp_path):

@@ -155,7 +155,7 @@ FAULTS = {
     "missing": (lambda path, _: None, "missing"),
     "empty": (lambda path, _: path.write_bytes(b""), "0 bytes"),
     "truncated": (truncated, "cut short"),
-    "png": (lambda path, _: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40)), "a PNG"),
+    "png": (lambda path, _: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40)), "a PNG, not OpenEXR"),
     "garbage": (lambda path, _: path.write_bytes(bytes(range(256))), "not an OpenEXR"),
     "only a header's start": (lambda path, _: path.write_bytes(images.MAGIC + b"\x02\0\0\0junk"), "damaged"),
     "deep": (deep, "deep"),
