@@ -392,14 +392,14 @@ def camera_from_dict(tree: Any) -> Camera:
     for item in _list(tree.get("frames", []), "camera.frames", MAX_FRAMES):
         item = _table(item, "camera.frames")
         _only(item, CameraFrame, "camera.frames")
-        rows = _list(item.get("camera_to_world"), "camera_to_world", 4)
-        if len(rows) != 4 or any(not isinstance(row, (list, tuple)) or len(row) != 4 for row in rows):
+        rows = item.get("camera_to_world")
+        if not _of_length(rows, 4) or not all(_of_length(row, 4) for row in rows):
             raise RequestError(
                 "camera_to_world must be 4 rows of 4 numbers.", "Write the camera's world matrix row by row.", input="camera"
             )
         matrix = tuple(tuple(_finite(v, "camera_to_world") for v in row) for row in rows)
         point = item.get("principal_px")
-        if point is not None and (not isinstance(point, (list, tuple)) or len(point) != 2):
+        if point is not None and not _of_length(point, 2):
             raise RequestError("principal_px must be two numbers.", "Give x and y in pixels, from the picture's top left.", input="camera")
         frames.append(
             CameraFrame(
@@ -454,9 +454,15 @@ def _table(value: Any, where: str) -> dict:
 
 
 def _list(value: Any, where: str, most: int) -> Any:
-    if not isinstance(value, (list, tuple)) or len(value) > most:
+    if not isinstance(value, (list, tuple)):
+        raise RequestError("%s must be a list." % where, "Write it as one, and see that it isn't left out.")
+    if len(value) > most:
         raise RequestError("%s must be a list of at most %d." % (where, most), "Shorten it.")
     return value
+
+
+def _of_length(value: Any, length: int) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == length
 
 
 def _finite(value: Any, where: str) -> float:
@@ -472,7 +478,7 @@ def _finite(value: Any, where: str) -> float:
 def _positive(value: Any, where: str) -> float:
     number = _finite(value, where)
     if number <= 0:
-        raise RequestError("%s = %g must be more than 0." % (where, number), "Give it in its own unit.")
+        raise RequestError("%s = %g must be more than 0." % (where, number), "Give a number above 0.")
     return number
 
 

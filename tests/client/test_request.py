@@ -37,6 +37,17 @@ def test_a_cameras_principal_point_is_two_numbers(point):
     assert camera_from_dict({"frames": [{**frame, "principal_px": None}]}).frames[0].principal_px is None
 
 
+@pytest.mark.parametrize("rows", [None, 5, [], [[1, 0, 0, 0]] * 3, [[1, 0, 0]] * 4, [None] * 4])
+def test_a_camera_without_its_matrix_is_told_so(rows):
+    with pytest.raises(RequestError, match=r"camera_to_world must be 4 rows of 4 numbers\. Write"):
+        camera_from_dict({"frames": [{"frame": 1, **({} if rows is None else {"camera_to_world": rows})}]})
+
+
+def test_what_is_no_list_is_not_called_too_long():
+    with pytest.raises(RequestError, match=r"camera\.frames must be a list\. Write"):
+        camera_from_dict({"frames": None})
+
+
 def test_a_name_that_is_no_text_names_no_shot():
     with pytest.raises(RequestError, match=r"'caf\\udce9' can't name a shot"):
         shot_name(CODED)

@@ -37,7 +37,8 @@ def names() -> List[str]:
 def card(name: str) -> Dict[str, Any]:
     """The card of that model, the caller's own to change. Raises ModelError that lists what there is."""
     if name not in _ORDER:
-        raise ModelError("There is no card of a model called %r." % name, "There is %s; or give your own with --card." % ", ".join(_ORDER))
+        mend = "There is %s. One of your own: platebridge models add FOLDER --card CARD.json." % ", ".join(_ORDER)
+        raise ModelError("There is no card of a model called %r." % name, mend)
     return json.loads(_text(name))
 
 
