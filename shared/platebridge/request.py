@@ -392,7 +392,7 @@ def camera_from_dict(tree: Any) -> Camera:
     for item in _list(tree.get("frames", []), "camera.frames", MAX_FRAMES):
         item = _table(item, "camera.frames")
         _only(item, CameraFrame, "camera.frames")
-        rows = item.get("camera_to_world")
+        rows: Any = item.get("camera_to_world")
         if not _of_length(rows, 4) or not all(_of_length(row, 4) for row in rows):
             raise RequestError(
                 "camera_to_world must be 4 rows of 4 numbers.", "Write the camera's world matrix row by row.", input="camera"
