@@ -388,9 +388,9 @@ def _dials(items: List[str]) -> Dict[str, Any]:
 
 def _readable(value: Any, as_json: bool) -> Any:
     """A dial's value for the list of takes; a curve and a colour in a word, or in full for scripts."""
-    if isinstance(value, Curve) and as_json:
-        return str(value)
-    return wedges.shown(value) if isinstance(value, (Curve, tuple)) and not as_json else value
+    if as_json:
+        return str(value) if isinstance(value, Curve) else value
+    return wedges.shown(value) if isinstance(value, (Curve, tuple)) else value
 
 
 def _shot_of(plate: str) -> str:

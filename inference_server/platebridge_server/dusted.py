@@ -100,7 +100,7 @@ class Draft:
         self._device, self._scratch, self._own = device, scratch, own
         self._model = registry.find(DRAWN_BY)
         self._frames = range(0)
-        self.fingerprint = layers.passes_of(self._request, shot.canvas, self._model.card(), device)
+        self.fingerprint = layers.passes_of(self._request, shot.geometry, self._model.card(), device)
         self._kept = layers.Kept(shelf("passes", self.fingerprint))
 
     def facts(self) -> Dict[str, Any]:

@@ -122,9 +122,10 @@ class _Generation:
         self.facts["light"] = layers.light_of(self._colours(self.request.frames.first))
         if {curve.dial for curve in self.request.animated} & set(layers.RELIT):
             self.facts["light_at"] = {str(f): layers.light_of(self._colours(f)) for f in self.request.frames}
+        self.simulation = simulation_of(self.request, self.shot.geometry)
         if self.request.inputs.guide is None:
-            self.facts["simulation"] = simulation_of(self.request, self.shot.canvas)
-        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.shot.canvas, self._made_by(), self.device)))
+            self.facts["simulation"] = self.simulation
+        self.kept = layers.Kept(self._shelf("passes", layers.passes_of(self.request, self.shot.geometry, self._made_by(), self.device)))
         earlier = self.kept.facts({name: None for f in self.request.frames for name in self._layer_names(f).values()})
         if earlier is None or self.request.output.picture or not self._light_again(earlier):
             self._make()
@@ -175,8 +176,7 @@ class _Generation:
 
     def _keep_simulation(self) -> None:
         """Another camera may ask for this take's simulation: it stays as long as its passes. One that has left the shelf is made again."""
-        name = simulation_of(self.request, self.shot.canvas)
-        kept = Store(self._shelf("guides", name), name)
+        kept = Store(self._shelf("guides", self.simulation), self.simulation)
         if not (kept.has("plan") or self.request.simulation):
             with self._timed("guide"):
                 self._simulated()
@@ -217,7 +217,7 @@ class _Generation:
         if self.request.inputs.guide is not None:
             guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)
         else:
-            folder = self._shelf("guides", simulation_of(self.request, self.shot.canvas))
+            folder = self._shelf("guides", self.simulation)
             guide = Guide(self.shot, settings, self.request.settings.fps, size, folder, self.device)
             self._used.append(guide.folder)
         guide.simulate(lambda done, total: self._say(Progress("guide", done, total)), self.cancelled)

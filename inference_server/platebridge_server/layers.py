@@ -67,15 +67,15 @@ def labels(colours: DustLight) -> Dict[str, str]:
     return {"platebridge:" + name: " ".join("%.9g" % v for v in values) for name, values in light_of(colours).items()}
 
 
-def passes_of(request: GenerateRequest, canvas: str, card: Mapping[str, Any], device: str) -> str:
+def passes_of(request: GenerateRequest, geometry: str, card: Mapping[str, Any], device: str) -> str:
     """Of everything that the passes depend on, the model's card among it, so that what another request left is never taken.
 
-    64 hex digits. canvas: as `shot.Shot` has it.
+    64 hex digits. geometry: as `shot.Shot` has it.
     """
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "camera", "settings", "model", "simulation")}
     paints = card.get("kind") == "picture"  # then it sees the plate, and the light on the guide
-    kept["inputs"] = tree["inputs"] if paints else moved_by(tree, canvas)
+    kept["inputs"] = tree["inputs"] if paints else moved_by(tree, geometry)
     later = () if paints else RELIT
     kept["guide"] = fingerprint(tree, set(tree["guide"]) - set(later))
     kept["paint"] = tree.get("paint")

@@ -46,7 +46,7 @@ class Shot:
     """The inputs of a request.
 
     `window`: the canvas, `display`: the plate's display window, `size`: (height, width) of the canvas. `pixel_aspect`: how many
-    times as wide as high the plate's pixels are, as its first frame's header says. `canvas`: all these as a name: what of the plate
+    times as wide as high the plate's pixels are, as its first frame's header says. `geometry`: all these as text: what of the plate
     dust depends on.
     `open_file`: SHA-256 -> path. Raises InputError as images.read_header does, for plate frames that can't be opened.
     """
@@ -63,7 +63,7 @@ class Shot:
         self.window, self.display = self._canvas()
         self.size: Tuple[int, int] = (self.window.height, self.window.width)
         self.pixel_aspect = self._pixel_aspect()
-        self.canvas = repr((self.window, self.display, self.pixel_aspect))
+        self.geometry = repr((self.window, self.display, self.pixel_aspect))
         self.camera = self._camera()
 
     def source(self, input: str) -> Optional[Pass]:

@@ -8,15 +8,10 @@ import types
 import bpy
 import numpy as np
 import pytest
+from capturing import capture
 
 FRAMES = (1001, 1002, 1003)
 PLATE = np.full((36, 64, 3), 0.5, np.float32)
-
-
-def capture(plan):
-    from blender_addon.capture import capture
-
-    return list(capture(plan))
 
 
 def test_a_proxy_that_was_moved_is_captured_anew(scene, plan_of, read_exr):

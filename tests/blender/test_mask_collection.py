@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bpy
 import pytest
+from capturing import capture
 from platebridge.errors import InputError
 
 
@@ -12,12 +13,6 @@ from platebridge.errors import InputError
 def plan_of(scene, plan_of):
     scene.frame_end, scene.platebridge.vectors_source = 1001, "NONE"
     return plan_of
-
-
-def capture(plan):
-    from blender_addon.capture import capture
-
-    return list(capture(plan))
 
 
 def points(name, brick, places):

@@ -9,15 +9,10 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from capturing import capture
 from platebridge.errors import InputError
 
 FRAMES = (1001, 1002, 1003)
-
-
-def capture(plan):
-    from blender_addon.capture import capture
-
-    return list(capture(plan))
 
 
 def picture(frame, size=(64, 36)):

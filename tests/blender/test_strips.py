@@ -8,6 +8,7 @@ import os
 import bpy
 import numpy as np
 import pytest
+from capturing import capture
 from platebridge.errors import InputError
 
 
@@ -20,12 +21,6 @@ def strips(scene, write_exr, tmp_path):
     shot = scene.platebridge
     shot.plate_source, shot.plate_strip, shot.vectors_source = "STRIP", "Plate", "NONE"
     return scene.sequence_editor_create().strips
-
-
-def capture(plan):
-    from blender_addon.capture import capture
-
-    return list(capture(plan))
 
 
 def pictures(strips, tmp_path, name, channel):

@@ -33,7 +33,7 @@ class FallingTower:
     """
 
     def __init__(self, size=(54, 96), frames=16, begin=3, travel=0.4, velocity=None, vectors=True, eye=(0, -60, 6), simulation="", **dials):
-        self.size, self.begin, self.velocity, self.has_vectors, self.canvas = size, begin, velocity, vectors, ""
+        self.size, self.begin, self.velocity, self.has_vectors, self.geometry = size, begin, velocity, vectors, ""
         span = FrameRange(FIRST, FIRST + frames - 1)
         middle = frames // 2
         cameras = tuple(CameraFrame(f, looking((eye[0] + (f - FIRST - middle) * travel, *eye[1:]), (0, 0, 11))) for f in span)

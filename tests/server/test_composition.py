@@ -29,7 +29,7 @@ def coarse(tmp_path_factory):
         key = (seed, quality, *sorted(dials.items()))
         if key not in made:
             shot = FallingTower(**dials)
-            guide = Guide(shot, shot.request.guide, 24.0, GUIDE, shelf / simulation_of(shot.request, shot.canvas))
+            guide = Guide(shot, shot.request.guide, 24.0, GUIDE, shelf / simulation_of(shot.request, shot.geometry))
             guide.simulate()
             size = tuple(work.COARSER * n for n in GUIDE)
 

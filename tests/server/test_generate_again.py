@@ -90,8 +90,8 @@ def test_another_grade_of_the_plate_asks_neither_guide_nor_model_and_is_the_same
 
 
 def test_a_plate_with_another_canvas_has_dust_of_its_own(shot):
-    request, seen = shot.request(), Shot(shot.request(), shot.open_file).canvas
-    names = {canvas: (simulation_of(request, canvas), layers.passes_of(request, canvas, {}, "cpu")) for canvas in (seen, "another")}
+    request, seen = shot.request(), Shot(shot.request(), shot.open_file).geometry
+    names = {geometry: (simulation_of(request, geometry), layers.passes_of(request, geometry, {}, "cpu")) for geometry in (seen, "another")}
     assert all(a != b for a, b in zip(*names.values()))
     painter, graded = {"kind": "picture"}, dataclasses.replace(request, inputs=dataclasses.replace(request.inputs, plate=Pass()))
     assert layers.passes_of(request, seen, painter, "cpu") != layers.passes_of(graded, seen, painter, "cpu")  # it sees the plate

@@ -92,8 +92,8 @@ def test_one_changes_the_picture_and_not_the_guide_and_another_order_is_another_
     effects = [plain, *(frames(files) for _, files in made)]
     assert all(a != b for n, a in enumerate(effects) for b in effects[:n])
     told = json.loads(made[1][1]["take.json"])
-    canvas = Shot(wanted(shot), shot.open_file).canvas
-    assert told["painting"]["references"] == 2 and told["simulation"] == simulation_of(wanted(shot), canvas)
+    geometry = Shot(wanted(shot), shot.open_file).geometry
+    assert told["painting"]["references"] == 2 and told["simulation"] == simulation_of(wanted(shot), geometry)
     assert from_dict(told["request"]) == both and both.hash() != turned.hash()
     assert "reference" not in wanted(shot).to_dict()["inputs"]  # requests without keep their hash
 

@@ -60,36 +60,36 @@ VIEW = ("density", "sun_azimuth", "sun_elevation")
 SIMULATED = tuple(f.name for f in dataclasses.fields(GuideSettings) if f.name not in COLOURS + VIEW)
 
 
-def simulation_of(request: GenerateRequest, canvas: str) -> str:
+def simulation_of(request: GenerateRequest, geometry: str) -> str:
     """Of everything that the simulation depends on, so that what another request left is never taken. 64 hex digits.
 
     Not among it: the plate's colours, the model, its seed, and the dials that colour the result or change how the cloud is seen. A
-    request that names the simulation of an earlier take has that one. canvas: as `shot.Shot` has it.
+    request that names the simulation of an earlier take has that one. geometry: as `shot.Shot` has it.
     """
     if request.simulation:
         return request.simulation
-    return _digest(_kept(request, canvas, SIMULATED))
+    return _digest(_kept(request, geometry, SIMULATED))
 
 
-def view_of(request: GenerateRequest, canvas: str, size: tuple[int, int]) -> str:
+def view_of(request: GenerateRequest, geometry: str, size: tuple[int, int]) -> str:
     """Of everything that the guide's pictures depend on: the simulation, the camera, the dials of `VIEW`. 64 hex digits."""
-    return _digest({**_kept(request, canvas, VIEW), "simulation": simulation_of(request, canvas), "size": list(size)})
+    return _digest({**_kept(request, geometry, VIEW), "simulation": simulation_of(request, geometry), "size": list(size)})
 
 
-def _kept(request: GenerateRequest, canvas: str, dials) -> dict:
+def _kept(request: GenerateRequest, geometry: str, dials) -> dict:
     """What of a request the guide depends on, its dials those named."""
     tree = request.to_dict()
     kept = {k: tree[k] for k in ("frames", "camera", "settings")}
-    return {**kept, "inputs": moved_by(tree, canvas), "guide": fingerprint(tree, dials), "version": VERSION}
+    return {**kept, "inputs": moved_by(tree, geometry), "guide": fingerprint(tree, dials), "version": VERSION}
 
 
-def moved_by(tree: dict, canvas: str) -> dict:
-    """Of the inputs of a request (as its `to_dict` has them), what dust depends on: the plate's canvas and not its colours, another grade
+def moved_by(tree: dict, geometry: str) -> dict:
+    """Of the inputs of a request (as its `to_dict` has them), what dust depends on: the plate's geometry and not its colours, another grade
     moves none; no reference, which tells a painter how dust looks; and no names, which are for the eye."""
     passes = {kind: dict(source) for kind, source in tree["inputs"].items() if source and kind not in ("plate", "reference")}
     for source in passes.values():
         source.pop("name", None)
-    return {**passes, "plate": canvas}
+    return {**passes, "plate": geometry}
 
 
 def _digest(tree: dict) -> str:
@@ -99,7 +99,7 @@ def _digest(tree: dict) -> str:
 class Guide:
     """The guide of a shot.
 
-    shot: `request`, `canvas`, `size`, `camera`, `depth(f)`, `mask(f)`, `vectors(f)` as `shot.Shot` has them. size: (h, w) of the
+    shot: `request`, `geometry`, `size`, `camera`, `depth(f)`, `mask(f)`, `vectors(f)` as `shot.Shot` has them. size: (h, w) of the
     guide's picture, which shows the whole plate. scratch: a folder for this simulation (`simulation_of`); what another run left
     there is taken over, views in it are kept side by side. Call `simulate` once, then `frame` in any order, as often as wanted.
     """
@@ -108,8 +108,8 @@ class Guide:
         self.shot, self.settings, self.size, self.device = shot, settings, (int(size[0]), int(size[1])), torch.device(device)
         self.dials = Dials(settings, shot.request.animated)
         self.frames, self.frame_seconds = shot.request.frames, 1.0 / fps
-        self._store = Store(Path(scratch), simulation_of(shot.request, shot.canvas))
-        view = view_of(shot.request, shot.canvas, self.size)
+        self._store = Store(Path(scratch), simulation_of(shot.request, shot.geometry))
+        view = view_of(shot.request, shot.geometry, self.size)
         #: Where this view's own pictures lie; others may be put beside them.
         self.folder = shelf.place(Path(scratch) / "views", view)
         self._view = Store(self.folder, view)

@@ -114,7 +114,7 @@ class OwnGuide:
         rgba = np.maximum(_window(picture.rgba.transpose(2, 0, 1), across, down, camera.size), 0.0)
         alpha = np.minimum(rgba[3], 1.0)
         luminance = np.tensordot(LUMINANCE, rgba[:3], 1).astype(np.float32)
-        light = np.clip(luminance / max(self.white or 1.0, 1e-6), 0.0, None)
+        light = luminance / max(self.white or 1.0, 1e-6)
         chroma = np.where(luminance > 1e-6, rgba[:3] / np.maximum(luminance, 1e-6), 1.0).astype(np.float32)
         depth = np.full((h, w), np.inf, np.float32)
         if picture.depth is not None:

@@ -37,7 +37,7 @@ class Falling:
     Answers what `shot.Shot` answers, from rays and boxes. Which building, how it falls and what the dials are follows from the seed.
     """
 
-    size, canvas = PLATE, ""
+    size, geometry = PLATE, ""
 
     def __init__(self, seed: int, attempt: int = 0):
         random = np.random.default_rng([seed, 11, attempt])
