@@ -209,7 +209,7 @@ def generate(
                 if use_server:
                     command.refuse_there(connection)
                 else:
-                    command.refuse_here(wanted, device)
+                    command.refuse_here(wanted, device, len(sources.references))
                 command.check_writable(out_folder)
                 wanted, by_hash = command.with_files(wanted, sources, looking)
                 for one in wanted:

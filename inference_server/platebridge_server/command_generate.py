@@ -128,19 +128,23 @@ def _checked(request: GenerateRequest) -> GenerateRequest:
     return request_from_dict(request.to_dict())
 
 
-def refuse_here(requests: Sequence[GenerateRequest], device: Optional[str] = None) -> None:
-    """What this process can't do, whatever the files are: the model is not here, a dial is none of its, there is no such device.
+def refuse_here(requests: Sequence[GenerateRequest], device: Optional[str] = None, references: int = 0) -> None:
+    """What this process can't do, whatever the files are: the model is not here, a dial is none of its, it takes no references or not so
+    many, there is no such device.
 
     Raises ModelError and RequestError.
     """
     with importing():
         from . import devices
         from .models import registry
+        from .references import check_number
 
     for request in requests:
         registry.ready(request.model.name)
         model = registry.find(request.model.name)
         checks.check_dials(request, model.card())
+        if references:
+            check_number(references, request.model.name, model.card())
         if model.card().get("kind") == "picture":
             model.made_of(request.model, request.paint)  # a LoRA that is not there
     devices.check(device or "cpu")

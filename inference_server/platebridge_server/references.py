@@ -23,18 +23,23 @@ _MEND = "Give a picture that OpenImageIO reads: PNG, JPEG, TIFF or OpenEXR."
 
 
 def check(request: GenerateRequest, card: Mapping[str, Any], open_file: Callable[[str], Path]) -> None:
-    """Raises RequestError where the model has no use for them, or for so many; InputError for one that is no picture, or half of one."""
+    """Raises RequestError as `check_number`; InputError for one that is no picture, or half of one."""
     given = request.inputs.reference
     if given is None:
         return
-    if card.get("kind") != "picture" or "reference" not in card.get("guides", ("reference",)):
-        mend = "Leave them out, or choose a model that paints."
-        raise RequestError("The model %s takes no reference images." % request.model.name, mend, input="reference")
-    if not 1 <= len(given.files) <= MOST:
-        said = "%d reference images were given; a model takes one to %d." % (len(given.files), MOST)
-        raise RequestError(said, "Choose the best.", input="reference")
+    check_number(len(given.files), request.model.name, card)
     for file in given.files:
         _pixels(open_file(file.sha256), file.frame)
+
+
+def check_number(count: int, model: str, card: Mapping[str, Any]) -> None:
+    """Raises RequestError where the model has no use for references, or for so many. count: of those that were given."""
+    if card.get("kind") != "picture" or "reference" not in card.get("guides", ("reference",)):
+        mend = "Leave them out, or choose a model that paints."
+        raise RequestError("The model %s takes no reference images." % model, mend, input="reference")
+    if not 1 <= count <= MOST:
+        said = "%d reference images were given; a model takes one to %d." % (count, MOST)
+        raise RequestError(said, "Choose the best.", input="reference")
 
 
 def read(path: Path, transform: colour.Transform, working_space: str, number: Optional[int] = None) -> np.ndarray:

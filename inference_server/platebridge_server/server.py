@@ -74,7 +74,7 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
     the worker chooses. `started` is called once clients can come. Raises StorageError, ConnectionFailed, RequestError.
     """
     folder = private_folder(data if data is not None else default_data(), "Start it with another --data, a folder of your own.")
-    path = Path(connection_file) if connection_file is not None else default_path()
+    path = Path(connection_file).absolute() if connection_file is not None else default_path()  # clients have other folders
     _check_alone(path)
     lock = _lock(folder)
     context = zmq.Context()

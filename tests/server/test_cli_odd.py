@@ -70,7 +70,7 @@ def test_a_plate_that_is_not_found_is_told_with_what_lies_there(small, monkeypat
     ("options", "code", "said"),
     [
         (["--server"], 1, "No server runs here"),
-        (["--reference", "none.png"], 2, "reference: There is no file"),
+        (["--reference", "any.png"], 2, "reference: The model dust takes no reference images. Leave them out"),
         (["--dials", "none.json"], 2, "none.json can't be read (No such file or directory). Give"),
     ],
 )
@@ -78,6 +78,14 @@ def test_what_is_not_there_is_told_before_the_shot_is_read(run, small, tmp_path,
     monkeypatch.setattr(sequences, "hashed", lambda *a: pytest.fail("the shot was read"))
     ended, _, error = run(*asking(small, tmp_path / "out", *options))
     assert ended == code and said in error
+
+
+def test_a_reference_that_is_not_there_is_told_before_the_shot_is_read(small, monkeypatch):
+    monkeypatch.setattr(sequences, "hashed", lambda *a: pytest.fail("the shot was read"))
+    with pytest.raises(InputError, match="There is no file") as refused:
+        sources = command_generate.Sources({"plate": small.patterns["plate"]}, references=("none.png",))
+        command_generate.with_files([small.request()], sources)
+    assert refused.value.input == "reference"
 
 
 def test_a_take_that_is_not_there_is_not_called_one_that_is_left_as_it_is(run, tmp_path):
@@ -369,9 +377,10 @@ def test_a_place_that_the_system_refuses_is_named_in_a_sentence(run, small, tmp_
     """A share that has gone, a folder that may not be looked into, a name that is too long: all are OSErrors."""
     far = tmp_path / ("x" * 300)
     named = ["--shot", "tower"]
-    for option in ("--plate", "--reference"):
-        code, said, error = run(*asking(small, tmp_path / "out", *named, option, far / "p.####.exr"))
-        assert code == 2 and not said and "File name too long" in error and "%s: %s" % (option.strip("-"), far) in error
+    code, said, error = run(*asking(small, tmp_path / "out", *named, "--plate", far / "p.####.exr"))
+    assert code == 2 and not said and "File name too long" in error and "plate: %s" % far in error
+    with pytest.raises(InputError, match="File name too long"):
+        sequences.pictures("reference", (str(far / "p.png"),))
     for command in (
         asking(small, far, *named),
         ["cache", "show", "--folder", far],

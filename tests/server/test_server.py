@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import zmq
@@ -55,6 +58,19 @@ def test_a_server_whose_connection_file_was_swept_away_is_found_again(house):
     until(house.connection.exists, "the file to be written again")
     assert read_connection(house.connection) == before
     assert house.stop() == 0 and not house.connection.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no Unix sockets")
+def test_a_connection_file_named_from_here_leads_to_the_server_from_anywhere(tmp_path):
+    command = [sys.executable, "-m", "platebridge_server", "serve", "--data", "data", "--connection", "connection.json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until((tmp_path / "connection.json").exists, "the connection file")
+        sockets = [Path(e[len("ipc://") :]) for e in read_connection(tmp_path / "connection.json").endpoints if e.startswith("ipc:")]
+        assert sockets and all(path.is_absolute() and path.exists() for path in sockets)
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_a_data_folder_of_another_user_s_is_refused_with_the_option_that_names_one(tmp_path, monkeypatch):

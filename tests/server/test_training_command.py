@@ -15,7 +15,7 @@ pytest.importorskip("diffusers")
 
 from platebridge.errors import InputError  # noqa: E402
 from platebridge_server.training import data, simulate, train  # noqa: E402
-from platebridge_server.training.__main__ import entry  # noqa: E402
+from platebridge_server.training.__main__ import _arguments, entry  # noqa: E402
 from platebridge_server.training.__main__ import main as command  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,6 +44,11 @@ def test_a_mistake_is_answered_in_a_sentence(tmp_path, capsys, options, said):
     assert entry([part.replace("{}", str(tmp_path)) for part in options.split()]) in (1, 2)
     printed = capsys.readouterr()
     assert said in printed.err and "Traceback" not in printed.err and len(printed.err.splitlines()) == 1
+
+
+def test_the_help_says_of_every_option_what_it_is():
+    commands = next(a for a in _arguments()._actions if a.dest == "command").choices
+    assert {f"{name} {a.dest}": a.help for name, one in commands.items() for a in one._actions if not a.help} == {}
 
 
 def test_a_mistake_is_answered_so_by_several_processes_too(tmp_path):

@@ -33,6 +33,7 @@ from platebridge_server.models.dust.sampling import MARGIN, quick_bfloat16
 from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.training import data, train, users
 from platebridge_server.training.simulate import GUIDE_SCALE, SIZE
+from platebridge_server.training.watch import LOG, Watch
 
 FRAMES = 8
 #: Pixels of a crop, down and along, at most: whole pictures of our clips. In a smaller crop how crisp dust is is chance, and the median of
@@ -98,7 +99,8 @@ def sampled(model, scheduler: DustLevels, white: torch.Tensor, wide: torch.Tenso
 
 def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, sigma_min: float, threads: int = 1, seed: int = 0,
            device: str = "cpu", compiled: bool = True, resume: bool = False, batch: int = 1) -> int:
-    """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl into `out`.
+    """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl and what
+    `watch` draws into `out`.
 
     steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
     many iterations. Raises RequestError and InputError as `train.train` does.
@@ -132,7 +134,14 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     more = len(train.NOISE_TAPS) - 1
     account, weave = Waves(), Weave()
     theirs = Users(folder, clips.random, size)
-    with train.asked_to_stop() as stop, (out / "log.jsonl").open("a") as log:
+    watch = Watch(out, folder, device)
+
+    def keep_it(seconds: float) -> None:
+        now = {**state, "iterations": iteration, "seconds": seconds}
+        _save(out, network, average, optimiser, critic, now)
+        watch.show(iteration, average, network.options, train.levels_of(now), steps)
+
+    with train.asked_to_stop() as stop, (out / LOG).open("a") as log:
         while (seconds := before + time.monotonic() - begun) < 60 * minutes and not stop.asked:
             for group, rate in ((optimiser.param_groups[0], RATE), (judge.param_groups[0], CRITIC_RATE)):
                 group["lr"] = rate * min(1.0, (iteration + 1) / 100, 0.1 + 2.0 * (1 - seconds / (60 * minutes)))
@@ -202,9 +211,9 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                 log.write(json.dumps(line) + "\n")
                 log.flush()
             if seconds - saved > 180:
-                _save(out, network, average, optimiser, critic, {**state, "iterations": iteration, "seconds": seconds})
+                keep_it(seconds)
                 saved = seconds
-    _save(out, network, average, optimiser, critic, {**state, "iterations": iteration, "seconds": before + time.monotonic() - begun})
+    keep_it(before + time.monotonic() - begun)
     return iteration
 
 

@@ -25,9 +25,9 @@ from platebridge_server.guide.frame import GuideFrame
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust import sampling as dust
 from platebridge_server.training import data, simulate, users
+from platebridge_server.training.watch import generated, side_by_side
 
 FRAMES = 12  # of each clip; the windowed run takes all twenty of one
-SEED = 1
 WAVES = (16.0, 10.0, 7.0, 5.0, 4.0)  # pixels, of the bands in which a weave is looked for
 UPRIGHT = 0.02  # cycles per pixel from an axis of the picture, at most, of waves that can make one
 
@@ -170,20 +170,11 @@ def _known_mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def _generate(pipe, guide, depth, light, size, steps, **options) -> torch.Tensor:
-    """(frames, 3, H, W) linear passes."""
-    def reader(frame):
-        return dict(zip(("sun", "ambient", "alpha", "depth"), (*guide[frame].numpy(), depth[frame].numpy())))
-
-    made = pipe.sample(reader, range(len(guide)), size, SEED, steps, lambda frame: tuple(light[frame].tolist()), **options)
-    return torch.from_numpy(np.stack([np.stack([got["sun"], got["ambient"], got["alpha"]]) for _, got in made]))
-
-
 def _window_step(pipe, clip, size) -> float:
     """Step between frames at the joints of windows, over that of the same frames made in one window (1 is no joint)."""
     guide, depth = clip.guide, clip.guide_depth
-    whole = told.encode(_generate(pipe, guide, depth, clip.told, size, dust.FINAL_STEPS, window=64))
-    parts = told.encode(_generate(pipe, guide, depth, clip.told, size, dust.FINAL_STEPS, window=8, overlap=2))
+    whole = told.encode(generated(pipe, guide, depth, clip.told, size, dust.FINAL_STEPS, window=64))
+    parts = told.encode(generated(pipe, guide, depth, clip.told, size, dust.FINAL_STEPS, window=8, overlap=2))
     plan = dust.windows.plan(range(len(guide)), 8, 2)
     joints = sorted({edge for window in plan for edge in (window.frames.start, window.frames.stop)} - {0, len(guide)})
     steps = [(parts[1:] - parts[:-1]).abs().mean((1, 2, 3)), (whole[1:] - whole[:-1]).abs().mean((1, 2, 3))]
@@ -219,19 +210,18 @@ def judge(pipe, clips: Iterable[simulate.Clip], soft: bool = False, draft: bool 
             guide, depth = data.soft_guide(truth, clip.truth_depth[part], data.SOFT_SIGMA)
         wide = told.condition(guide, depth, size)
         begun = time.perf_counter()
-        result = _generate(pipe, guide, depth, light, size, dust.FINAL_STEPS)
+        result = generated(pipe, guide, depth, light, size, dust.FINAL_STEPS)
         judged.seconds += time.perf_counter() - begun
         judged.frames += FRAMES
         if draft:
             begun = time.perf_counter()
-            _generate(pipe, guide, depth, light, size, dust.DRAFT_STEPS)
+            generated(pipe, guide, depth, light, size, dust.DRAFT_STEPS)
             judged.seconds_draft += time.perf_counter() - begun
         empty = bare(truth, wide)
         encoded = told.encode(truth)
         judged.model.add(told.encode(result), encoded, guide, empty)
         judged.plain.add(wide[:, :3], encoded, guide, empty)
-        at = FRAMES * 2 // 3
-        judged.rows.append(np.concatenate([data.picture(p[at]) for p in (told.decode(wide[:, :3]), result, truth)], 1))
+        judged.rows.append(side_by_side(wide, result, truth, FRAMES * 2 // 3))
     return judged
 
 
@@ -310,7 +300,7 @@ def _asked(pipe, folder: Path, truth_waves: torch.Tensor) -> dict:
     for guide, depth, light, cell in users.read(folder, held_out=True)[:USERS]:
         part = slice(4, 4 + FRAMES)
         size = tuple(simulate.GUIDE_SCALE * n for n in guide.shape[-2:])
-        made = told.encode(_generate(pipe, guide[part], depth[part], told.of_frame(light[part], cell[part]), size, dust.FINAL_STEPS))
+        made = told.encode(generated(pipe, guide[part], depth[part], told.of_frame(light[part], cell[part]), size, dust.FINAL_STEPS))
         power = power + waves(made)
         more = guide_error(made, guide[part])
         error, count = error + more[0], count + more[1]
@@ -333,7 +323,7 @@ def _cut(pipe, seed: int) -> float:
             seen.append(volume.march(smoke.density, smoke.origin, smoke.cell, camera, (focal, focal), middle, low, 40.0, sun, smooth=True))
     guide = torch.stack([torch.stack([p.sun, p.ambient, p.alpha]) for p in seen])
     light = (camera[:3, :3].T @ sun).expand(len(seen), 3)
-    result = _generate(pipe, guide, torch.stack([p.depth for p in seen]), light, simulate.SIZE, dust.FINAL_STEPS)
+    result = generated(pipe, guide, torch.stack([p.depth for p in seen]), light, simulate.SIZE, dust.FINAL_STEPS)
     return max(depth_leak(frame, passes) for frame, passes in zip(result, seen))
 
 

@@ -30,11 +30,12 @@ from safetensors.torch import load_file, save_file
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustNetwork
-from platebridge_server.models.dust.sampling import FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
+from platebridge_server.models.dust.sampling import FINAL_STEPS, FOLDER, WEIGHTS, quick_bfloat16, weights_sha256
 from platebridge_server.models.dust.sampling import card as shipped_card
 from platebridge_server.models.dust.scheduler import DustLevels
 from platebridge_server.stopping import Stop
 from platebridge_server.training import data
+from platebridge_server.training.watch import LOG, Watch
 
 CROP = data.LEAST_SIDE
 BATCH = 2
@@ -297,8 +298,9 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     process that listens already.
 
     The learning rate falls along a cosine of the clock; the last third sees crops of `late_frames`, against flicker. Writes
-    checkpoint.safetensors, state.json and log.jsonl into `out`. Raises RequestError: a checkpoint is there that isn't to be resumed, or
-    nothing can be compiled; InputError: `folder` has no clips, or NaN in them; PlatebridgeError: the loss is no number any more.
+    checkpoint.safetensors, state.json, log.jsonl and what `watch` draws into `out`. Raises RequestError: a checkpoint is there that isn't
+    to be resumed, or nothing can be compiled; InputError: `folder` has no clips, or NaN in them; PlatebridgeError: the loss is no number
+    any more.
     """
     torch.set_num_threads(threads)
     state = gone_on_with(out, resume) or {"iterations": 0, "seconds": 0.0, "seed": seed}
@@ -330,7 +332,15 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
     scale, quick = network.residual_scale(device), quick_bfloat16(torch.device(device))
     total, before, begun = 60.0 * minutes, state["seconds"], time.monotonic()
     iteration, saved, refreshed, losses, seconds = state["iterations"], before, begun, [], before
-    with contextlib.nullcontext(stop) if stop else asked_to_stop() as stop, (out / "log.jsonl").open("a") as log:
+    watch = Watch(out, folder, device) if team.rank == 0 else None
+
+    def keep_it(**more: int) -> None:
+        now = {**state, "iterations": iteration, "seconds": seconds, **more}
+        _save(out, network, average, optimiser, now)
+        if watch is not None:
+            watch.show(iteration, average, network.options, levels_of(now), FINAL_STEPS)
+
+    with contextlib.nullcontext(stop) if stop else asked_to_stop() as stop, (out / LOG).open("a") as log:
         while seconds < total:
             part = seconds / total
             rate = top * (LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))) * min(1.0, (iteration + 1) / 100)
@@ -371,12 +381,18 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
                     print(f"Note: {error}", flush=True)
                 refreshed = time.monotonic()
             if team.rank == 0 and seconds - saved > 180 and not stop.asked:
-                _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds})
+                keep_it()
                 saved = seconds
     if team.rank == 0:
         seconds = before + time.monotonic() - begun
-        _save(out, network, average, optimiser, {**state, "iterations": iteration, "seconds": seconds, "crops": batch * team.size})
+        keep_it(crops=batch * team.size)
     return iteration
+
+
+def levels_of(state: dict) -> DustLevels:
+    """The sampler of a run's weights: the one that they are taught for, or that those it began from had."""
+    taught_for = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
+    return DustLevels(**{**state.get("sampler", {}), **taught_for, "noise_taps": NOISE_TAPS})
 
 
 def begun_from(start: Path) -> dict:
@@ -411,8 +427,7 @@ def export(run: Path, version: str, to: Path | None = None, start: Path | None =
     network.load_state_dict(learned)
     folder = to or WEIGHTS
     network.half().write(folder / "unet")
-    taught_for = {"sigma_min": state["sigma_min"]} if "sigma_min" in state else {}
-    DustLevels(**{**state.get("sampler", {}), **taught_for, "noise_taps": NOISE_TAPS}).write(folder / "scheduler")
+    levels_of(state).write(folder / "scheduler")
     card = shipped_card()
     history = {"iterations": state["iterations"], "minutes": round(state["seconds"] / 60, 1)}
     if "sigma_min" in state:
