@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from platebridge.errors import InputError  # noqa: E402
-from platebridge_server.training import data, simulate, train  # noqa: E402
+from platebridge_server import devices  # noqa: E402
+from platebridge_server.training import data, distil, simulate, train  # noqa: E402
 from platebridge_server.training.__main__ import _arguments, entry  # noqa: E402
 from platebridge_server.training.__main__ import main as command  # noqa: E402
 
@@ -71,6 +72,32 @@ def test_a_number_that_means_nothing_is_answered_by_the_option(tmp_path, capsys,
     with pytest.raises(SystemExit) as end:
         entry([part.replace("{}", str(tmp_path)) for part in options.split()])
     assert end.value.code == 2 and "error: argument --" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "typed, used",
+    [
+        ("train", "the best"),
+        ("train --device cpu", "cpu"),
+        ("train --processes 2", "cpu"),
+        ("distil --from dust", "the best"),
+        ("distil --from dust --device cpu", "cpu"),
+    ],
+)
+def test_a_run_takes_the_best_device_there_is_unless_told_otherwise(tmp_path, monkeypatch, typed, used):
+    taken = []
+    monkeypatch.setattr(devices, "best", lambda: "the best")
+    monkeypatch.setattr(train, "train_together", lambda *a, device, **options: taken.append(device))
+    monkeypatch.setattr(distil, "distil", lambda *a, device, **options: taken.append(device))
+    command(f"{typed} --data {tmp_path} --out {tmp_path}/run --minutes 1".split())
+    assert taken == [used]
+
+
+def test_several_processes_on_a_gpu_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "check", lambda name: None)
+    with pytest.raises(SystemExit):
+        command(f"train --data {tmp_path} --out {tmp_path}/run --minutes 1 --processes 2 --device cuda:0".split())
+    assert "--processes above 1 is for the processor" in capsys.readouterr().err
 
 
 @pytest.mark.slow

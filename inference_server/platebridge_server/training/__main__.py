@@ -67,11 +67,11 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--minutes", type=float, required=True, help="in all: those before a --resume count")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument("--from", dest="start", help="begin from weights: `dust` for the shipped ones, or a folder in diffusers' layout")
-    train.add_argument("--processes", type=_count, default=1, help="train in several processes; on a busy machine better than threads")
+    train.add_argument("--processes", type=_count, default=1, help="training at once, on the processor; if it is busy, better than threads")
     train.add_argument("--threads", type=_count, default=2, help="of each process")
     late = "frames of a crop in the last third; other than 8, all is compiled anew"
     train.add_argument("--late-frames", type=_count, default=14, help=late)
-    train.add_argument("--device", default="cpu", help="cpu, cuda:0 …")
+    train.add_argument("--device", help="cpu, cuda:0 …; the best there is, when left out")
     train.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
 
     distil = commands.add_parser("distil", help="teach the few evaluations of a final what no mean can show: train them against a critic")
@@ -83,7 +83,7 @@ def _arguments() -> argparse.ArgumentParser:
     distil.add_argument("--sigma-min", type=float, default=0.8, help="noise that its last evaluation finds")
     distil.add_argument("--threads", type=_count, default=1, help="of the processor")
     distil.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    distil.add_argument("--device", default="cpu", help="cpu, cuda:0 …")
+    distil.add_argument("--device", help="cpu, cuda:0 …; the best there is, when left out")
     distil.add_argument("--no-compile", action="store_true", help="do without torch.compile, which needs a C++ compiler here")
 
     export = commands.add_parser("export", help="write a checkpoint's averaged weights, and how they came to be")
@@ -158,6 +158,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = _arguments()
     options = parser.parse_args(argv)
     _refuse(options)
+    if options.command in ("train", "distil") and options.device is None:
+        from platebridge_server import devices
+
+        options.device = "cpu" if getattr(options, "processes", 1) > 1 else devices.best()
+    if getattr(options, "processes", 1) > 1 and options.device != "cpu":
+        parser.error("--processes above 1 is for the processor: on a GPU one process does it all")
     if options.command == "make-data":
         from platebridge_server.training import data
 
