@@ -161,6 +161,12 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 6)) + chunk(b"IEND", b""))
 
 
+def as_wide(rows: list[np.ndarray]) -> list[np.ndarray]:
+    """Pictures (h, w, 3), black added at the right of those that are narrower: a studio's clips are of any size."""
+    wide = max(row.shape[1] for row in rows)
+    return [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0))) for row in rows]
+
+
 def contact_sheet(folder: Path, path: Path, count: int = 8, held_out: bool = False) -> None:
     """Re-simulated guide | soft guide | truth, for a few clips: look at it before training on it. Raises InputError: there are none."""
     rows = []
@@ -173,8 +179,7 @@ def contact_sheet(folder: Path, path: Path, count: int = 8, held_out: bool = Fal
             rows.append(np.concatenate([picture(guides[0]), picture(guides[1]), picture(clip.truth[frame])], 1))
     if not rows:
         raise InputError(f"{folder} holds no shards to show.", "Make some first: make-data, or train --set.")
-    wide = max(row.shape[1] for row in rows)  # a studio's clips are of any size
-    rows = [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0))) for row in rows]
+    rows = as_wide(rows)
     half = (len(rows) + 1) // 2
     columns = [np.concatenate(part) for part in (rows[:half], rows[half:]) if part]
     high = max(len(column) for column in columns)

@@ -26,6 +26,7 @@ from platebridge_server.training import data, simulate
 LOG, CURVES = "log.jsonl", "curves.svg"
 #: Clips of a strip, frames of each that are made for it, and the largest part of a clip, rows and columns: it is made every few minutes.
 VIEWS, FRAMES, MOST = 3, 8, (128, 192)
+#: Of the noise: the same for all strips, so that what changes is the weights' doing.
 SEED = 1
 #: Pixels of a curve, and how many stand side by side.
 _PANEL, _ACROSS = (320, 150), 3
@@ -76,9 +77,7 @@ class Watch:
             size = view.truth.shape[-2:]
             made = generated(pipe, view.guide, view.depth, view.told, size, steps)
             rows.append(side_by_side(told.condition(view.guide, view.depth, size), made, view.truth, len(made) // 2))
-        wide = max(one.shape[1] for one in rows)
-        strip = np.concatenate([np.pad(one, ((0, 0), (0, wide - one.shape[1]), (0, 0))) for one in rows])
-        data.write_png(self.out / f"strip_{iteration:06d}.png", strip)
+        data.write_png(self.out / f"strip_{iteration:06d}.png", np.concatenate(data.as_wide(rows)))
 
 
 def _span(dust: torch.Tensor, most: int) -> slice:
