@@ -84,6 +84,25 @@ def test_creases_go_along_with_the_dust():
     assert kept < 0.2 * still
 
 
+def test_dust_that_has_just_burst_out_has_its_billows_at_once():
+    smoke = ball()
+    burst = smoke.density - last([smoke])
+    old = smoke.density - last([smoke] * 20)
+    assert float(burst.clamp_min(0).sum()) > 0.8 * float(old.clamp_min(0).sum())
+
+
+def test_in_dust_that_was_there_before_new_billows_come_up_slowly():
+    smoke, made = ball(), Billows(1)
+    made.step(smoke, SECONDS)
+    for puffs in (made._large, made._small):
+        puffs.leaving[:], puffs.grown[:] = True, 0.0
+    taken = []
+    for _ in range(20):
+        made.step(smoke, SECONDS)
+        taken.append(float((smoke.density - made.carved(smoke.density, 0.7)).clamp_min(0).sum()))
+    assert taken[0] < 0.1 * taken[-1] and taken[2] < 0.5 * taken[-1]
+
+
 def test_nothing_pops_up():
     frames = list(seen([ball(at=(20 + n, 24, 20), cells_a_frame=(1.0, 0.0, 0.0)) for n in range(24)]))
     whole = [ball(at=(20 + n, 24, 20)).density for n in range(24)]

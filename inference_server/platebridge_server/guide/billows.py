@@ -4,8 +4,8 @@
 A solver of a hundred cells a side makes round, smooth clouds, in which billows of five to ten cells are lacking. So points are strewn
 in the dust's rim and carried by its air, and where a place of the rim is as far from one as from another, dust is taken away, and put
 onto what lies near one: puffs with creases between them, and smaller ones on those. (Cellular noise, the second distance less the
-first, after Worley 1996, as clouds are cut by it in games. Its points are carried, and rise and sink slowly, so that nothing slides
-over the dust and nothing pops up.)
+first, after Worley 1996, as clouds are cut by it in games. Its points are carried, and rise and sink slowly but for those of dust
+that has just burst out, so that nothing slides over the dust and nothing pops up.)
 
 It knows grids and points. It must not know cameras, dials, requests or files.
 """
@@ -34,8 +34,8 @@ VARIED = 0.35
 CREASE = 0.6
 #: Distances from a puff, in its sizes, from which on there are fewer creases, and none: nothing but dust is beyond.
 FAR, NONE = 1.5, 2.2
-#: The puffs nearest to a place that have a say in it.
-SAY = 6
+#: The puffs nearest to a place that have a say in it: with fewer, young ones crowd out a grown one, and its crease is gone at once.
+SAY = 8
 #: Density from which on dust has billows, and from which on they are as deep as they get: thin dust has wisps.
 THIN, THICK = 0.1, 0.4
 #: Frames in which a puff grows, or goes.
@@ -76,8 +76,9 @@ class _Puffs:
         kept = (self.grown > 0) & ((self.at >= 0) & (self.at < smoke.shape)).all(1)
         self.at, self.size, self.grown, self.leaving = (part[kept] for part in (self.at, self.size, self.grown, self.leaving))
 
-    def filled(self, rim: np.ndarray) -> None:
-        """New ones where there are none near, not grown yet. rim: (n, 3) cells in which they may begin."""
+    def filled(self, rim: np.ndarray, fresh: Callable[[np.ndarray], np.ndarray]) -> None:
+        """New ones where there are none near, as far grown as the dust there is fresh. rim: (n, 3) cells in which they may begin. fresh:
+        (n,) in [0, 1] of points (n, 3)."""
         if not len(rim):
             return
         least = 0.8 * self.spacing
@@ -86,12 +87,11 @@ class _Puffs:
         tried = tried[np.unique(place, return_index=True)[1]]  # one in each place of that size
         if not self.leaving.all():
             tried = tried[_tree(self.at[~self.leaving]).query(tried, distance_upper_bound=least)[0] > least]
-        if len(tried):
-            tried = np.delete(tried, _tree(tried).query_pairs(least, output_type="ndarray").max(1, initial=0), axis=0)
+        tried = tried[_apart(tried, least)]
         n = len(tried)
         self.at = np.concatenate([self.at, tried])
         self.size = np.concatenate([self.size, (self.spacing * self.random.uniform(1 - VARIED, 1 + VARIED, n)).astype(np.float32)])
-        self.grown = np.concatenate([self.grown, np.zeros(n, np.float32)])
+        self.grown = np.concatenate([self.grown, fresh(tried)])
         self.leaving = np.concatenate([self.leaving, np.zeros(n, bool)])
 
     def crease(self, points: np.ndarray) -> np.ndarray:
@@ -117,6 +117,7 @@ class Billows:
     def __init__(self, seed: int) -> None:
         self._large, self._small = (_Puffs(spacing, np.random.default_rng([seed, 5, n])) for n, spacing in enumerate(SPACING))
         self._rim: _Rim | None = None
+        self._before: torch.Tensor | None = None  # (1, nz, ny, nx): the most dust near each cell at the last step
 
     def step(self, smoke: Smoke, seconds: float) -> None:
         """So many seconds later."""
@@ -124,7 +125,17 @@ class Billows:
         dusty = self._rim.cells[self._rim.density > THIN]
         for puffs in (self._large, self._small):
             puffs.carried(smoke, seconds)
-            puffs.filled(dusty)
+            puffs.filled(dusty, lambda points: self._fresh(points, smoke, seconds))
+        self._before = F.max_pool3d(smoke.density[None], 3, 1, 1)
+
+    def _fresh(self, points: np.ndarray, smoke: Smoke, seconds: float) -> np.ndarray:
+        """(n,) in [0, 1]: how little of the dust at points (n, 3) was anywhere near where it has come from at the last step. Puffs of dust
+        that has just burst out are there with it; in dust that was there before, they would pop up."""
+        if self._before is None:
+            return np.ones(len(points), np.float32)
+        whence = points - seconds / smoke.cell * _read(smoke.velocity, points)
+        was, now = _read(self._before, whence)[:, 0], _read(smoke.density[None], points)[:, 0]
+        return 1 - _smooth(was / np.maximum(now, 1e-6))
 
     def carved(self, density: torch.Tensor, depth: float) -> torch.Tensor:
         """The density that `step` was given, (nz, ny, nx), with creases, and what these lack in the puffs beside them, as far as `DENSER`
@@ -180,6 +191,15 @@ class _Rim:
         grid = torch.zeros(self._shape)
         grid[tuple(self._where.T)] = torch.from_numpy(values.astype(np.float32))
         return between(grid[None], self._at, "border")[0].numpy()
+
+
+def _apart(points: np.ndarray, least: float) -> np.ndarray:
+    """(n,) bool: which of points (n, 3) to take, so that no two are nearer than `least`: each that is far enough from those taken before."""
+    taken = np.ones(len(points), bool)
+    if len(points):
+        for one, other in sorted(_tree(points).query_pairs(least)):
+            taken[other] &= not taken[one]
+    return taken
 
 
 def _tree(points: np.ndarray):

@@ -35,7 +35,7 @@ from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 11
+VERSION = 12
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
 PLANES = 16
