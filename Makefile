@@ -10,6 +10,7 @@ TORCH  ?= https://download.pytorch.org/whl/cpu
 help:
 	@echo "make demo [OUT=out]       two shots from plate to timeline; the last lines say what to open"
 	@echo "make test                 every test"
+	@echo "make test-fast            every test but the slow ones"
 	@echo "make bench [JSON=file]    what proves the figures"
 	@echo "make eval-dust [JSON=file]  the built-in model against held-out simulations"
 	@echo "make extension            the Blender extension's zips, for each Blender and system, into dist/"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -57,13 +58,26 @@ class _Watch(threading.Thread):
         at = psutil.Process(self.process.pid)
         while self.process.poll() is None:
             try:
-                self.peak = max(self.peak, at.memory_info().rss)
+                self.peak = max(self.peak, largest(at))
             except psutil.NoSuchProcess:
                 return
             if self.first_frame != self.first_frame and set(self.out.glob("take_*/comp.*.exr")) - self.before:
                 self.first_frame = time.perf_counter()
             self.process.poll()
             time.sleep(0.05)
+
+
+def largest(process: psutil.Process) -> int:
+    """Bytes of the largest resident set that a process had so far, where the system tells it; else of the one that it has now, which
+    misses what comes and goes between two looks."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
+    now = process.memory_info()
+    return getattr(now, "peak_wset", now.rss)  # Windows' word for it
 
 
 _BLENDER = """
@@ -103,34 +117,37 @@ def through_blender(folder: Path, connection: Path, composition: int) -> float:
 
 
 def measure(folder: Path, say: Callable[[str], None], repeats: int = 3) -> Dict[str, float]:
-    """Medians of `repeats` runs; here and through Blender take turns, so both meet the same machine."""
+    """Medians of `repeats` runs; what is compared takes turns, so both meet the same machine."""
     options = shot.make(folder / "shot", WIDTH, HEIGHT, FRAMES)
     salt = int(time.time()) % 10**9
     here: List[Dict[str, float]] = []
+    drafts: List[Dict[str, float]] = []
     bridge: List[float] = []
+    again: List[float] = []
     for n in range(repeats):
-        say(f"generating here, run {n + 1} of {repeats}")
         # Another composition each time, or the kept guide of the run before would be found and not made.
-        here.append(generate(options, folder / "here", "--set", f"composition={salt + n}"))
+        another = ("--set", f"composition={salt + n}")
+        say(f"generating here, run {n + 1} of {repeats}")
+        here.append(generate(options, folder / "here", *another))
         with server.running(folder / f"server{n}") as connection:
             say(f"generating through Blender and a server, run {n + 1} of {repeats}")
             bridge.append(through_blender(folder / "shot", connection, salt + n))
-    say("a second take of the same plate")
-    with server.running(folder / "server-again") as connection:
-        first = [generate(options, folder / "again", "--server", str(connection), "--seed", "1")]
-        second = [generate(options, folder / "again", "--server", str(connection), "--seed", str(n)) for n in (2, 3)]
-    say("a draft")
-    draft = generate(options, folder / "draft", "--draft")
+        say(f"a draft, run {n + 1} of {repeats}")
+        drafts.append(generate(options, folder / "draft", "--draft", *another))
+        say(f"a second take of the same plate, run {n + 1} of {repeats}")
+        with server.running(folder / f"server-again{n}") as connection:
+            first, second = (generate(options, folder / "again", "--server", str(connection), "--seed", seed) for seed in ("1", "2"))
+        again.append(second["seconds"] / first["seconds"])
     median = {key: statistics.median(row[key] for row in here) for key in here[0]}
-    alone = statistics.median(row["total"] for row in here)  # without the interpreter's start, as Blender runs already
+    alone = [row["total"] for row in here]  # without the interpreter's start, as Blender runs already
     return {
-        "bridge_overhead": statistics.median(bridge) / alone,
+        "bridge_overhead": statistics.median(through / direct for through, direct in zip(bridge, alone)),  # each of one composition
         "bridge_seconds": statistics.median(bridge),
-        "here_seconds": alone,
-        "second_take": statistics.median(r["seconds"] for r in second) / first[0]["seconds"],
+        "here_seconds": statistics.median(alone),
+        "second_take": statistics.median(again),
         "guide_seconds": median["guide"],
         "dust_seconds_per_frame": median["generating"] / FRAMES,
-        "draft_seconds_per_frame": draft["generating"] / FRAMES,
+        "draft_seconds_per_frame": statistics.median(row["generating"] for row in drafts) / FRAMES,
         "first_frame_seconds": median["first_frame"],
     }
 

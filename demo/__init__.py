@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two shots of `make demo`: a photograph that collapses, and a wall of bricks. They are made here, not shipped."""
+"""The two shots of `make demo`: a photograph that collapses, and a house of bricks. They are made here, not shipped."""

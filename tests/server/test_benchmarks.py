@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be trusted of a benchmark: nothing is found that an earlier run left, and figures outlive a part that fails."""
+"""What can be trusted of a benchmark: nothing is found that an earlier run left, no memory is missed between two looks, and figures
+outlive a part that fails."""
 
 import json
+import subprocess
 import sys
 from collections import namedtuple
 
+import psutil
 import pytest
 
 pytest.importorskip("diffusers")
@@ -22,6 +25,16 @@ def test_a_take_that_is_measured_finds_nothing_that_an_earlier_run_left(tmp_path
         document = json.loads((tmp_path / f"run{n}" / "take_0001" / "take.json").read_text())
         assert "passes_of" not in document and figures["generating"] > 0 and figures["peak_mb"] > 0
     assert not (tmp_path / "cache").exists()  # nor is anything of the user's own pushed out
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS tells no process's largest resident set")
+def test_memory_that_came_and_went_between_two_looks_counts():
+    line = "x = b'x' * 300_000_000; del x; print('gone', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "gone\n"
+        at = psutil.Process(process.pid)
+        assert generation.largest(at) > 300e6 > at.memory_info().rss
+        process.communicate("\n")
 
 
 def test_figures_outlive_a_part_that_fails_and_say_what_could_not_be_told(tmp_path, monkeypatch, capsys):

@@ -194,7 +194,7 @@ class _Rim:
 
 
 def _apart(points: np.ndarray, least: float) -> np.ndarray:
-    """(n,) bool: which of points (n, 3) to take, so that no two are nearer than `least`: each that is far enough from those taken before."""
+    """(n,) bool: those of points (n, 3) that are no nearer than `least` to any taken before them."""
     taken = np.ones(len(points), bool)
     if len(points):
         for one, other in sorted(_tree(points).query_pairs(least)):
