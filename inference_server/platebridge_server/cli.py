@@ -351,10 +351,10 @@ def doctor(
 @app.command(name="eval-dust", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def eval_dust(context: typer.Context) -> None:
     """Measure the dust model on simulations it has not seen; --help lists the options."""
-    from .training.__main__ import main as training
+    from .training.__main__ import eval_dust as training
 
     with told(False):
-        training(["evaluate", *context.args])
+        training(context.args)
 
 
 @app.command(name="eval-model")

@@ -522,6 +522,7 @@ def test_eval_dust_hands_its_options_to_the_evaluation(run, monkeypatch):
     monkeypatch.setattr(evaluate, "run", lambda *given: asked.append(given))
     assert run("eval-dust", "--json", "figures.json", "--simulations", "2")[0] == 0
     assert asked[0][2] == Path("figures.json") and asked[0][4] == 2
+    assert run("eval-dust", "--help")[1].startswith("usage: platebridge eval-dust ")
 
 
 def test_the_version_is_printed(run):

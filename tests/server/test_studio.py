@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("diffusers")
 import torch
-from platebridge.errors import InputError, ModelError, RequestError
+from platebridge.errors import InputError, ModelError, RequestError, StorageError
 from platebridge_server import images
 from platebridge_server.models import dust
 from platebridge_server.models.dust.sampling import WEIGHTS
 from platebridge_server.training import data, eval_model, studio, studio_data, train
+from platebridge_server.training.__main__ import eval_dust
 from platebridge_server.training.__main__ import main as command
 
 DIALS = {"detail": 24, "debris": 4, "amount": 2.0, "quality": "draft"}
@@ -229,7 +230,8 @@ def test_weights_of_a_studios_own_are_what_a_set_judges(make_set, tiny_shot, tmp
     shutil.copytree(WEIGHTS, weights)
     dust.DustLevels(sigma_min=0.8, sigma_max=5.0).write(weights / "scheduler")
     command(["evaluate", "--set", str(folder), "--weights", str(weights), "--json", str(tmp_path / "own.json")])
-    command(["evaluate", "--set", str(folder), "--json", str(tmp_path / "shipped.json")])
+    command(["evaluate", "--set", str(folder), "--json", str(tmp_path / "shipped.json"), "--out", str(tmp_path / "kept")])
+    assert (tmp_path / "kept" / "tiny" / "take_0001" / "take.json").is_file()  # to look at
     own, shipped = (json.loads((tmp_path / name).read_text()) for name in ("own.json", "shipped.json"))
     assert shipped["model"]["power_spectrum_db"] == 0 < own["model"]["power_spectrum_db"]
     assert own["weights_sha256"] == shipped["weights_sha256"] == dust.card()["weights_sha256"]  # figures say whose they are
@@ -239,7 +241,17 @@ def test_an_option_that_judging_a_set_would_lose_is_refused(make_set, capsys):
     with pytest.raises(SystemExit) as end:
         command(["evaluate", "--set", str(make_set({})), "--floor", "--strip", "strip.png", "--simulations", "2"])
     said = capsys.readouterr().err
-    assert end.value.code == 2 and all(name in said for name in ("--floor", "--strip", "--simulations")) and "--data" not in said
+    assert end.value.code == 2 and all(name in said.splitlines()[-1] for name in ("--floor", "--strip", "--simulations"))
+    assert "--data" not in said.splitlines()[-1]
+
+
+def test_takes_are_kept_of_a_set_alone_and_where_they_can_be(make_set, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        eval_dust(["--out", str(tmp_path)])
+    assert "platebridge eval-dust: error: --out: of a --set" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="is a file, not a folder"):
+        eval_dust(["--set", str(make_set({})), "--out", str(tmp_path / "file")])
 
 
 def test_a_set_is_named_from_within_and_from_home(make_set, tiny_shot, monkeypatch):

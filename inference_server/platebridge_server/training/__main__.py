@@ -95,16 +95,7 @@ def _arguments() -> argparse.ArgumentParser:
     export.add_argument("--share", type=_share, default=1.0, help="so much of what the run learned, the rest being the weights in --start")
     export.add_argument("--start", help="the weights that the run began from, as --from had them")
 
-    evaluate = commands.add_parser("evaluate", help="measure the shipped model on held-out simulations")
-    lacks = "folder of shards; held-out ones that it lacks are made"
-    evaluate.add_argument("--data", type=typed, default=Path(".cache/dust_data"), help=lacks)
-    evaluate.add_argument("--set", type=typed, help="judge takes against the truths of this folder of shots (docs/dust.md)")
-    evaluate.add_argument("--weights", help="judge these instead of the shipped ones: a folder that `export --to` wrote")
-    evaluate.add_argument("--json", type=typed, help="write the figures here too")
-    evaluate.add_argument("--strip", type=typed, help="write guide | result | truth as a PNG")
-    evaluate.add_argument("--simulations", type=_count, default=4, help="of the main rows; two views each")
-    evaluate.add_argument("--device", help="cpu if not given; of a --set the best there is")
-    evaluate.add_argument("--floor", action="store_true", help="judge another truth under the same guide too: as good as can be")
+    _evaluation(commands.add_parser("evaluate", help="measure the shipped model on held-out simulations"))
 
     matte = commands.add_parser("train-matte", help="train the network that tells dust from plate in a generated picture")
     matte.add_argument("--data", type=typed, required=True, help="folder of shards")
@@ -114,6 +105,22 @@ def _arguments() -> argparse.ArgumentParser:
     matte.add_argument("--threads", type=_count, default=2, help="of the processor")
     matte.add_argument("--seed", type=int, default=1, help="of chance: another gives other pictures")
     matte.add_argument("--from", dest="start", type=typed, help="weights to go on from")
+    return parser
+
+
+def _evaluation(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser, with the options of `evaluate`."""
+    lacks = "folder of shards; held-out ones that it lacks are made"
+    parser.add_argument("--data", type=typed, default=Path(".cache/dust_data"), help=lacks)
+    parser.add_argument("--set", type=typed, help="judge takes against the truths of this folder of shots (docs/dust.md)")
+    parser.add_argument("--out", type=typed, help="of a --set: a folder in which the takes stay that it is judged by")
+    parser.add_argument("--weights", help="judge these instead of the shipped ones: a folder that `export --to` wrote")
+    parser.add_argument("--json", type=typed, help="write the figures here too")
+    parser.add_argument("--strip", type=typed, help="write guide | result | truth as a PNG")
+    parser.add_argument("--simulations", type=_count, default=4, help="of the main rows; two views each")
+    parser.add_argument("--device", help="cpu if not given; of a --set the best there is")
+    parser.add_argument("--floor", action="store_true", help="judge another truth under the same guide too: as good as can be")
+    parser.set_defaults(own=parser)
     return parser
 
 
@@ -151,6 +158,36 @@ def entry(argv: list[str] | None = None) -> int:
             return main(argv)
     except typer.Exit as end:
         return end.exit_code
+
+
+def eval_dust(argv: list[str]) -> None:
+    """`platebridge eval-dust`: what `evaluate` does, under that name. Raises PlatebridgeError."""
+    parser = argparse.ArgumentParser(prog="platebridge eval-dust", description="Measure the dust model on simulations it has not seen.")
+    options = _evaluation(parser).parse_args(argv)
+    _refuse(options)
+    _evaluate(options)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if options.set:
+        from platebridge_server.training import studio
+
+        usual = _evaluation(argparse.ArgumentParser()).parse_args([])
+        lost = [f"--{name}" for name in ("data", "strip", "simulations", "floor") if getattr(options, name) != getattr(usual, name)]
+        if lost:
+            options.own.error(f"{', '.join(lost)}: of held-out simulations, which --set does not judge by")
+        if options.out:
+            from platebridge_server.command_generate import check_writable
+
+            check_writable(options.out)
+        studio.run(options.set, options.json, _weights(options.weights), options.device, options.out)
+    else:
+        from platebridge_server.training import evaluate
+
+        if options.out:
+            options.own.error("--out: of a --set; held-out simulations are judged by no takes (--strip shows them)")
+        evaluate.run(options.data, _weights(options.weights), options.json, options.strip, options.simulations, options.device or "cpu",
+                     options.floor)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -206,19 +243,8 @@ def main(argv: list[str] | None = None) -> int:
         from platebridge_server.training import matting
 
         matting.train(options.data, options.out, options.minutes, options.pictures, options.threads, options.seed, options.start)
-    elif options.set:
-        from platebridge_server.training import studio
-
-        usual = parser.parse_args(["evaluate"])
-        lost = [f"--{name}" for name in ("data", "strip", "simulations", "floor") if getattr(options, name) != getattr(usual, name)]
-        if lost:
-            parser.error(f"{', '.join(lost)}: of held-out simulations, which --set does not judge by")
-        studio.run(options.set, options.json, _weights(options.weights), options.device)
     else:
-        from platebridge_server.training import evaluate
-
-        evaluate.run(options.data, _weights(options.weights), options.json, options.strip, options.simulations, options.device or "cpu",
-                     options.floor)
+        _evaluate(options)
     return 0
 
 

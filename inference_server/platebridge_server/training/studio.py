@@ -220,23 +220,25 @@ def make_take(shot: Shot, out: Path, model: str = "dust", say: Callable[[str], N
     return writer.path
 
 
-def evaluate(folder: Path, say: Callable[[str], None] = print, weights: Path | None = None, device: str | None = None) -> dict:
+def evaluate(folder: Path, say: Callable[[str], None] = print, weights: Path | None = None, device: str | None = None,
+             out: Path | None = None) -> dict:
     """Figures of takes against the truths of a set, pooled, and each shot's own: spectrum, SWD, flicker, background and
     `coverage`, the take's mean alpha over the truth's. `upsampled_guide` has the same of the takes' guides, `weights_sha256` says whose
     figures they are.
 
-    weights: a folder of them, in the shipped ones' place. device: "cpu", "cuda:0" …; None takes the best there is. Where a set's clouds
-    differ from ours there is no right pixel to compare: these are figures of texture, rest and amount.
+    weights: a folder of them, in the shipped ones' place. device: "cpu", "cuda:0" …; None takes the best there is. out: a folder in which
+    each shot's take stays, under the shot's name; None keeps none. Where a set's clouds differ from ours there is no right pixel to
+    compare: these are figures of texture, rest and amount.
     """
     model, guide = Figures(), Figures()
-    out: dict = {"shots": {}}
+    found: dict = {"shots": {}}
     for shot in judged_shots(folder, device=device):
         say(f"{shot.folder.name}: {len(shot.truth)} frames")
         begun = time.perf_counter()
         judged = registry.in_place_of("dust", DustModel(weights)) if weights else contextlib.nullcontext()
         with tempfile.TemporaryDirectory(prefix="platebridge-set-") as scratch, judged:
-            out["weights_sha256"] = registry.find("dust").card()["weights_sha256"]
-            take = make_take(shot, Path(scratch), say=say, device=device)
+            found["weights_sha256"] = registry.find("dust").card()["weights_sha256"]
+            take = make_take(shot, out / shot.folder.name if out else Path(scratch), say=say, device=device)
             seconds = time.perf_counter() - begun
             frames = sorted(shot.truth)
             truth = _clip(shot.truth[frame] for frame in frames)
@@ -248,9 +250,9 @@ def evaluate(folder: Path, say: Callable[[str], None] = print, weights: Path | N
         model.include(own)
         guide.add(plain, truth, None, empty)
         coverage = float(effect[:, 3].mean() / truth[:, 3].mean().clamp_min(1e-6))
-        out["shots"][shot.folder.name] = {**own.result(), "coverage": round(coverage, 3), "seconds": round(seconds, 1)}
-        say(table({shot.folder.name: out["shots"][shot.folder.name]}))  # whatever becomes of the next
-    return {"model": model.result(), "upsampled_guide": guide.result(), **out}
+        found["shots"][shot.folder.name] = {**own.result(), "coverage": round(coverage, 3), "seconds": round(seconds, 1)}
+        say(table({shot.folder.name: found["shots"][shot.folder.name]}))  # whatever becomes of the next
+    return {"model": model.result(), "upsampled_guide": guide.result(), **found}
 
 
 def _clip(files: Iterable[Path], size: Sequence[int] | None = None) -> torch.Tensor:
@@ -275,9 +277,9 @@ def table(rows: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def run(folder: Path, json_path: Path | None, weights: Path | None = None, device: str | None = None) -> None:
+def run(folder: Path, json_path: Path | None, weights: Path | None = None, device: str | None = None, out: Path | None = None) -> None:
     """The command: evaluate, print, and write what was asked for."""
-    figures = evaluate(folder, weights=weights, device=device)
+    figures = evaluate(folder, weights=weights, device=device, out=out)
     print(table({"all": figures["model"], "upsampled guide": figures["upsampled_guide"], **figures["shots"]}))
     if json_path is not None:
         write_json(json_path, figures)
