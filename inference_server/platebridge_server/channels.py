@@ -27,16 +27,18 @@ USUAL: Dict[str, Tuple[Tuple[str, ...], ...]] = {
     ),
     "guide": (("R", "G", "B", "A"), ("rgba.R", "rgba.G", "rgba.B", "rgba.A"), ("*Combined.R", "*Combined.G", "*Combined.B", "*Combined.A")),
 }
+USUAL["reference"] = (*USUAL["plate"], ("Y",))
 #: Motion written as colour: only where a file has nothing else, for elsewhere R and G are the picture's.
 _COLOUR_AS_VECTORS = ("R", "G")
 _WANT = {"plate": "R, G and B", "depth": "depth.Z or Z", "mask": "mask or A", "vectors": "Vector.X and Vector.Y", "guide": "R, G, B and A"}
-_COUNT = {"plate": 3, "depth": 1, "mask": 1, "vectors": 2, "guide": 4}
+_WANT["reference"] = _WANT["plate"]
+_COUNT = {"plate": 3, "depth": 1, "mask": 1, "vectors": 2, "guide": 4, "reference": 1}
 
 
 def find(header: Header, input: str, named: Tuple[str, ...] = (), where: Where = Where()) -> List[Channel]:
     """The channels of an input, in order. named: the artist's choice; empty means the usual names.
 
-    A file with a single channel is a depth or a mask whatever the channel is called.
+    A file with a single channel is a depth, a mask or a grey reference whatever the channel is called.
     Raises InputError that lists what is there, or says that what is named lies in different parts.
     """
     there = header.channels
@@ -80,7 +82,7 @@ def beside(header: Header, channels: List[Channel], suffix: str) -> Optional[Cha
     """The channel of the same layer with another last part: beside Combined.R, "A" is Combined.A. None if there is none."""
     part, name = channels[0]
     wanted = [(name[:-1] + suffix).lower()]
-    if suffix == "A" and name.lower().endswith(".red"):  # as Nuke writes every layer but rgba
+    if suffix == "A" and name.lower().split(".")[-1] == "red":  # as Nuke writes every layer but rgba
         wanted.append(name[: -len("red")].lower() + "alpha")
     return next(((part, other) for other in header.parts[part].channels if other.lower() in wanted), None)
 
@@ -91,19 +93,27 @@ def _chosen(header: Header, choice: Tuple[str, ...]) -> List[Channel]:
         for name in _meant(part, choice[0]):
             first = part.index, name
             found = [first, *(beside(header, [first], pattern[-1]) for pattern in choice[1:])]
-            if None not in found and not (len(choice) == 1 and _of_a_vector(part, name)):
+            third = len(choice) == 1 and _of_a_vector(part, name)
+            point = choice == ("X", "Y") and len(header.parts) > 1 and _of_a_point(part)
+            if None not in found and not third and not point:
                 return [channel for channel in found if channel is not None]
     return []
 
 
 def _meant(part: PartHeader, pattern: str) -> List[str]:
-    """A part's channels that a name or pattern means; in files of many parts the part's name may stand before the channel's."""
-    want, before = pattern.lower(), part.name.lower() + "."
-    return [
-        name
-        for name in part.channels
-        if fnmatch.fnmatchcase(name.lower(), want) or (part.name and fnmatch.fnmatchcase(before + name.lower(), want))
-    ]
+    """A part's channels that a name or pattern means; in files of many parts the part's name may stand before the channel's.
+
+    One that is called just so comes first: a file may have Mask beside mask, and a light's name may have brackets in it."""
+    want = pattern.lower()
+
+    def called(name: str) -> Tuple[str, ...]:
+        return (name, part.name + "." + name) if part.name else (name,)
+
+    def just_so(name: str) -> Tuple[bool, bool]:
+        return pattern in called(name), want in [each.lower() for each in called(name)]
+
+    meant = [name for name in part.channels if just_so(name)[1] or any(fnmatch.fnmatchcase(each.lower(), want) for each in called(name))]
+    return sorted(meant, key=just_so, reverse=True)
 
 
 def _of_a_vector(part: PartHeader, name: str) -> bool:
@@ -112,9 +122,14 @@ def _of_a_vector(part: PartHeader, name: str) -> bool:
     return layered and name.lower().endswith("z") and all(name.lower()[:-1] + c in map(str.lower, part.channels) for c in "xy")
 
 
+def _of_a_point(part: PartHeader) -> bool:
+    """Whether a part is a normal or a position, and no motion: it has X, Y and Z and no W, and its name speaks of no motion."""
+    letters = {name.lower() for name in part.channels}
+    return letters >= set("xyz") and "w" not in letters and not any(word in part.name.lower() for word in ("motion", "vec", "velocity"))
+
+
 def _absent(header: Header, input: str, what: str, where: Where) -> InputError:
     names = [name for _, name in header.channels]
+    mend = "Write its colour as R, G and B." if input == "reference" else "Say which to take with --%s-channels." % input
     listed = ", ".join(names[:12]) + (" and %d more" % (len(names) - 12) if len(names) > 12 else "")
-    return InputError(
-        "The file has %s; it has %s." % (what, listed), "Say which to take with --%s-channels." % input, input=input, frame=where.frame
-    )
+    return InputError("The file has %s; it has %s." % (what, listed), mend, input=input, frame=where.frame)

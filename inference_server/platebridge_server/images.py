@@ -45,6 +45,8 @@ _LAYOUT = (
 HEADER_BYTES = 1 << 18
 #: IPTC's words, in a header's flat key or its XMP, for a picture that a trained model had a hand in.
 _BY_A_MODEL = re.compile(r"digitalsourcetype/((compositeWithT|t)rainedAlgorithmicMedia|compositeSynthetic)")
+#: In a header, a compression past DWAB, the last that OpenImageIO 3.0's own OpenEXR knows: it takes such a file for a ZIP.
+_NEWER = re.compile(rb"compression\0compression\0\x01\0\0\0[\x0a-\xff]")
 _OTHERS = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
 _TYPES = {"half": oiio.HALF, "float": oiio.FLOAT, "uint": oiio.UINT32}
 _KINDS = {np.dtype(np.float16): "half", np.dtype(np.float32): "float", np.dtype(np.uint32): "uint"}
@@ -130,7 +132,7 @@ class Where:
 
 
 def read_header(path: Path, where: Where = Where()) -> Header:
-    """Every part's channels, types, windows and metadata; no pixel is read.
+    """Every part's channels, types and windows; no pixel is read, nor what else the header says: that is `metadata`.
 
     Raises InputError on what is no scanline or tiled OpenEXR of a size we take: missing, empty, cut short, another format
     under the name, deep samples, subsampled chroma, a header that claims the moon.
@@ -168,7 +170,7 @@ def read_channels(header: Header, wanted: Iterable[Tuple[int, str]], where: Wher
                 block = file.read_image(index, 0, first, last, _TYPES[kind])
                 if block is None:
                     file.geterror()
-                    raise InputError("The file is cut short or damaged.", "Write this frame again.", input=where.input, frame=where.frame)
+                    raise _unread(header.path, where)
                 for at in range(first, last):
                     if part.channels[at] in names:
                         out[index, part.channels[at]] = block[:, :, at - first]
@@ -200,7 +202,7 @@ def metadata(path: Path, where: Where = Where()) -> List[Dict[str, Any]]:
         headers = [part.header for part in OpenEXR.File(os.fsencode(path), header_only=True).parts]
     except UnicodeDecodeError:
         raise _no_text(where) from None
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise _refused(str(error), where) from None
     return [{name: value for name, value in header.items() if name not in _LAYOUT and not _empty(value)} for header in headers]
 
@@ -314,6 +316,17 @@ def _refused(reason: str, where: Where) -> InputError:
         said = ("The header claims a size that no picture has.", "Write this frame again.")
     else:
         said = ("The file can't be read as OpenEXR; it is cut short or damaged.", "Write this frame again.")
+    return InputError(*said, input=where.input, frame=where.frame)
+
+
+def _unread(path: Path, where: Where) -> InputError:
+    """Why pixels can't be had of a file whose header could be read."""
+    with open(path, "rb") as raw:
+        newer = _NEWER.search(raw.read(HEADER_BYTES))
+    if newer:
+        said = ("The file's compression is newer than what this server reads (HTJ2K, for instance).", "Write it as ZIP, PIZ or DWAA.")
+    else:
+        said = ("The file is cut short or damaged.", "Write this frame again.")
     return InputError(*said, input=where.input, frame=where.frame)
 
 

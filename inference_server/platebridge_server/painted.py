@@ -27,12 +27,13 @@ from . import colour, composite, depth, effect, layers, matte, references, work
 from .composite import Effect
 from .guide.dials import fingerprint
 from .guide.guide import VERSION as GUIDE_VERSION
+from .guide.guide import moved_by
 from .light import DustLight
 from .models.base import Asked, Ears, PictureModel, Scene
 from .models.guide_model import enlarged
 
 #: Raised when the same shot and guide would be shown otherwise.
-VERSION = 1
+VERSION = 2
 #: Alpha of the guide from which a pixel belongs to the dust.
 THERE = 0.01
 #: Frames of which what is shown is held: those whose regions one latent frame of a video model pools, and a few.
@@ -233,11 +234,10 @@ class Painting:
         own = {"version": VERSION, "area": repr(self.area), "settings": tree["settings"], "frames": tree["frames"]}
         coded = [self.transform.name, self.transform.parameters]
         plate = _print(own, plate=tree["inputs"]["plate"], transform=coded)
-        led = {k: v for k, v in tree["inputs"].items() if k not in ("plate", "reference")}
         dials = fingerprint(tree, set(tree["guide"]) - {*layers.RELIT, "shadow"})  # no shadow is shown
         guide = _print(
             own,
-            inputs=led,
+            inputs=moved_by(tree, self._shot.geometry),
             dials=dials,
             camera=tree["camera"],
             simulation=tree["simulation"],

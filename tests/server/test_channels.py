@@ -46,6 +46,16 @@ def test_a_depth_that_lies_beside_plain_x_and_y_is_still_found():
     assert names(file(RGBA + ("X", "Y", "Z")), "depth") == ["Z"]
 
 
+def test_a_normal_in_a_part_of_its_own_is_no_motion():
+    parts = ("rgba", RGBA), ("N", ("X", "Y", "Z"))
+    with pytest.raises(InputError, match=r"no channel called Vector\.X and Vector\.Y"):
+        channels.find(file(*parts), "vectors")
+    assert channels.find(file(*parts, ("motion", ("X", "Y"))), "vectors") == [(2, "X"), (2, "Y")]
+    assert channels.find(file(*parts, ("motionvector", ("X", "Y", "Z"))), "vectors") == [(2, "X"), (2, "Y")]
+    assert channels.find(file(("rgba", RGBA), ("speed", ("X", "Y", "Z", "W"))), "vectors") == [(1, "X"), (1, "Y")]
+    assert channels.find(file(*parts), "vectors", ("X", "Y")) == [(1, "X"), (1, "Y")]  # by the artist's word
+
+
 @pytest.mark.parametrize("more", [("forward.u", "forward.v"), ("Z",), layer("V.Normal", "XYZ")])
 def test_colour_is_no_motion_where_the_file_has_other_layers(more):
     with pytest.raises(InputError, match=r"no channel called Vector\.X and Vector\.Y"):
@@ -73,6 +83,21 @@ def test_channels_that_are_named_are_of_one_part():
         channels.find(two, "plate", ("ao.R", "beauty.G", "beauty.B"), Where("plate", 1001))
     assert (refused.value.input, refused.value.frame) == ("plate", 1001)
     assert "different parts" in refused.value.message and "one part" in refused.value.mend
+
+
+@pytest.mark.parametrize("named", ["mask", "Mask", "MASK"])
+def test_of_two_channels_that_differ_in_case_alone_the_one_that_is_named_is_taken(named):
+    assert names(file(("MASK", "Mask", "mask")), "mask", (named,)) == [named]
+    assert names(file(("Mask", "Z")), "mask", (named,)) == ["Mask"]
+
+
+def test_a_name_with_brackets_is_a_name():
+    """Lights and view layers are called as their artist likes."""
+    key = layer("lit[key]", "RGB")
+    assert names(file(layer("litk", "RGB") + key), "plate", key) == list(key)
+    assert channels.find(file(("rgba", RGBA), ("lit[key]", ("R", "G", "B"))), "plate", key) == [(1, c) for c in "RGB"]
+    assert names(file(layer("litk", "RGB") + key), "plate", tuple(name.lower() for name in key)) == list(key)
+    assert names(file(layer("litk", "RGB")), "plate", layer("lit?", "RGB")) == list(layer("litk", "RGB"))
 
 
 def test_a_plate_has_three_channels_for_the_comp_is_written_into_them():
@@ -106,3 +131,9 @@ def test_a_layers_alpha_is_found_as_blender_and_as_nuke_call_it(colour):
     assert channels.beside(header, channels.find(header, "plate", colour), "A") == (0, alpha)
     assert channels.beside(header, channels.find(header, "plate"), "A") == (0, "A")
     assert channels.beside(file(colour), [(0, colour[0])], "A") is None
+
+
+def test_the_alpha_of_a_layer_in_a_part_of_its_own_is_found_too():
+    header = file(("rgba", RGBA), ("beauty", ("alpha", "blue", "green", "red")))
+    found = channels.find(header, "plate", ("beauty.red", "beauty.green", "beauty.blue"))
+    assert found == [(1, "red"), (1, "green"), (1, "blue")] and channels.beside(header, found, "A") == (1, "alpha")

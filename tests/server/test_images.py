@@ -146,6 +146,13 @@ def giant(path, write_exr):
     path.write_bytes(data)
 
 
+def of_no_kind(path, _):
+    """What OpenImageIO reads all the same."""
+    light = {"R": np.ones((4, 4), np.float16)}
+    OpenEXR.File([OpenEXR.Part({}, light, "one"), OpenEXR.Part({}, light, "two")]).write(str(path))
+    path.write_bytes(b"scanlineimagf".join(path.read_bytes().rsplit(b"scanlineimage", 1)))
+
+
 def truncated(path, write_exr):
     write_exr(path, np.random.default_rng(3).normal(size=(64, 64, 3)), "RGB")
     path.write_bytes(path.read_bytes()[:9000])
@@ -161,6 +168,7 @@ FAULTS = {
     "deep": (deep, "deep"),
     "subsampled": (subsampled, "subsampled"),
     "giant": (giant, "claims"),
+    "of no kind": (of_no_kind, "damaged"),
 }
 
 
@@ -173,6 +181,18 @@ def test_what_cannot_be_read_gets_a_sentence_with_input_frame_and_mend(tmp_path,
         images.read(path, Where("depth", 1003))
     assert word in refused.value.message
     assert (refused.value.input, refused.value.frame) == ("depth", 1003) and refused.value.mend
+
+
+def test_a_compression_that_openimageio_does_not_know_yet_is_no_damage(tmp_path):
+    path, level = tmp_path / "plate.exr", np.linspace(0, 1, 64, dtype=np.float16) * np.ones((64, 1), np.float16)
+    OpenEXR.File({"compression": OpenEXR.HTJ2K256_COMPRESSION}, {"R": level}).write(str(path))
+    file = oiio.ImageInput.open(str(path))
+    if file.read_image("half") is not None:
+        pytest.skip("this OpenImageIO knows it")
+    file.geterror()
+    with pytest.raises(InputError, match="compression is newer than what this server reads") as refused:
+        images.read(path, Where("plate", 1003))
+    assert refused.value.frame == 1003 and refused.value.mend == "Write it as ZIP, PIZ or DWAA."
 
 
 def test_a_file_without_a_suffix_is_known_by_its_content(tmp_path, write_exr):

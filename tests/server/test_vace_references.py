@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="Wan's text encoder is transformers' 
 torch = pytest.importorskip("torch")
 
 import tiny_vace  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 from platebridge.errors import InputError, RequestError  # noqa: E402
 from platebridge.request import FrameFile, GuideSettings, PaintSettings, Pass, from_dict  # noqa: E402
 from platebridge_server import cache, colour, references, sequences  # noqa: E402
@@ -153,6 +153,48 @@ def test_what_is_transparent_is_white(tmp_path):
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
     codes = references.read(tmp_path / "a.png", DISPLAY, "Linear Rec.709")
     assert codes[0, 0].tolist() == pytest.approx([200 / 255, 100 / 255, 50 / 255]) and (codes[2:] == 1).all()
+
+
+@pytest.mark.parametrize("curve", ["display", "acescct"])
+def test_light_over_nothing_is_over_white_as_a_display_picture_is(tmp_path, write_exr, curve):
+    """Dust cut out of a render, in light and saved for the eye: the same picture to a model, and no grey box about either."""
+    transform = colour.find(curve)
+    straight, alpha = np.float32((0.4, 0.3, 0.2)), np.repeat(np.float32((0, 0.4, 1, 1.3)), 4).reshape(4, 4, 1)
+    path = write_exr(tmp_path / "a.exr", np.concatenate([straight * alpha.clip(0, 1), alpha], -1), "RGBA")
+    codes = references.read(path, transform, "Linear Rec.709")
+    dense = transform.encode(straight)
+    assert (codes[0] == 1).all() and np.allclose(codes[1], 0.4 * dense + 0.6, atol=1e-5) and np.allclose(codes[2:], dense, atol=1e-5)
+    seen = np.broadcast_to(DISPLAY.encode(straight), (4, 4, 3))
+    Image.fromarray(np.round(255 * np.concatenate([seen, alpha.clip(0, 1)], -1)).astype(np.uint8), "RGBA").save(tmp_path / "a.png")
+    assert np.abs(references.read(tmp_path / "a.png", transform, "Linear Rec.709") - codes).max() < 0.02
+
+
+@pytest.mark.parametrize("held", range(1, 9))
+def test_a_photograph_stands_upright_however_the_camera_was_held(tmp_path, held):
+    image = Image.fromarray(np.kron(np.uint8([[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0, 0, 0], [128, 128, 128], [250, 250, 250]]]),
+                                    np.ones((16, 16, 1), np.uint8)))  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = held
+    image.save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")), np.float32) / 255
+    codes = references.read(tmp_path / "a.jpg", DISPLAY, "Linear Rec.709")
+    assert codes.shape == upright.shape and np.abs(codes - upright).max() < 0.02
+
+
+def test_of_a_render_with_many_layers_the_picture_is_taken(tmp_path, write_exr):
+    """Not what comes first in the alphabet."""
+    layers = {"V.AO": ("RGB", (9.0, 9.0, 9.0)), "V.Combined": ("RGBA", (0.4, 0.3, 0.2, 1.0)), "V.Depth": ("Z", (30.0,))}
+    names = ["%s.%s" % (layer, letter) for layer, (letters, _) in layers.items() for letter in letters]
+    values = [value for _, each in layers.values() for value in each]
+    path = write_exr(tmp_path / "a.exr", np.broadcast_to(np.float32(values), (4, 4, len(values))), names)
+    assert np.allclose(references.read(path, DISPLAY, "Linear Rec.709"), DISPLAY.encode(np.float32((0.4, 0.3, 0.2))), atol=1e-5)
+
+
+def test_a_render_that_holds_no_picture_is_refused_with_what_it_holds(tmp_path, write_exr):
+    path = write_exr(tmp_path / "a.exr", np.ones((4, 4, 3)), ("N.X", "N.Y", "N.Z"))
+    with pytest.raises(InputError, match=r"no channel called R, G and B; it has N\.X, N\.Y, N\.Z") as refused:
+        references.read(path, DISPLAY, "Linear Rec.709", 2)
+    assert (refused.value.input, refused.value.frame, refused.value.mend) == ("reference", 2, "Write its colour as R, G and B.")
 
 
 @pytest.mark.parametrize("more", ["A", "Z", "Cg.Y"])
