@@ -60,7 +60,8 @@ def _versions() -> List[Finding]:
             True, "platebridge", "%s, Python %s, %s" % (platebridge.__version__, platform.python_version(), platform.platform(terse=True))
         )
     ]
-    packages = ("torch", "diffusers", "safetensors", "OpenImageIO", "av", "pyzmq", "msgpack")
+    packages = ["torch", "diffusers", "safetensors", "OpenImageIO", "av", "pyzmq", "msgpack"]
+    packages += ["transformers", "accelerate", "ftfy", "huggingface_hub"]  # the large models'
     absent, present = [], []
     for name in packages:
         try:

@@ -30,7 +30,7 @@ _TRAINED = {"comp": "compositeWithTrainedAlgorithmicMedia", "effect": "trainedAl
 _TRAINED["picture"] = _TRAINED["comp"]
 _SIMULATED = {"comp": "composite", "effect": "algorithmicMedia", "guide": "algorithmicMedia"}
 PREVIEW_WIDTH = 960
-_PACKAGES = ("torch", "diffusers", "safetensors", "numpy", "OpenImageIO", "av")
+_PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "OpenImageIO", "av")
 
 
 def source_types(card: Mapping[str, Any], over_a_model: bool = False, own_guide: bool = False) -> Dict[str, str]:

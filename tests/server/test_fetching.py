@@ -62,6 +62,7 @@ def test_a_model_is_fetched_whole_and_opened(hub):
         assert (model.folder / file).read_bytes() == (hub.folder / file).read_bytes()
     assert told[-1][0] == told[-1][1] == model.bytes
     assert store.opened(NAME).card["weights_sha256"] == store.verify(NAME).card["weights_sha256"]
+    assert store.opened(NAME).card["source"] == model.manifest["source"]  # so in every take, and not the commit that we would have taken
     assert [path.name for path in store.root().iterdir()] == [NAME]
     with pytest.raises(ModelError, match=r"here already"):
         fetching.fetch(NAME, COMMIT)
@@ -121,6 +122,26 @@ def test_a_hub_that_is_not_there_is_said_so(monkeypatch, hub):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"can't be reached.*docs/models.md"):
         fetching.fetch(NAME, COMMIT)
+
+
+@pytest.mark.parametrize("answer", [b"<html>Please log in.</html>", b"{}", b"[]"])
+def test_a_page_in_the_hubs_place_is_said_to_be_none_of_a_hubs(hub, monkeypatch, answer):
+    """A proxy's, for instance: it answers everything, and with success."""
+    send = FakeHub._send
+    monkeypatch.setattr(FakeHub, "_send", lambda self, handler, *_: send(self, handler, 200, answer))
+    with pytest.raises(ModelError, match=r"answers, but not as a hub does.*log in on"):
+        fetching.fetch(NAME, COMMIT)
+
+
+@pytest.mark.parametrize("left_out", [("size", "blobId", "lfs"), ("blobId", "lfs"), ("size",)], ids=str)
+def test_what_could_not_be_compared_is_not_fetched(hub, monkeypatch, left_out):
+    """A mirror that lists names alone."""
+    siblings = FakeHub._siblings
+    few = [{label: value for label, value in file.items() if label not in left_out} for file in siblings(hub)]
+    monkeypatch.setattr(FakeHub, "_siblings", lambda self: few)
+    with pytest.raises(ModelError, match=r"does not say how large README.md is and which hash it has"):
+        fetching.fetch(NAME, COMMIT)
+    assert hub.asked == []
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "vae/config.json"])

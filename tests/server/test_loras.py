@@ -144,6 +144,54 @@ def test_an_alpha_beside_the_tensors_counts(pipe):
     torch.testing.assert_close(added(before, weights(pipe))[PLACE + ".weight"], 2.0 * up @ down, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "about, scale",
+    [
+        ({"transformer.use_rslora": True}, 6 / RANK**0.5),
+        ({"transformer.alpha_pattern": {"attn1.to_q": 12}}, 12 / RANK),
+        ({"transformer.alpha_pattern": {"blocks.1.attn1.to_q": 12, "1.to_q": 12}}, 6 / RANK),  # whole names of modules
+        ({"transformer.r": 2 * RANK, "transformer.rank_pattern": {PLACE: RANK}}, 6 / RANK),
+    ],
+    ids=str,
+)
+def test_what_peft_says_of_a_layers_own_alpha_and_rank_counts(pipe, about, scale):
+    made = halves(pipe)
+    about = {"transformer.r": RANK, "transformer.lora_alpha": 6, **about}
+    write("collapse", in_diffusers_names(made), {"lora_adapter_metadata": json.dumps(about)})
+    before = weights(pipe)
+    loras.merge(pipe, loras.chosen("collapse/high"))
+    down, up = made[PLACE]
+    torch.testing.assert_close(added(before, weights(pipe))[PLACE + ".weight"], scale * up @ down, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", [{"(": 2}, {"attn1.to_q": "much"}, ["attn1.to_q"]], ids=str)
+def test_an_alpha_that_is_no_sense_is_refused(pipe, pattern):
+    about = {"transformer.r": RANK, "transformer.lora_alpha": 6, "transformer.alpha_pattern": pattern}
+    write("collapse", in_diffusers_names(halves(pipe)), {"lora_adapter_metadata": json.dumps(about)})
+    with pytest.raises(ModelError, match=r"The LoRA collapse does not belong"):
+        loras.merge(pipe, loras.chosen("collapse"))
+
+
+@pytest.mark.parametrize("label", ["diffusion_model.vace_blocks.0.self_attn.q", "lora_unet_vace_blocks_0_self_attn_q"])
+def test_one_for_the_control_branch_under_the_original_names_is_not_called_another_models(pipe, label):
+    down, up = halves(pipe)[PLACE]
+    write("log", {label + ".lora_down.weight": down, label + ".lora_up.weight": up, label + ".alpha": torch.tensor(1.0)})
+    with pytest.raises(ModelError, match=r"The LoRA log names layers of the control branch .* diffusers' names"):
+        loras.merge(pipe, loras.chosen("log"))
+    write("log", in_diffusers_names({"vace_blocks.0.attn1.to_q": (down, up)}))
+    assert loras.merge(pipe, loras.chosen("log/high")) == {"log": 1}
+
+
+def test_a_dora_is_refused_and_changes_nothing(pipe):
+    """diffusers leaves its third part out: what remains is another look than the one that was trained."""
+    made = in_diffusers_names(halves(pipe))
+    write("collapse", {**made, "transformer.%s.dora_scale" % PLACE: torch.ones(24, 1)})
+    before = weights(pipe)
+    with pytest.raises(ModelError, match=r"The LoRA collapse is a DoRA"):
+        loras.merge(pipe, loras.chosen("collapse"))
+    assert added(before, weights(pipe)) == {}
+
+
 def test_in_half_precision_the_sum_is_rounded_once(folder):
     pipe = parts.load(folder, torch.bfloat16)
     made = halves(pipe)

@@ -207,11 +207,44 @@ def shard_beside(place):
     return sorted(path for path in place.iterdir() if shard in path.name or path.name.endswith("index.json"))
 
 
+def test_a_tokenizer_without_its_vocabulary_is_half_a_copy(folder):
+    """transformers would make one that knows no word, and every prompt would be the same to the model."""
+    (folder / "tokenizer" / "spiece.model").unlink()
+    assert "The component tokenizer has no vocabulary" in refusal(folder)
+    (folder / "tokenizer" / "tokenizer.json").write_text("{}")
+    store.add(folder)
+
+
+@pytest.mark.parametrize("file", ["vae/diffusion_pytorch_model.safetensors", "tokenizer/spiece.model"])
+def test_what_git_leaves_where_lfs_is_not_installed_is_said_so(folder, file):
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 5000000000\n" % ("a" * 64))
+    said = refusal(folder)
+    assert said.startswith("%s is git-lfs's pointer" % file) and "git lfs pull" in said
+
+
+def test_two_experts_of_which_the_second_would_never_be_asked_are_refused(tmp_path):
+    folder = make_model(tmp_path / "copied", "wan2.2-vace-fun-a14b")
+    index = json.loads((folder / "model_index.json").read_text())
+    for said in (None, "0.875"):
+        (folder / "model_index.json").write_text(json.dumps({**index, "boundary_ratio": said}))
+        assert "has no boundary_ratio" in refusal(folder)
+
+
+def test_a_tokenizers_file_beside_the_text_encoder_is_not_taken_for_its_settings(folder):
+    shutil.copy(folder / "tokenizer" / "tokenizer_config.json", folder / "text_encoder")
+    store.add(folder)
+    store.remove(NAME)
+    (folder / "text_encoder" / "config.json").write_text(json.dumps({"architectures": ["UMT5EncoderModel"], "d_model": 64}))
+    assert "Its text_encoder has d_model = 64" in refusal(folder)
+
+
 def test_an_index_that_points_elsewhere_is_refused(tmp_path):
     folder = make_model(tmp_path / "copied", shards=2)
     index = folder / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"layer.0": "../../secret.safetensors"}}))
     assert "../../secret.safetensors, which is not there" in refusal(folder)
+    index.write_text(json.dumps({"weight_map": ["layer.0"]}))
+    assert "names nothing, which is not there" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +339,13 @@ def test_a_name_that_is_given_away_is_refused(name):
         ({"layout": []}, "library, classes, config of layout"),
         ({"limits": {}}, "limits has no sizes"),
         ({"limits": {"sizes": [[832, 480]]}}, "multiple_of"),
+        ({"limits": {"sizes": [[832, 480]], "multiple_of": 8}}, "multiple_of, 16 or"),  # the transformer takes 2 x 2 of 8 x 8
+        ({"limits": {"sizes": [[832, 480]], "multiple_of": 16, "window": 80}}, "no window of 4k . 1 frames, 21 at least"),
+        ({"limits": {"sizes": [[832, 480]], "multiple_of": 16, "window": 17}}, "21 at least"),  # all of it shared with the next
+        ({"limits": {"sizes": [[832, 480]], "multiple_of": 16, "window": "81"}}, "21 at least"),
+        ({"layout": {"..": cards.card(NAME)["layout"]["vae"]}}, "layout has a component '..'"),
         ({"kind": "passes"}, "kind is not"),
+        ({"trained": False}, "trained is not true"),  # its frames would be labelled as a simulation's
         ({"licence": None}, "licence is no text"),
         ({"weights_sha256": 5}, "weights_sha256 is no text"),
         ({"network": {}}, "network does not say transformer_parameters"),
@@ -320,6 +359,28 @@ def test_a_card_that_could_not_be_worked_with_is_refused_when_it_is_taken_in(cha
 def test_a_card_that_begins_with_a_mark_as_windows_editors_write_it_is_read(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps(own_card()), encoding="utf-8-sig")
     assert cards.from_file(tmp_path / "card.json")["name"] == "our-dust-1.3b"
+
+
+def test_a_card_of_ours_says_where_the_files_came_from_and_not_where_they_might_have(folder):
+    """It stands in every take: weights of an unknown folder are not those of a repository's commit because they have their shape."""
+    assert store.add(folder).card["source"] == {"kind": "folder", "looks_like": "Wan-AI/Wan2.1-VACE-1.3B-diffusers"}
+    assert registry.find(NAME).card()["source"]["kind"] == "folder"
+    store.remove(NAME)
+    store.add(folder, own_card(source="Our own training."))
+    assert store.find("our-dust-1.3b").card["source"] == "Our own training."
+
+
+def test_another_setting_is_another_model_to_what_is_kept_of_it(folder):
+    """Which expert paints when is no weight, and yet another picture."""
+    first = store.add(folder).card
+    store.remove(NAME)
+    (folder / "README.md").write_text("Another word.")
+    assert store.add(folder).card["settings_sha256"] == first["settings_sha256"]
+    store.remove(NAME)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "boundary_ratio": 0.9}))
+    again = store.add(folder).card
+    assert again["weights_sha256"] == first["weights_sha256"] and again["settings_sha256"] != first["settings_sha256"]
 
 
 # --- opening -----------------------------------------------------------------------------------------------------------------
@@ -442,6 +503,19 @@ def test_removing_leaves_a_folder_of_yours_and_takes_a_copy_away(folder):
     assert store.remove(NAME) >= size and not list(store.root().iterdir())
 
 
+@pytest.mark.parametrize("damaged", ['{"version": 1, "na', "[]", ""])
+def test_weights_of_which_nobody_knows_whose_they_are_stay(damaged):
+    """The manifest of a folder that lies among the models is damaged, by a power cut for instance."""
+    folder = make_model(store.root() / NAME)
+    store.add(folder)
+    before = sorted(path for path in folder.rglob("*") if path.name != store.MANIFEST)
+    (folder / store.MANIFEST).write_text(damaged)
+    with pytest.raises(ModelError, match=r"platebridge models remove wan-vace-1.3b, then add"):
+        store.find(NAME)
+    store.remove(NAME)
+    assert sorted(folder.rglob("*")) == before and store.add(folder).name == NAME
+
+
 @pytest.mark.parametrize("name", ["wan-vace-14b", "..", "../models", ""])
 def test_only_models_are_removed(name):
     with pytest.raises(ModelError):
@@ -546,6 +620,21 @@ def test_the_doctor_looks_at_large_models_and_does_not_load_them(folder):
     assert "SHA-256" in {f.what: f for f in doctor._models()}["model " + NAME].found
     (folder / "model_index.json").unlink()
     assert not {f.what: f for f in doctor._models()}["model " + NAME].good
+
+
+@pytest.mark.parametrize("package", ["transformers", "ftfy", "accelerate"])
+def test_the_doctor_misses_what_only_the_large_models_need(monkeypatch, package):
+    """Without one of them a take ends after its guide, on a library's own words."""
+    version = doctor.metadata.version
+
+    def asked(name):
+        if name == package:
+            raise doctor.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", asked)
+    found = {finding.what: finding for finding in doctor._versions()}["packages"]
+    assert not found.good and "absent: %s" % package in found.found and "pip install" in found.mend
 
 
 def test_a_drive_that_is_not_there_is_said_so(monkeypatch, folder):

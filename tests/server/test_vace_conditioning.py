@@ -77,6 +77,13 @@ def test_near_is_white_and_one_scale_holds_for_the_whole_shot():
     assert code(nearer)[0, 0].tolist() == [1, 1, 1] and code(wall)[3, 3].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("size", [(1, 500), (500, 1)])
+def test_a_reference_that_is_a_mere_line_is_one_pixel_wide_and_on_white(size):
+    """The stock pipeline would make nothing of it, and fail on that."""
+    made = c.on_white(np.zeros((*size, 3), np.float32), (64, 96))
+    assert made.shape == (3, 64, 96) and 0 < int((made == -1).all(0).sum()) <= 96 and float(made.max()) == 1.0
+
+
 @given(st.integers(1, 300), st.integers(0, 50))
 def test_no_frame_is_lost_to_four_k_plus_one(count, beyond):
     """diffusers rounds 18 frames to 17 with a warning in the log; ours are made up with real frames, then with the last again."""

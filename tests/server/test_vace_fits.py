@@ -4,6 +4,9 @@
 The real classes with tiny random weights, on a processor: what is tested is that the run keeps to its plan, not what a card holds.
 """
 
+import json
+import shutil
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -144,6 +147,26 @@ def once(monkeypatch, room, name):
     monkeypatch.setattr(room, name, short)
 
 
+def test_out_of_memory_while_it_is_laid_out_takes_the_next_plan(paint, ladder, plain, monkeypatch):
+    """Another program took the memory between the look at it and the weights."""
+    ladder(WHOLE, replace(WHOLE, device_bytes=950), replace(WHOLE, offload="parts", device_bytes=500))
+    once(monkeypatch, planner, "apply")
+    made, told, _ = paint()
+    assert equal(made, plain) and "one network on the device at a time" in told["plan"]["plan"]
+
+
+@pytest.mark.parametrize("plans", [1, 2])
+def test_where_even_the_next_plan_is_too_much_it_is_an_error_with_a_sentence(paint, ladder, monkeypatch, plans):
+    ladder(*[replace(WHOLE, device_bytes=1000 // n**2) for n in range(1, plans + 1)])
+
+    def short(*a):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(planner, "apply", short)
+    with pytest.raises(ModelError, match=r"ran out of memory while the model tiny-vace was loaded.*--device"):
+        paint()
+
+
 @pytest.mark.parametrize("where", ["denoise", "encode", "decode"])
 def test_out_of_memory_goes_on_with_the_next_plan_and_paints_the_same(paint, ladder, plain, monkeypatch, where):
     ladder(WHOLE, replace(WHOLE, offload="parts", device_bytes=500))
@@ -195,6 +218,95 @@ def test_watching_the_picture_form_does_not_slow_quick_steps(scene, tmp_path, mo
     model.load("cpu", Asked(scene.size, len(scene.frames)), settings, dials)
     dict(model.paint(scene, settings, dials, ears))
     assert len(seen) == 2 and not np.array_equal(*seen)  # the first and the last
+
+
+# --- what lies in the folder ---------------------------------------------------------------------------------------------------
+
+
+def own(folder, to):
+    """A copy of the model's folder, taken in in its place."""
+    shutil.copytree(folder, to)
+    card = store.find(NAME).manifest["card"]
+    store.remove(NAME)
+    return to, lambda: store.add(to, card)
+
+
+@pytest.mark.parametrize("part", ["transformer", "transformer_2", "vae", "text_encoder"])
+def test_weights_that_lack_a_tensor_are_refused_and_not_made_up(folder, tmp_path, paint, part):
+    """diffusers and transformers fill it with chance, and log that."""
+    copy, add = own(folder, tmp_path / "own")
+    (path,) = (copy / part).glob("*.safetensors")
+    tensors = safetensors.torch.load_file(path)
+    lacks = sorted(name for name in tensors if name.endswith("weight"))[3]
+    del tensors[lacks]
+    safetensors.torch.save_file(tensors, str(path), {"format": "pt"})
+    add()
+    with pytest.raises(ModelError, match=r"The files of %s in .* lack weights: %s\." % (part, lacks)):
+        paint()
+
+
+def test_a_tokenizer_that_can_not_be_read_is_said_so(folder, tmp_path, paint):
+    copy, add = own(folder, tmp_path / "own")
+    (copy / "tokenizer" / "tokenizer.json").write_text("half of it")
+    add()
+    with pytest.raises(ModelError, match=r"text encoder and tokenizer can't be read \(.*Take another copy"):
+        paint()
+
+
+def test_words_that_the_model_does_not_read_to_their_end_are_said_each_time(scene, tmp_path):
+    model, warned = VaceModel(NAME, cache.TensorCache(tmp_path / "one")), []
+    ears = Ears(lambda done, total: None, lambda frame, codes: None, lambda told: None, warned.append, lambda: False)
+
+    def said(**words):
+        settings, dials = ModelSettings(NAME, 3), PaintSettings(**{"steps": 1, "guidance": 2.0, **words})
+        model.load("cpu", Asked(scene.size, len(scene.frames)), settings, dials)
+        dict(model.paint(scene, settings, dials, ears))
+        return [warned.pop(0) for _ in warned[:]]
+
+    assert said(prompt="Late sun.") == []
+    for _ in range(2):  # the second time nobody asks the tokenizer
+        (sentence,) = said(prompt="a" * 600)
+        assert sentence.startswith("The prompt is longer than the model reads: of its ") and "the first 512 count" in sentence
+    (sentence,) = said(avoid="a" * 600)
+    assert sentence.startswith("What is to be avoided is longer than the model reads: of its 602 pieces")
+
+
+@pytest.mark.parametrize("package", ["transformers", "ftfy", "accelerate"])
+def test_a_package_that_is_not_there_is_said_before_the_model_is_read(monkeypatch, package, scene):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelError, match=r"needs packages that are not here \(.*%s.*pip install" % package):
+        VaceModel(NAME).load("cpu", Asked(scene.size, 5), ModelSettings(NAME, 3), PaintSettings())
+
+
+def test_words_read_by_another_vocabulary_are_read_anew(folder, tmp_path, scene):
+    kept = cache.TensorCache(tmp_path / "one")
+    before = painted_by(kept, scene)
+    copy, add = own(folder, tmp_path / "own")
+    tree = json.loads((copy / "tokenizer" / "tokenizer.json").read_text())
+    (at,) = (n for n, (piece, _) in enumerate(tree["model"]["vocab"]) if piece == "a")
+    tree["model"]["vocab"][at][0] = "\u00e4"  # no "a" is known any more
+    (copy / "tokenizer" / "tokenizer.json").write_text(json.dumps(tree))
+    add()
+    assert not equal(painted_by(kept, scene), before)
+
+
+def painted_by(kept, scene):
+    """{frame: picture} of a fresh model that keeps what it makes there."""
+    ears = Ears(lambda done, total: None, lambda frame, codes: None, lambda told: None, lambda said: None, lambda: False)
+    model, settings, dials = VaceModel(NAME, kept), ModelSettings(NAME, 3), PaintSettings(steps=2, guidance=1.0)
+    model.load("cpu", Asked(scene.size, len(scene.frames)), settings, dials)
+    return dict(model.paint(scene, settings, dials, ears))
+
+
+def test_finished_latents_of_other_settings_are_not_taken(folder, tmp_path, scene):
+    """The same weights, and another step from which the second of them paints."""
+    kept = cache.TensorCache(tmp_path / "one")
+    before = painted_by(kept, scene)
+    copy, add = own(folder, tmp_path / "own")
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps({**index, "boundary_ratio": 0.1}))
+    add()
+    assert not equal(painted_by(kept, scene), before)
 
 
 # --- LoRAs -------------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ def make_model(folder: Path, name: str = "wan-vace-1.3b", *, seed: int = 0, numb
     card = cards.card(name)
     folder.mkdir(parents=True)
     index = {"_class_name": card["pipeline"], "_diffusers_version": "0.36.0"}
+    if "transformer_2" in card["layout"]:
+        index["boundary_ratio"] = 0.875
     for component, said in card["layout"].items():
         place = folder / component
         place.mkdir()

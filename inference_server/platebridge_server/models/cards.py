@@ -27,6 +27,8 @@ TAKEN = (*BUILT_IN, "loras")
 _OF_A_NETWORK = ("transformer_parameters", "experts", "blocks", "vace_blocks", "block_parameters", "vace_block_parameters", "heads",
                  "head_size", "feed_forward", "text_encoder_parameters", "vae_parameters")  # fmt: skip
 _OF_A_COMPONENT = {"library": str, "classes": list, "config": dict}
+#: Pixels that a transformer takes together, along each side; and frames of a window, which must be more than neighbours share.
+_TOGETHER, _LEAST_WINDOW = 16, 21
 
 
 def names() -> List[str]:
@@ -76,15 +78,21 @@ def _wrong(card: Dict[str, Any]) -> Iterator[str]:
         yield "weights_sha256 is no text"
     components = card["layout"].items() if isinstance(card["layout"], dict) else [("layout", None)]
     for component, said in components:
-        if not isinstance(said, dict) or any(not isinstance(said.get(part), kind) for part, kind in _OF_A_COMPONENT.items()):
+        if not re.fullmatch("[a-z0-9_]+", component):  # it names a folder within the model's
+            yield "layout has a component %r" % component
+        elif not isinstance(said, dict) or any(not isinstance(said.get(part), kind) for part, kind in _OF_A_COMPONENT.items()):
             yield "layout does not say %s of %s" % (", ".join(_OF_A_COMPONENT), component)
     sizes = card["limits"].get("sizes") if isinstance(card["limits"], dict) else None
     if not isinstance(sizes, list) or not sizes or any(not _is_size(size) for size in sizes):
         yield "limits has no sizes like [[832, 480], [480, 832]]"
-    elif not _is_count(card["limits"].get("multiple_of")):
-        yield "limits does not say of what both sides are a multiple_of"
+    elif not _is_count(card["limits"].get("multiple_of")) or card["limits"]["multiple_of"] % _TOGETHER:
+        yield "limits does not say of what both sides are a multiple_of, %d or a multiple of it" % _TOGETHER
+    elif not _is_window(card["limits"].get("window", _LEAST_WINDOW)):
+        yield "limits has no window of 4k + 1 frames, %d at least" % _LEAST_WINDOW
     if card.get("kind") != "picture":
         yield 'kind is not "picture", and no other model can be taken in'
+    if card.get("trained", True) is not True:  # by it every frame is labelled
+        yield "trained is not true, and a model that paints has learned from something"
     network = card.get("network", dict.fromkeys(_OF_A_NETWORK, 1))
     absent = [part for part in _OF_A_NETWORK if not isinstance(network, dict) or not _is_count(network.get(part))]
     if absent:
@@ -93,6 +101,10 @@ def _wrong(card: Dict[str, Any]) -> Iterator[str]:
 
 def _is_size(size: Any) -> bool:
     return isinstance(size, list) and len(size) == 2 and all(map(_is_count, size))
+
+
+def _is_window(number: Any) -> bool:
+    return _is_count(number) and number % 4 == 1 and number >= _LEAST_WINDOW
 
 
 def _is_count(number: Any) -> bool:

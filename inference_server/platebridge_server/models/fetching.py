@@ -27,7 +27,8 @@ from . import cards, layout, store
 
 @dataclass(frozen=True)
 class Remote:
-    """A file as the hub announces it. `sha256`: of large files; `git`: git's own hash of small ones, which it calls a blob."""
+    """A file as the hub announces it. `sha256`: of large files; `git`: git's own hash of small ones, which it calls a blob. A mirror that
+    leaves any of them out has -1 or "" here."""
 
     path: str
     size: int
@@ -64,6 +65,7 @@ def fetch(
         with online():
             remote = {file.path: file for file in _announced(repository, revision)}
             wanted = [remote[path] for path in layout.wanted(remote, card)]
+            _check_announced(wanted)
             _sweep(place, wanted)
             total = sum(file.size for file in wanted)
             store.check_room(store.root(), total - sum(min(_there(place, file), file.size) for file in wanted), free)
@@ -120,8 +122,15 @@ def _endpoint() -> Optional[str]:
 
 def _announced(repository: str, revision: str) -> List[Remote]:
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
 
-    info = HfApi(_endpoint(), library_name="platebridge").model_info(repository, revision=revision, files_metadata=True)
+    try:
+        info = HfApi(_endpoint(), library_name="platebridge").model_info(repository, revision=revision, files_metadata=True)
+    except HFValidationError:
+        raise
+    except (ValueError, KeyError, TypeError) as problem:
+        mend = "Is it a page to log in on, or does HF_ENDPOINT name something else? In a closed network: docs/models.md."
+        raise ModelError("%s answers, but not as a hub does." % (_endpoint() or "The hub"), mend) from problem
     if info.sha != revision:
         raise ModelError("%s gave commit %s where %s was asked for." % (repository, info.sha, revision), "Give a whole commit.")
     found = []
@@ -129,13 +138,22 @@ def _announced(repository: str, revision: str) -> List[Remote]:
         path = Path(file.rfilename)
         if path.is_absolute() or ".." in path.parts or "\\" in file.rfilename or path.parts[0].startswith("."):
             continue  # .gitattributes, and whatever would leave the folder
-        found.append(Remote(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else "", "" if file.lfs else file.blob_id or ""))
+        size = -1 if file.size is None else file.size
+        found.append(Remote(file.rfilename, size, file.lfs.sha256 if file.lfs else "", "" if file.lfs else file.blob_id or ""))
     return found
+
+
+def _check_announced(wanted: List[Remote]) -> None:
+    """Raises ModelError where a file could not be compared with what was announced."""
+    untold = next((file.path for file in wanted if file.size < 0 or not (file.sha256 or file.git)), None)
+    if untold:
+        said = "%s does not say how large %s is and which hash it has." % (_endpoint() or "The hub", untold)
+        raise ModelError(said, "Nothing that can't be compared is fetched: take it from the hub itself, or by hand (docs/models.md).")
 
 
 def _partial(place: Path, file: Remote) -> Path:
     """Where half of a file lies: under its hash, so that another commit's half is never gone on with."""
-    return place / ".partial" / (file.sha256 or file.git or hashlib.sha256(file.path.encode()).hexdigest())
+    return place / ".partial" / (file.sha256 or file.git)
 
 
 def _sweep(place: Path, wanted: List[Remote]) -> None:
@@ -228,7 +246,7 @@ def _verified(path: Path, file: Remote, tell: Callable[[int], None], cancelled: 
     sha256 = store.hash_of(path, tell, cancelled, git.update)
     if file.sha256:
         return sha256 if sha256 == file.sha256 else None
-    return sha256 if not file.git or git.hexdigest() == file.git else None
+    return sha256 if git.hexdigest() == file.git else None
 
 
 class _Counted:

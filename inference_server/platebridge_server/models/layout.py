@@ -18,12 +18,15 @@ from platebridge.errors import ModelError
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".msgpack", ".h5")
 _BESIDE = (".json", ".txt", ".model")  # what lies beside weights: settings, vocabularies
 _WEIGHTS = ("diffusion_pytorch_model", "model")  # diffusers' name and transformers'
-_CONFIGS = ("config.json", "scheduler_config.json", "tokenizer_config.json")
+_CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}  # of the others: config.json
+_VOCABULARIES = ("tokenizer.json", "spiece.model")
 _INDEX = "model_index.json"
 _SAFETENSORS = ".safetensors"
 _VARIANT = re.compile(r"(%s)(-\d{5}-of-\d{5})?\.(?!safetensors)" % "|".join(_WEIGHTS))
 #: A header larger than this is no header (safetensors' own limit).
 _LONGEST_HEADER = 100_000_000
+#: How a file begins that git has put in the place of a large one.
+_POINTER = b"version https://git-lfs"
 
 
 def is_pickle(path: str) -> bool:
@@ -44,7 +47,10 @@ def wanted(paths: Iterable[str], card: Mapping[str, Any]) -> List[str]:
         if not inside:
             raise ModelError("The component %s is missing." % component, "Copy the whole folder, in diffusers' layout.")
         keep = [name for name in inside if name.endswith(_BESIDE) and not name.endswith(_SAFETENSORS + ".index.json")]
-        if component not in ("scheduler", "tokenizer"):
+        if component == "tokenizer" and not set(keep) & set(_VOCABULARIES):  # transformers makes one that knows no word, and says nothing
+            said = "The component tokenizer has no vocabulary (%s)." % " or ".join(_VOCABULARIES)
+            raise ModelError(said, "Copy the whole folder, in diffusers' layout.")
+        if component not in _CONFIGS:
             keep += _weights_of(component, inside)
         out += ["%s/%s" % (component, name) for name in sorted(keep)]
     return out
@@ -63,6 +69,8 @@ def checked(folder: Path, card: Mapping[str, Any]) -> Dict[str, int]:
     if beside:
         mend = "Which of them are the model's can't be known: take the others out of %s." % folder
         raise ModelError("%s lies beside the weights of %s." % (beside[0], beside[0].split("/")[0]), mend)
+    for path in found:
+        _check_pointer(folder, path)
     index = _json(folder, _INDEX)
     _check_index(index, card)
     for component, expected in card["layout"].items():
@@ -142,14 +150,28 @@ def _check_index(index: Mapping[str, Any], card: Mapping[str, Any]) -> None:
     absent = [component for component in card["layout"] if index.get(component) in (None, [None, None])]
     if absent:
         raise ModelError("%s does not name the component %s." % (_INDEX, absent[0]), "Is it another model?")
+    if "transformer_2" in card["layout"] and not isinstance(index.get("boundary_ratio"), float):  # it would never be called
+        said = "%s has no boundary_ratio, so the second of its two transformers would do nothing." % _INDEX
+        raise ModelError(said, "Copy or fetch the model again; of Wan 2.2 it is 0.875.")
+
+
+def _check_pointer(folder: Path, path: str) -> None:
+    """The file is itself and not git's word of it: that is what a clone holds where git-lfs is not installed."""
+    try:
+        with open(folder / path, "rb") as file:
+            begins = file.read(len(_POINTER))
+    except OSError as problem:
+        raise ModelError("%s can't be read (%s)." % (path, problem), "Copy or fetch the model again.") from problem
+    if begins == _POINTER:
+        raise ModelError("%s is git-lfs's pointer to the file and not the file." % path, "Type in its folder: git lfs pull")
 
 
 def _check_config(folder: Path, component: str, expected: Mapping[str, Any], inside: List[str], card: Mapping[str, Any]) -> None:
     """inside: the component's files."""
-    names = [name for name in _CONFIGS if "%s/%s" % (component, name) in inside]
-    if not names:
-        raise ModelError("The component %s has no settings (config.json)." % component, "Copy the whole folder, in diffusers' layout.")
-    config = _json(folder, "%s/%s" % (component, names[-1]))
+    name = _CONFIGS.get(component, "config.json")
+    if "%s/%s" % (component, name) not in inside:
+        raise ModelError("The component %s has no settings (%s)." % (component, name), "Copy the whole folder, in diffusers' layout.")
+    config = _json(folder, "%s/%s" % (component, name))
     said = config.get("_class_name") or config.get("tokenizer_class") or config.get("architectures") or None
     said = said[0] if isinstance(said, list) else said
     if said is not None and said not in expected["classes"]:
@@ -202,7 +224,8 @@ def header(path: Path) -> Tuple[List[Tuple[int, int]], int, int]:
 def _check_shards(folder: Path, path: str, found: List[str]) -> None:
     """The index names files beside it, and those that are there."""
     component = path.split("/")[0]
-    named = set(map(str, (_json(folder, path).get("weight_map") or {}).values()))
+    table = _json(folder, path).get("weight_map")
+    named = set(map(str, table.values())) if isinstance(table, dict) else set()
     strange = sorted(name for name in named if "%s/%s" % (component, name) not in found)
     if strange or not named:
         what = strange[0] if strange else "nothing"

@@ -14,6 +14,7 @@ plan. Another strength loads the model again. Knows no planner and no takes.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def _file(name: str) -> Tuple[Path, str]:
 
 def _changes(network: Any, part: str, lora: Lora, state: Mapping[str, torch.Tensor]) -> Dict[str, Change]:
     """What a LoRA adds to each weight and bias of a transformer. Each has been seen to fit."""
-    scale = _scale(lora.path) * lora.strength
+    scaled = _Scales(lora.path)
     halves: Dict[str, Dict[str, torch.Tensor]] = defaultdict(dict)
     for label, tensor in state.items():
         prefix, _, rest = label.partition(".")
@@ -172,9 +173,9 @@ def _changes(network: Any, part: str, lora: Lora, state: Mapping[str, torch.Tens
         found = {place + ".weight": ("B.weight", "A.weight"), **({place + ".bias": ("B.bias",)} if "B.bias" in half else {})}
         for name, factors in found.items():
             try:
-                changes[name] = Change(tuple(half[factor] for factor in factors), scale)
+                changes[name] = Change(tuple(half[factor] for factor in factors), scaled.at(place, half) * lora.strength)
                 changes[name].fits(network.get_parameter(name).shape)
-            except (AttributeError, KeyError, RuntimeError, IndexError) as problem:
+            except (AttributeError, KeyError, RuntimeError, IndexError, TypeError, ValueError, re.error) as problem:
                 raise _foreign(lora, place) from problem
     if not changes:
         raise _foreign(lora, "no layer")
@@ -194,21 +195,37 @@ def _state(pipe: Any, lora: Lora) -> Dict[str, torch.Tensor]:
     broken = next((label for label, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()), None)
     if broken:  # every picture would be empty, hours later and without a word
         raise ModelError("The LoRA %s holds NaN or infinity (%s)." % (lora.name, broken), "Take an earlier step of its training.")
+    if any("dora_scale" in label or "lora_magnitude_vector" in label for label in tensors):  # diffusers would leave that out and log it
+        raise ModelError("The LoRA %s is a DoRA, which can't be added into weights." % lora.name, "Take one that is a plain LoRA.")
     try:
         return type(pipe).lora_state_dict(tensors)
     except (ValueError, KeyError, AttributeError, IndexError) as problem:
+        if any("vace_blocks" in label for label in tensors):  # diffusers translates the trunk's names alone
+            said = "The LoRA %s names layers of the control branch (vace_blocks) as the original code does, which is not read."
+            raise ModelError(said % lora.name, "Take it with diffusers' names, or one that was trained on the trunk alone.") from problem
         raise _foreign(lora, str(problem)[:80]) from problem
 
 
-def _scale(path: Path) -> float:
-    """alpha over rank, where the file says so apart from its tensors; else 1, as the halves then hold it."""
-    with open(path, "rb") as file:
-        said = json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__") or {}
-    try:
-        about = json.loads(said["lora_adapter_metadata"])
-        return float(about["transformer.lora_alpha"]) / float(about["transformer.r"])
-    except (KeyError, ValueError, TypeError, ZeroDivisionError):
-        return 1.0
+class _Scales:
+    """How strongly a file's halves count at strength 1: alpha over rank, as peft has it, where the file says so apart from its tensors;
+    else 1, as the halves then hold it. Rank and alpha may differ from layer to layer, and rsLoRA divides by the rank's root."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            said = json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__") or {}
+        try:
+            self._about = json.loads(said["lora_adapter_metadata"])
+            self._alpha = float(self._about["transformer.lora_alpha"])
+        except (KeyError, ValueError, TypeError):
+            self._about = {}
+
+    def at(self, place: str, half: Mapping[str, torch.Tensor]) -> float:
+        """place: of a layer in the network; half: its tensors."""
+        if not self._about:
+            return 1.0
+        rank, alphas = max(1, len(half["A.weight"])), self._about.get("transformer.alpha_pattern") or {}
+        alpha = next((alpha for named, alpha in alphas.items() if re.fullmatch(r"(.*\.)?(%s)" % named, place)), self._alpha)
+        return float(alpha) / (rank**0.5 if self._about.get("transformer.use_rslora") else rank)
 
 
 def _foreign(lora: Lora, where: str) -> ModelError:

@@ -45,7 +45,8 @@ def _quiet(file: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Installed:
-    """A model that is here. `folder`: in diffusers' layout. `card`: with the weights' hash. `manifest`: as it was written."""
+    """A model that is here. `folder`: in diffusers' layout. `card`: with the hashes of its weights and of its settings; one of ours says
+    where these files came from, and not where the model is found. `manifest`: as it was written."""
 
     name: str
     folder: Path
@@ -108,7 +109,10 @@ def find(name: str) -> Optional[Installed]:
         if claim != combined:
             raise _broken(name, "the weights' hash in %s is not that of its files" % who)
     folder = manifest.get("folder", ".")
-    return Installed(name, root() / name if folder == "." else Path(folder), {**card, "weights_sha256": combined}, manifest)
+    if not manifest.get("card"):
+        card["source"] = _came_from(manifest, card)
+    card = {**card, "weights_sha256": combined, "settings_sha256": settings_sha256(files)}
+    return Installed(name, root() / name if folder == "." else Path(folder), card, manifest)
 
 
 def opened(name: str, progress: Progress = _quiet, cancelled: Callable[[], bool] = lambda: False) -> Installed:
@@ -295,6 +299,13 @@ def weights_sha256(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(weights, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def settings_sha256(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """One hash of what of a model is no weights and yet changes its pictures: settings and vocabulary of each component, and the index."""
+    settings = {file: said["sha256"] for file, said in files.items() if not file.endswith(".safetensors")}
+    settings = {file: sha for file, sha in settings.items() if "/" in file or file.endswith(".json")}  # no licence, no word about it
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def hash_of(
     path: Path, progress: Callable[[int], None], cancelled: Callable[[], bool], into: Optional[Callable[[bytes], Any]] = None
 ) -> str:
@@ -322,11 +333,22 @@ def _place(name: str) -> Path:
 
 
 def _is_yours_in_place(place: Path) -> bool:
-    """Whether the weights beside the manifest were there before it: then they stay when it goes."""
-    with contextlib.suppress(OSError, ValueError):
+    """Whether the weights beside the manifest were there before it: then they stay when it goes. They stay, too, where it is damaged:
+    then nobody knows whose they are."""
+    try:
         said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        return isinstance(said, dict) and said.get("yours") is True and said.get("folder") == "."
-    return False
+    except (OSError, ValueError):
+        return True
+    return not isinstance(said, dict) or (said.get("yours") is True and said.get("folder") == ".")
+
+
+def _came_from(manifest: Mapping[str, Any], card: Mapping[str, Any]) -> Dict[str, Any]:
+    """Where a model's files came from, for its card. Of a folder there is no more to know than what it looks like; its path is the
+    machine's own business."""
+    said = manifest.get("source")
+    if isinstance(said, dict) and said.get("kind") == "hub":
+        return said
+    return {"kind": "folder", "looks_like": card["source"]["repository"]}
 
 
 def _there(name: str) -> Installed:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a list of models must not wait for diffusers
 
 _INSTALL = "Type in the folder that Platebridge is installed from: pip install '.[server]'"
 _NO_NUMBERS = "Leave LoRAs out, or lower their strength; `platebridge models verify` says whether the weights are what they were."
+_LESS = "Close what else is on the device (`platebridge doctor` shows what is free), take a smaller model, or another device (--device)."
 #: Frames at once, where a card says nothing: what the family was trained on.
 WINDOW = 81
 #: Latent frames that neighbouring windows share: 16 frames and a little.
@@ -53,18 +54,24 @@ class VaceModel:
         """Transformers and VAE as the planner lays them out, LoRAs within; the text encoder is read when words are new."""
         installed = store.opened(self.name)
         try:
+            import accelerate  # noqa: F401 (without these diffusers goes on until it needs them)
+            import ftfy  # noqa: F401
+            import transformers  # noqa: F401
+
             from .. import planner
             from ..cache import TensorCache
             from . import loras
+            from .vace import parts, run  # noqa: F401
         except (ImportError, RuntimeError) as problem:  # diffusers says it in either way
-            raise ModelError("The model %s needs packages that are not here (%s)." % (self.name, problem), _INSTALL) from problem
+            said = " ".join(str(problem).split())[:200]
+            raise ModelError("The model %s needs packages that are not here (%s)." % (self.name, said), _INSTALL) from problem
         self._kept = self._kept or TensorCache()
         chosen = loras.chosen(self._loras(settings, dials))
         self._plans = (None,)  # a studio's card need not say how large it is
         if "network" in installed.card:
             memory = planner.Memory.of(device, self._loaded.bytes_here if self._loaded else 0)
             self._plans = planner.plans(installed.card, self._work(asked, settings, dials), memory)
-        self._lay_out(installed, device, self._plans[0], chosen)
+        self._plans = self._laid_out(installed, device, self._plans, chosen)
 
     def _work(self, asked: Asked, settings: ModelSettings, dials: PaintSettings) -> Work:
         """What the planner is asked for."""
@@ -82,6 +89,27 @@ class VaceModel:
         (rows, columns), whole = windows.tiles(field[1:], recipe.tile)[0], recipe.tile is not None
         seen = 8 * len(columns.weights), 8 * len(rows.weights)
         return planner.Work(*seen, frames, asked.references, passes, settings.quality == "draft", (w, h) if whole else None, clip)
+
+    def _laid_out(
+        self, installed: store.Installed, device: str, left: Sequence[Optional[Plan]], chosen: Tuple[Lora, ...], again: bool = True
+    ) -> Sequence[Optional[Plan]]:
+        """Lays it out by the first of these plans; where memory runs out in that, `again` by the next that takes less: another program may
+        have taken it since it was looked at. Gives the plans that are left, the one that was taken first. Raises ModelError."""
+        import torch
+
+        from .. import planner
+
+        now = left[0]
+        try:
+            self._lay_out(installed, device, now, chosen)
+            return left
+        except torch.OutOfMemoryError:
+            pass
+        planner.let_go()  # outside the handler: its traceback holds what memory is wanted from
+        lighter = planner.next_after(now, [plan for plan in left if plan is not None]) if again and now is not None else None
+        if lighter is None:
+            raise ModelError("The device ran out of memory while the model %s was loaded." % self.name, _LESS)
+        return self._laid_out(installed, device, left[left.index(lighter) :], chosen, again=False)
 
     def _lay_out(self, installed: store.Installed, device: str, plan: Optional[Plan], chosen: Tuple[Lora, ...]) -> None:
         """What is loaded becomes this; nothing is done when it is."""

@@ -81,7 +81,7 @@ def on_white(picture: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     [-1, 1]. The stock pipeline's own way, to the bit where the picture's sides are of 8 (others it resamples in 8 bits first)."""
     image = 2.0 * torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None] - 1.0
     scale = min(size[0] / image.shape[2], size[1] / image.shape[3])
-    h, w = int(image.shape[2] * scale), int(image.shape[3] * scale)
+    h, w = max(1, int(image.shape[2] * scale)), max(1, int(image.shape[3] * scale))
     small = torch.nn.functional.interpolate(image, size=(h, w), mode="bilinear", align_corners=False)[0]
     top, left = (size[0] - h) // 2, (size[1] - w) // 2
     out = torch.ones(3, *size)

@@ -13,9 +13,11 @@ from typing import Any, Dict
 
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanVACEPipeline, WanVACETransformer3DModel
+from platebridge.errors import ModelError
 
 #: Tokens of a prompt; what is longer is cut off by the tokenizer.
 TOKENS = 512
+_ANOTHER_COPY = "Take another copy of the model; `platebridge models list` shows where this one lies."
 #: How the family predicts, as its own UniPC settings say too. Those of a plain Euler scheduler don't say it: it knows nothing else.
 FLOW: Dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 
@@ -23,20 +25,19 @@ FLOW: Dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas":
 def load(folder: Path, dtype: torch.dtype) -> WanVACEPipeline:
     """The pipeline without tokenizer and text encoder, on the processor. dtype: of the transformers; the VAE is always float32.
 
-    Raises OSError or ValueError when a part is not there or is no safetensors.
+    Raises OSError or ValueError when a part is not there or is no safetensors, ModelError when it lacks weights.
     """
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    how: Dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
 
     def transformer(name: str):
         if not index.get(name, [None])[0]:
             return None
-        return WanVACETransformer3DModel.from_pretrained(folder, subfolder=name, torch_dtype=dtype, **how)
+        return _whole(WanVACETransformer3DModel, folder, name, dtype)
 
     pipe = WanVACEPipeline(
         tokenizer=None,
         text_encoder=None,
-        vae=AutoencoderKLWan.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **how),
+        vae=_whole(AutoencoderKLWan, folder, "vae", torch.float32),
         scheduler=UniPCMultistepScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True, **FLOW),
         transformer=transformer("transformer"),
         transformer_2=transformer("transformer_2"),
@@ -47,12 +48,15 @@ def load(folder: Path, dtype: torch.dtype) -> WanVACEPipeline:
 
 
 def read_text_encoder(pipe: WanVACEPipeline, folder: Path, device: str | torch.device, dtype: torch.dtype) -> None:
-    """Gives the pipeline its tokenizer and text encoder; `drop_text_encoder` takes them away."""
+    """Gives the pipeline its tokenizer and text encoder; `drop_text_encoder` takes them away. Raises ModelError when they can't be read."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    how: Dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-    encoder = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=dtype, **how)
-    tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    try:
+        encoder = _whole(UMT5EncoderModel, folder, "text_encoder", dtype)
+        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as problem:
+        said = (str(problem) or type(problem).__name__).splitlines()[0][:200].rstrip(".")
+        raise ModelError("The model's text encoder and tokenizer can't be read (%s)." % said, _ANOTHER_COPY) from problem
     pipe.register_modules(tokenizer=tokenizer, text_encoder=encoder.to(device).eval())
 
 
@@ -60,6 +64,23 @@ def drop_text_encoder(pipe: WanVACEPipeline) -> None:
     pipe.register_modules(tokenizer=None, text_encoder=None)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _whole(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    """A network, every weight of which is in its files: diffusers and transformers make up by chance what isn't, and only log it."""
+    made, told = kind.from_pretrained(
+        folder, subfolder=part, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    absent = sorted(told["missing_keys"])
+    if absent:
+        more = " and %d more" % (len(absent) - 1) if absent[1:] else ""
+        raise ModelError("The files of %s in %s lack weights: %s%s." % (part, folder, absent[0], more), _ANOTHER_COPY)
+    return made
+
+
+def pieces(pipe: WanVACEPipeline, prompt: str) -> int:
+    """How many tokens a prompt is, of which TOKENS are read."""
+    return len(pipe.tokenizer(" ".join(prompt.split())).input_ids)
 
 
 @torch.no_grad()

@@ -182,38 +182,44 @@ class Run:
     # --- what is kept --------------------------------------------------------------------------------------------------------
 
     def _who(self) -> Dict[str, Any]:
-        """What made it: weights and what was added to them, device, precision, version."""
+        """What made it: weights and what was added to them, settings (which expert when, for one), device, precision, version."""
         pipe = self.pipe
         model = pipe.transformer if pipe.transformer is not None else pipe.transformer_2
         changes = self.laid.plan.changes if self.laid.plan is not None else ""
+        set_by = {name: sha for name, sha in self.laid.hashes.items() if name.endswith(".json") and not name.endswith(".index.json")}
         own = {"weights": self.laid.weights, "loras": list(self.laid.loras), "dtype": str(model.dtype), "changes": changes}
-        return {**own, "device": self._kind(self.device), "version": VERSION}
+        return {**own, "set_by": set_by, "device": self._kind(self.device), "version": VERSION}
 
     def _kind(self, name: str) -> str:
         device = torch.device(name)
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     def _part(self, component: str) -> Dict[str, str]:
-        """The weights of a component alone: three models share one text encoder and one VAE."""
-        return {name: sha for name, sha in self.laid.hashes.items() if name.startswith(component + "/") and name.endswith(".safetensors")}
+        """The weights or the vocabulary of a component alone: three models share one text encoder and one VAE."""
+        what = (".safetensors", "/tokenizer.json", "/spiece.model")
+        return {name: sha for name, sha in self.laid.hashes.items() if name.startswith(component + "/") and name.endswith(what)}
 
     def _embedding(self, words: str) -> torch.Tensor:
         plan = self.laid.plan
         dtype = dtype_of(self.device) if plan is None else plan.torch_dtype
         device = self.device if plan is None or plan.text_on_device else "cpu"
-        made_by = {"encoder": self._part("text_encoder"), "device": self._kind(device), "dtype": str(dtype)}
-        key = cache.key("text", prompt=words, **made_by, version=VERSION)
+        made_by = {"encoder": self._part("text_encoder"), "tokenizer": self._part("tokenizer")}
+        key = cache.key("text", prompt=words, **made_by, device=self._kind(device), dtype=str(dtype), version=VERSION)
 
         def make() -> Dict[str, torch.Tensor]:
             self.model.rest()
             parts.read_text_encoder(self.pipe, self.laid.folder, device, dtype)
             try:
                 with watch.watched(watch.places(self.pipe), self.ears.cancelled):
-                    return {"embedding": parts.embedding(self.pipe, words)}
+                    return {"embedding": parts.embedding(self.pipe, words), "pieces": torch.tensor([parts.pieces(self.pipe, words)])}
             finally:
                 parts.drop_text_encoder(self.pipe)
 
-        return self.kept.kept(key, make)["embedding"].to(self.device)
+        made = self.kept.kept(key, make)
+        if (count := int(made["pieces"])) > parts.TOKENS:
+            which = "The prompt" if words == self.words else "What is to be avoided"
+            self.ears.warned("%s is longer than the model reads: of its %d pieces the first %d count." % (which, count, parts.TOKENS))
+        return made["embedding"].to(self.device)
 
     def _plate_key(self) -> str:
         prints = self.scene.prints

@@ -10,7 +10,7 @@ control is never skipped, so a sixth (14B) to a third (1.3B) of the work stays. 
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, List, Sequence
+from typing import Iterator, Sequence
 
 import torch
 from diffusers import FirstBlockCacheConfig
@@ -54,10 +54,3 @@ def control_kept(network, strength: torch.Tensor) -> Iterator[torch.Tensor]:
 def skipped(network) -> bool:
     """Whether all blocks but the first are skipped in the call that is under way."""
     return not network.blocks[0]._diffusers_hook.get_hook(_FBC_LEADER_BLOCK_HOOK).state_manager.get_state().should_compute
-
-
-def counted(network) -> List[int]:
-    """Becomes longer by one with each call of the network's second block that is computed. For tests and for what a take tells."""
-    ran: List[int] = []
-    network.blocks[1].attn1.register_forward_hook(lambda *_: ran.append(1))
-    return ran
