@@ -345,6 +345,8 @@ def test_a_name_that_is_given_away_is_refused(name):
         ({"limits": {"sizes": [[832, 480]], "multiple_of": 16, "window": "81"}}, "21 at least"),
         ({"layout": {"..": cards.card(NAME)["layout"]["vae"]}}, "layout has a component '..'"),
         ({"kind": "passes"}, "kind is not"),
+        ({"shift": "12"}, "shift is no number above 0"),
+        ({"shift": 0}, "shift is no number above 0"),
         ({"trained": False}, "trained is not true"),  # its frames would be labelled as a simulation's
         ({"licence": None}, "licence is no text"),
         ({"weights_sha256": 5}, "weights_sha256 is no text"),

@@ -132,3 +132,12 @@ def test_the_take_says_which_speed_it_had_and_a_changed_file_of_the_same_name_is
     assert (speed["name"], speed["few_step_lora"], steps, names) == ("draft", LORA + ":0.53", 4, [LORA]) and "CausVid" in speed["source"]
     few_steps(LORA, seed=1)
     assert take()[0] != quick != slow
+
+
+@pytest.mark.parametrize("name, shifts", [("wan-vace-14b", (3.0, 5.0)), ("wan2.2-vace-fun-a14b", (12.0, 12.0))])
+def test_the_flows_shift_is_the_cards_and_a_few_step_loras_its_own(few_steps, name, shifts):
+    model, paint = VaceModel(name), PaintSettings()
+    sizes = (480, 832), (720, 1280)
+    assert tuple(model.recipe(size, ModelSettings(name, 0, "final"), paint).shift for size in sizes) == shifts
+    few_steps("few-steps-" + name)
+    assert tuple(model.recipe(size, ModelSettings(name, 0, "final"), paint).shift for size in sizes) == (3.0, 5.0)

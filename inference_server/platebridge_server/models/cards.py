@@ -89,6 +89,9 @@ def _wrong(card: Dict[str, Any]) -> Iterator[str]:
         yield "limits does not say of what both sides are a multiple_of, %d or a multiple of it" % _TOGETHER
     elif not _is_window(card["limits"].get("window", _LEAST_WINDOW)):
         yield "limits has no window of 4k + 1 frames, %d at least" % _LEAST_WINDOW
+    shift = card.get("shift", 1.0)
+    if isinstance(shift, bool) or not isinstance(shift, (int, float)) or not 0 < shift <= 100:
+        yield "shift is no number above 0, 100 at most"
     if card.get("kind") != "picture":
         yield 'kind is not "picture", and no other model can be taken in'
     if card.get("trained", True) is not True:  # by it every frame is labelled

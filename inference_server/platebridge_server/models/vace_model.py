@@ -33,7 +33,8 @@ _LESS = "Close what else is on the device (`platebridge doctor` shows what is fr
 WINDOW = 81
 #: Latent frames that neighbouring windows share: 16 frames and a little.
 OVERLAP = 5
-#: The flow's shift for fields of so many pixels at most, and beyond: the makers' own two values for 480 and 720 lines.
+#: The flow's shift for fields of so many pixels at most, and beyond, where a card names none: Wan 2.1's own two values for 480 and 720
+#: lines. With two experts it also says how many steps each of them has.
 SHIFT_PIXELS, SHIFT_SMALL, SHIFT_LARGE = 600_000, 3.0, 5.0
 
 
@@ -162,13 +163,14 @@ class VaceModel:
         """How a request is generated at a size (h, w)."""
         from .vace import denoise, windows
 
-        speed, _ = self.speed(settings, dials)
+        speed, few = self.speed(settings, dials)
+        usual = SHIFT_SMALL if size[0] * size[1] <= SHIFT_PIXELS else SHIFT_LARGE
         return denoise.Recipe(
             seed=settings.seed,
             steps=dials.steps or speed.steps,
             guidance=dials.guidance or speed.guidance,
             control=dials.control,
-            shift=SHIFT_SMALL if size[0] * size[1] <= SHIFT_PIXELS else SHIFT_LARGE,
+            shift=usual if few else float(self.card().get("shift", usual)),  # few-step LoRAs have learned theirs
             window=windows.latent_frames(self.card()["limits"].get("window", WINDOW)),
             overlap=OVERLAP,
             tile=self._tile(size, settings.quality),
