@@ -117,7 +117,8 @@ def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.n
     the plate's own alpha, (h, w), or None: no shadow falls on it. shadow: (h, w) float16, None is none. Returns the same
     channels, and "A" if there is coverage, in the plate's own types.
 
-    Where alpha and shadow are 0 every bit is the plate's, NaN and all; elsewhere NaN and inf count as 0.
+    Where alpha and shadow are 0 every bit is the plate's, NaN and all; elsewhere NaN and -inf count as 0, and inf, a light
+    that a renderer could not count, as the brightest half: black under thin dust it would be a hole.
     """
     there = rgba[..., 3] != 0
     if shadow is not None:
@@ -131,8 +132,7 @@ def over(rgba: np.ndarray, plate: Dict[str, np.ndarray], coverage: Optional[np.n
     out = {}
     for name, layer in layers.items():
         own = below[name]
-        value = own[there].astype(np.float32)
-        value = np.where(np.isfinite(value), value, np.float32(0))
+        value = np.nan_to_num(own[there].astype(np.float32), posinf=0 if name == "A" else HALF_MAX, neginf=0)
         value = layer[there].astype(np.float32) + through * (value if name == "A" else value * lit)
         most = HALF_MAX if own.dtype == np.float16 else np.finfo(np.float32).max
         out[name] = own.copy()

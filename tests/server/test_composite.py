@@ -2,6 +2,7 @@
 """Effect over plate: bit for bit outside the effect, `rgb + (1 - a) * plate` of the file's own numbers inside."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from platebridge_server import composite
@@ -46,6 +47,15 @@ def test_outside_effect_and_shadow_every_bit_is_the_plates(plate, given):
     for c in "RGB":
         assert comp[c].dtype == plate[c].dtype
         assert (bits(comp[c])[clear] == bits(plate[c])[clear]).all()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_behind_thin_dust_a_light_without_end_is_bright_and_what_is_no_number_is_nothing(kind):
+    rgba = np.zeros((1, 3, 4), np.float16)
+    rgba[..., 3] = 0.25
+    plate = {c: np.array([[np.inf, -np.inf, np.nan]], kind) for c in "RGB"}
+    comp = composite.over(rgba, plate, np.full((1, 3), np.inf, kind))
+    assert all(comp[c][0].tolist() == pytest.approx([0.75 * 65504, 0, 0], rel=1e-3) for c in "RGB") and comp["A"].tolist() == [[0.25] * 3]
 
 
 @given(effects(), st.sampled_from([np.float16, np.float32]), st.integers(0, 2**32))
