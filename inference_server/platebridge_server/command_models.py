@@ -89,16 +89,18 @@ def verify(name: str = typer.Argument(help="The model."), as_json: bool = _JSON)
 
 @app.command()
 def remove(name: str = typer.Argument(help="The model."), as_json: bool = _JSON) -> None:
-    """Take a model away. A folder of yours that was only pointed at stays."""
-    from .models import store
+    """Take a model away, or what came of one before its fetch was broken off. A folder of yours that was only pointed at stays."""
+    from .models import fetching, store
 
     with told(as_json):
         _refuse_ours(name)
-        freed = store.remove(name)
+        half = name not in store.names() and fetching.begun(name) > 0
+        freed = fetching.give_up(name) if half else store.remove(name)
         if as_json:
             print(json.dumps({"removed": name, "freed": freed}))
         else:
-            out.print("%s is gone; %s are free again." % (name, size(freed)), markup=False, highlight=False, soft_wrap=True)
+            what = "What had come of %s" % name if half else name
+            out.print("%s is gone; %s are free again." % (what, size(freed)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _refuse_ours(name: str) -> None:
@@ -133,7 +135,7 @@ def _list(as_json: bool, whole: bool) -> None:
 
 def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
     """A row for each card: name, licence, size, and state: a sentence or the line to type."""
-    from .models import store
+    from .models import fetching, store
 
     found = []
     for card in cards:
@@ -144,7 +146,9 @@ def rows(cards: List[Dict[str, Any]]) -> List[Dict[str, str]]:
         elif card.get("installed") is False:
             low, high = card["source"]["gigabytes"]
             about = "about %d GB" % round(high) if low == high else "%d to %d GB" % (low, math.ceil(high))
-            row.update(size=about, state="not here; to have it, type: %s" % card["install"])
+            begun = fetching.begun(name)
+            state = "not here; %s of it have come. To free them, type: platebridge models remove %s; to go on" % (size(begun), name)
+            row.update(size=about, state="%s, type: %s" % (state if begun else "not here; to have it", card["install"]))
         elif card.get("installed"):
             model = store.find(name)
             assert model is not None  # its card has just said so

@@ -198,6 +198,30 @@ def test_a_cancelled_fetch_goes_on_where_it_stopped(hub):
     assert not came & set(hub.fetched()) and came | set(hub.fetched()) == set(model.files)
 
 
+def test_what_a_fetch_that_was_given_up_left_is_listed_and_can_be_removed(hub):
+    pressed = []
+    with pytest.raises(Cancelled):
+        fetching.fetch(NAME, COMMIT, progress=lambda file, *rest: pressed.append(file == WEIGHTS), cancelled=lambda: any(pressed))
+    came = fetching.begun(NAME)
+    assert came > 0
+    run = CliRunner().invoke
+    assert "of it have come. To free them, type: platebridge models remove " + NAME in run(cli.app, ["models", "list"]).stdout
+    with fetching._alone(fetching._place(NAME), NAME):
+        assert "fetched by another process" in run(cli.app, ["models", "remove", NAME]).stderr
+    assert fetching.begun(NAME) == came
+    assert json.loads(run(cli.app, ["models", "remove", NAME, "--json"]).stdout) == {"removed": NAME, "freed": came}
+    assert not list(store.root().iterdir()) and "not here; to have it" in run(cli.app, ["models", "list"]).stdout
+    assert "is not here" in run(cli.app, ["models", "remove", NAME]).stderr
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "own-model", ""])
+def test_of_a_name_that_is_never_fetched_nothing_has_come(name, tmp_path):
+    (store.root() / ".fetching-" / "elsewhere").mkdir(parents=True)
+    (store.root() / ".fetching-own-model").mkdir()
+    (store.root() / ".fetching-own-model" / "file").write_bytes(b"x")
+    assert fetching.begun(name) == 0
+
+
 def test_a_fetch_that_is_killed_goes_on_within_the_file(serve):
     hub = serve(numbers=3_000_000)  # 12 MB: huggingface_hub writes ten at a time
     hub.stall_at = (WEIGHTS, 11_000_000)

@@ -59,7 +59,7 @@ def fetch(
         raise RequestError(said, "Take one from the list of commits on the model's page, and give it with --revision.")
     store.check_root()
     store.check_absent(name)
-    place = store.root() / (".fetching-" + name)
+    place = _place(name)
     with _alone(place, name):
         store.sweep()
         with online():
@@ -75,6 +75,30 @@ def fetch(
         store.write_manifest(place, card, False, hashes, {file.path: file.size for file in wanted}, said)
         store.become(place, name)
     return store.remembered(_installed(name))
+
+
+def begun(name: str) -> int:
+    """Bytes that a fetch has brought which is under way or was broken off; 0 where there is none."""
+    if name not in cards.names():  # no other is fetched, and a name may be anything that was typed
+        return 0
+    return sum(path.stat().st_size for path in _place(name).rglob("*") if path.is_file())
+
+
+def give_up(name: str) -> int:
+    """Takes away what a fetch brought that was broken off, and gives its bytes. Raises ModelError while it is under way, StorageError."""
+    place = _place(name)
+    with _alone(place, name):
+        freed = begun(name)
+        try:
+            shutil.rmtree(place)
+        except OSError as problem:
+            raise storage_error(problem, place) from problem
+    return freed
+
+
+def _place(name: str) -> Path:
+    """Where a model lies while it is fetched."""
+    return store.root() / (".fetching-" + name)
 
 
 @contextlib.contextmanager
