@@ -68,9 +68,9 @@ def main(arguments: List[str]) -> int:
 
 
 def _generate(told: argparse.Namespace, once: contextlib.ExitStack) -> Any:
+    from platebridge import presets
     from platebridge.errors import RequestError
     from platebridge.frames import parse_range
-    from platebridge.presets import PRESETS
 
     from . import animated, sources
     from .job import Job
@@ -85,10 +85,9 @@ def _generate(told: argparse.Namespace, once: contextlib.ExitStack) -> Any:
     dials: Dict[str, Any] = {}
     kept = ""
     if told.preset:
-        if told.preset not in PRESETS:
-            raise RequestError("There is no preset called %r." % told.preset, "There are %s." % ", ".join(PRESETS))
-        dials.update(animated.not_animated(scene, PRESETS[told.preset].dials))
-        kept = animated.keep_their_own(scene, PRESETS[told.preset].dials)
+        preset = presets.find(told.preset).dials
+        dials.update(animated.not_animated(scene, preset))
+        kept = animated.keep_their_own(scene, preset)
     for text in told.set:
         name, equals, value = text.partition("=")
         if not equals:

@@ -49,13 +49,11 @@ class PLATEBRIDGE_OT_preset(bpy.types.Operator):
 
     @says
     def execute(self, context):
-        from platebridge.errors import RequestError
+        from platebridge.presets import find
 
-        if self.name not in PRESETS:
-            raise RequestError("There is no preset called %r." % self.name, "There are %s." % ", ".join(PRESETS))
         from . import animated
 
-        scene, preset = versions.editing_scene(context), PRESETS[self.name]
+        scene, preset = versions.editing_scene(context), find(self.name)
         scene.platebridge.dials.set_values(animated.not_animated(scene, preset.dials))
         PLATEBRIDGE_MT_presets.bl_label = preset.label
         _tell(self, scene, preset.dials)

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional
 
 import platebridge
 import typer
-from platebridge import events, takes
+from platebridge import events, presets, takes
 from platebridge import wedge as wedges
 from platebridge.connection import PORT
 from platebridge.curves import Curve
@@ -139,6 +139,7 @@ def generate(
         help="Turn a dial: amount=1.4, or over the shot: amount=1001:0.2,1048:2. May be given again and again. The dials: %s."
         % ", ".join(DIALS),
     ),
+    preset: str = typer.Option("", help="Dials that go together: %s. Those of --dials and --set win over it." % ", ".join(presets.PRESETS)),
     dials_file: Optional[Path] = typer.Option(None, "--dials", help="A JSON file of dials; those that are --set win over it."),
     wedge: List[str] = typer.Option(
         [],
@@ -186,7 +187,8 @@ def generate(
                     "vectors": vectors_channels,
                     "guide": guide_channels,
                 }
-                dials = {**(command.read_dials(dials_file) if dials_file else {}), **_dials(set_)}
+                dials = dict(presets.find(preset).dials) if preset else {}
+                dials.update(command.read_dials(dials_file) if dials_file else {}, **_dials(set_))
                 dials.update({"seed": seed} if seed is not None else {}, **({"quality": "draft"} if draft else {}))
                 sources = command.Sources(
                     {name: pattern for name, pattern in patterns.items() if pattern},

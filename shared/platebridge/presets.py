@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Dict
 
 from .dials import Value
+from .errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,10 @@ _ALL = (
     ),
 )  # fmt: skip
 PRESETS: Dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+
+def find(name: str) -> Preset:
+    """The preset of that name. Raises RequestError that lists those there are."""
+    if name not in PRESETS:
+        raise RequestError("There is no preset called %r." % name, "There are %s." % ", ".join(PRESETS))
+    return PRESETS[name]

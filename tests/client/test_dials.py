@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from platebridge.dials import DIALS
+from platebridge.presets import PRESETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "generate.md"
 
@@ -26,3 +27,7 @@ def test_every_dial_stands_on_the_page_with_its_default_its_range_and_what_it_do
             default, reach = "%g" % dial.default, ("%.10g to %.10g %s" % (dial.minimum, dial.maximum, dial.unit)).strip()
         wanted[dial.name] = [dial.label, default, reach, dial.tooltip]
     assert told == wanted
+
+
+def test_every_preset_stands_on_the_page():
+    assert ", ".join("`%s`" % name for name in PRESETS) in PAGE.read_text(encoding="utf-8")

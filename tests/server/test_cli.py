@@ -109,6 +109,14 @@ def test_a_shot_becomes_a_take_and_another_a_take_beside_it(run, small, tmp_path
     assert not list((tmp_path / "XDG_CACHE_HOME").rglob("*.npy"))  # work under way is cleared away
 
 
+def test_a_preset_turns_its_dials_and_those_that_are_set_win(run, small, tmp_path):
+    assert run(*asking(small, tmp_path / "out", "--draft", "--preset", "brick"))[0] == 0
+    made = list_takes(tmp_path / "out")[0].document["request"]["guide"]
+    assert (made["speed"], made["rise"], made["tint"]) == (1.4, 0.0, [0.62, 0.47, 0.38]) and made["debris"] == 4
+    code, _, error = run(*asking(small, tmp_path / "out", "--preset", "thunder"))
+    assert code == 2 and "no preset called 'thunder'" in error and "ground_blast" in error
+
+
 def test_a_wedge_is_a_take_for_each_value_from_one_simulation(run, small, tmp_path, monkeypatch):
     steps = []
     step = solver.Smoke.step
