@@ -17,8 +17,8 @@ _asked = (None, None)  # the scene (its session id) whose takes were looked for 
 _of = (None, None)  # those whose takes the list shows
 
 
-def _mark(row, _context):
-    """A star or a note that was set by hand goes to the disk at once."""
+def _mark(row, **marked):
+    """A star or a note that was set by hand goes to the disk at once; the other of the two stays as it is there."""
     if _filling:
         return
     from platebridge import takes
@@ -27,9 +27,10 @@ def _mark(row, _context):
     from . import runner
 
     try:
-        takes.mark(row.folder, takes.Marks(row.star, row.text))
+        takes.mark(row.folder, **marked)
     except PlatebridgeError as error:
         runner.trouble = str(error)
+    _look_again()
 
 
 class PlatebridgeTakeRow(bpy.types.PropertyGroup):
@@ -47,8 +48,12 @@ class PlatebridgeTakeRow(bpy.types.PropertyGroup):
     heading: BoolProperty(description="It stands above the takes of a wedge, and is none itself")
     wedge: StringProperty(description="The wedge that the take is of; empty: it is by itself")
     sheet: StringProperty(description="The wedge's newest contact sheet")
-    star: BoolProperty(name="Star", description="Mark the take as a good one; kept beside its files", update=_mark)
-    text: StringProperty(name="Note", description="Your own words on this take; kept beside its files", update=_mark)
+    star: BoolProperty(
+        name="Star", description="Mark the take as a good one; kept beside its files", update=lambda row, _: _mark(row, star=row.star)
+    )
+    text: StringProperty(
+        name="Note", description="Your own words on this take; kept beside its files", update=lambda row, _: _mark(row, text=row.text)
+    )
 
     @property
     def path(self):
@@ -90,9 +95,12 @@ def shown_scene():
 
 def refresh(scene):
     """Reads the shot's folder and shows what lies there, newest first; the chosen take stays chosen. For buttons: it waits for the disk."""
+    global _asked
     from . import take_rows
 
-    _fill(take_rows.read(shot_folder(scene)), (versions.session_id(scene), shot_folder(scene)))
+    _asked = (versions.session_id(scene), shot_folder(scene))
+    _fill(take_rows.read(_asked[1]), _asked)
+    _look_again()
 
 
 def look(scene):
@@ -102,6 +110,14 @@ def look(scene):
 
     _asked = (versions.session_id(scene), shot_folder(scene))
     take_rows.look(_asked[1])
+
+
+def _look_again():
+    """A look that is under way may have read what was there before: it is not shown, and another follows it."""
+    from . import take_rows
+
+    if take_rows.looking:
+        take_rows.look(_asked[1])
 
 
 def poll():

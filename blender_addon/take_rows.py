@@ -25,7 +25,7 @@ Row = Dict[str, Any]
 looking = False
 """Whether a look is under way: `heard` is to be asked again."""
 
-_again: Optional[Path] = None  # a folder to look at once the look under way has ended
+_again: List[Optional[Path]] = []  # the folder to look at once the look under way has ended
 _heard: queue.SimpleQueue[List[Row]] = queue.SimpleQueue()
 _known: Dict[str, Tuple[Any, Row, GenerateRequest]] = {}  # by take folder: its files' state, its row, what was asked for
 _reading = threading.Lock()
@@ -33,9 +33,9 @@ _reading = threading.Lock()
 
 def look(folder: Optional[Path]) -> None:
     """Begins to read the rows of a shot's folder; `heard` gives them. Returns at once. None: a shot without a folder."""
-    global looking, _again
+    global looking
     if looking:
-        _again = folder
+        _again[:] = [folder]
         return
     looking = True
     threading.Thread(target=_look, args=(folder,), name="platebridge takes", daemon=True).start()
@@ -43,15 +43,14 @@ def look(folder: Optional[Path]) -> None:
 
 def heard() -> Optional[List[Row]]:
     """The rows, once they are read; None until then."""
-    global looking, _again
+    global looking
     try:
         found = _heard.get_nowait()
     except queue.Empty:
         return None
     looking = False
-    if _again is not None:
-        folder, _again = _again, None
-        look(folder)
+    if _again:
+        look(_again.pop())
         return None
     return found
 

@@ -148,11 +148,14 @@ def _next_in_channel(strip: Any) -> float:
 def make_true(scene: Any) -> None:
     """Every take's strip holds again what lies on the disk: after undo or redo, or in a file that was saved while frames still came.
 
-    A strip whose pictures somebody changed is left alone.
+    A strip whose pictures somebody changed is left alone, and one whose folder can't be looked at: a colleague's, a drive that is away.
     """
     for strip in take_strips(scene):
         held = [element.filename for element in strip.elements]
-        there = frames_on_disk(folder_of(strip), strip[TAG]["kind"])
+        try:
+            there = frames_on_disk(folder_of(strip), strip[TAG]["kind"])
+        except OSError:
+            continue
         first = next((frame for frame, path in there.items() if held and path.name == held[0]), None)
         if first is None:
             continue

@@ -48,12 +48,13 @@ class PLATEBRIDGE_OT_wedge(_Operator):
         column.prop(self, "second")
         if self.second != "NONE":
             column.prop(self, "second_values")
-        count = len(self._split(self.values)) * (len(self._split(self.second_values)) if self.second != "NONE" else 1)
-        sentence(column, "%d takes" % count, "RENDERLAYERS")
+        sentence(column, "%d takes" % self._count(), "RENDERLAYERS")
 
-    @staticmethod
-    def _split(values):
-        return [value for value in values.replace(";", ",").split(",") if value.strip()]
+    def _count(self):
+        from platebridge.wedge import split_values
+
+        count = len(split_values(self.dial, self.values))
+        return count * len(split_values(self.second, self.second_values)) if self.second != "NONE" else count
 
     @says
     def execute(self, context):

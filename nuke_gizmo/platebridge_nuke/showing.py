@@ -50,6 +50,11 @@ def update(node: Any, takes: Sequence[Path]) -> None:
     node["result_version"].setValue(int(node["result_version"].value()) + 1)  # Read looks at its files again
 
 
+def is_shown(node: Any, take: Path) -> bool:
+    """Whether the pictures that the node shows are this take's."""
+    return Path(node["result_file"].value()).parent in (take, _by_view(take))
+
+
 def of_every_view(take: Path) -> List[Path]:
     """The take and its fellows of the other views: the same number in the folders SHOT_VIEW beside its own."""
     mine = _view_of(take)

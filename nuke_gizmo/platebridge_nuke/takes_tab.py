@@ -9,9 +9,9 @@ from typing import Any, List, Optional
 from platebridge.errors import InputError, PlatebridgeError
 from platebridge.request import GenerateRequest, told_apart
 from platebridge.request import from_dict as request_from_dict
-from platebridge.takes import Marks, Take, list_takes, mark, read_take
+from platebridge.takes import Take, list_takes, mark, read_take
 
-from . import inputs
+from . import inputs, showing
 
 
 def folder(node: Any) -> Path:
@@ -49,8 +49,13 @@ def read_marks(node: Any, take: Path) -> None:
 
 
 def keep_marks(node: Any) -> None:
-    """Star and note from their knobs to the take's folder. Raises InputError, StorageError."""
-    mark(chosen(node), Marks(bool(node["star"].value()), node["note"].value()))
+    """Star and note from their knobs to the take's folder. Raises InputError where they are another take's, StorageError."""
+    take, shown = chosen(node), node["result_file"].value()
+    if shown and not showing.is_shown(node, take):  # it was named by hand: its own note would be lost
+        raise InputError(
+            "Star and note are those of %s, which is shown." % Path(shown).parent.name, "Press Show take: %s has its own." % take.name
+        )
+    mark(take, bool(node["star"].value()), node["note"].value())
 
 
 def listed(node: Any) -> str:

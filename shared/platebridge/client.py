@@ -22,6 +22,7 @@ from .request import GenerateRequest
 from .takes import TakeWriter
 
 OpenFile = Callable[[str], Union[str, "os.PathLike[str]"]]
+LOOK = 0.25  # seconds between looks at the connection while no event comes
 WINDOW = 32 * 2**20  # bytes of one take's files that may lie in our memory or be on their way
 
 
@@ -183,17 +184,19 @@ class Client:
                patience: float = 60.0) -> List[Path]:
         """Takes a job's events, waiting, to its end; as `run`."""
         paths = []
-        heard = time.monotonic()
+        waited = 0.0
         try:
             while True:
-                event = job.next(0.25)
+                looked = time.monotonic()
+                event = job.next(LOOK)
+                waited += min(2 * LOOK, time.monotonic() - looked)  # a laptop that slept meanwhile has not waited: Windows' clock goes on
                 if event is None:
                     if self.state == "connected":
-                        heard = time.monotonic()
-                    elif time.monotonic() - heard > patience:
+                        waited = 0.0
+                    elif waited > patience:
                         raise self.problem or ConnectionFailed("No server answers.", "Start it with `platebridge serve`.")
                     continue
-                heard = time.monotonic()
+                waited = 0.0
                 if isinstance(event, FileReady):
                     paths.append(writer.write(event))
                 if on_event is not None:

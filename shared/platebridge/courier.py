@@ -176,6 +176,7 @@ class Courier(threading.Thread):
             raise InputError("%s is whole: there is nothing to go on with." % path, "Load it.")
         writer = TakeWriter.resume(path)
         request = request_from_dict(writer.note.get("request"))
+        origin = {**self._origin, "take": path.name}  # a server that lost the take begins it anew
         paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
         plate = {file.frame: paths[file.sha256] for file in request.inputs.plate.files if file.sha256 in paths}
         self._tell(Began(writer.take_id, writer.path, request, request.hash(), plate))
@@ -187,7 +188,7 @@ class Courier(threading.Thread):
             return
         if paths:
             self._follow(
-                writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, self._origin, writer.have, True)
+                writer, lambda client: client.upload_and_submit(request, paths.__getitem__, writer.take_id, origin, writer.have, True)
             )
         else:
             self._follow(writer, lambda client: client.attach(writer.take_id, 0, writer.have))
@@ -224,15 +225,17 @@ class Courier(threading.Thread):
                 job.close()
 
     def _events(self, client: Any, job: Any, writer: TakeWriter) -> None:
-        heard, away, asked = time.monotonic(), False, False
+        waited, away, asked = 0.0, False, False
         while not self._left.is_set():
             if self._cancelled.is_set() and not asked:
                 asked = True
                 job.cancel()
+            looked = time.monotonic()
             event = job.next(LOOK)
+            waited += min(2 * LOOK, time.monotonic() - looked)  # a laptop that slept meanwhile has not waited: Windows' clock goes on
             if event is None:
                 if client.state == "connected":
-                    heard = time.monotonic()
+                    waited = 0.0
                     if away:
                         away = False
                         self._tell(Waiting(""))
@@ -244,13 +247,13 @@ class Courier(threading.Thread):
                         "Cancelled; the server can't be reached, and may go on with it.", "Attach to the take to see what came."
                     )
                 problem = client.problem or ConnectionFailed("No server answers.", "Start it with `platebridge serve`.")
-                if time.monotonic() - heard > PATIENCE:
+                if waited > PATIENCE:
                     raise problem
                 if not away:
                     away = True
                     self._tell(Waiting(str(problem)))
                 continue
-            heard = time.monotonic()
+            waited = 0.0
             if isinstance(event, FileReady):
                 self._tell(Landed(event.kind, event.frame, writer.write(event)))
             elif isinstance(event, Failed):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame ranges and file patterns, in the shot's own frame numbers.
+"""Frame ranges and file patterns, in the shot's own frame numbers, and which names no file may have.
 
 The thin client's small half of it (a range is inclusive, a pattern has one run of #); the server's command uses fileseq
 for everything an artist may type beyond that.
@@ -59,6 +59,11 @@ def name_at(pattern: str, frame: int) -> str:
     at = runs[-1]
     sign, digits = ("-" if frame < 0 else ""), str(abs(frame))
     return pattern[: at.start()] + sign + digits.zfill(at.end() - at.start() - len(sign)) + pattern[at.end():]
+
+
+def windows_keeps(name: str) -> bool:
+    """Whether Windows keeps the name for a device of its own, with any ending: CON, nul.exr."""
+    return re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", name) is not None
 
 
 def split_name(name: str) -> Tuple[str, int, str]:

@@ -21,7 +21,7 @@ from zmq.utils.monitor import parse_monitor_message
 from . import __version__
 from .connection import Connection, read_connection
 from .errors import ConnectionFailed, JobError, PlatebridgeError, ProtocolError, RequestError, VersionError, from_dict
-from .events import Failed, Progress
+from .events import Failed, Progress, Warned
 from .mailbox import Mailbox
 from .protocol import LAST, MAX_FRAME, Buffer, Message, event_from_plain, join_held, pack, receive, send, split_hashes, unpack
 from .uploads import Uploads, place
@@ -32,6 +32,7 @@ EVENT_COST = 4096       # as the server counts it
 PING, DEAF = 5.0, 20.0  # seconds: how often we say something, and how long a silent server counts as alive
 WELCOME = 10.0
 LONGEST_PAUSE = 5.0
+LAST_WORDS = 300, 30_000  # milliseconds for what was not sent when we close; with a cancel in it, behind pieces of files on a slow line
 UNSENT = 4096           # messages that may wait for a server that does not read
 MAX_FILE = 4 * 2**30
 _GONE = {
@@ -199,7 +200,8 @@ class Link(threading.Thread):
             self._monitor.close(0)
             self._monitor = None
         if self._socket is not None:
-            self._socket.close(300 if self._closing else 0)  # the last acknowledgement may still go out
+            cancels = self.state == "connected" and any(call.type == "cancel" for call, _, _ in self._calls.values())
+            self._socket.close(LAST_WORDS[cancels] if self._closing else 0)  # the last acknowledgement may still go out
             self._socket = None
 
     def _watch(self) -> None:
@@ -353,9 +355,13 @@ class Link(threading.Thread):
             return
         following.job.state = "uploading"
         request = following.job.request
-        if request is None:
-            return  # whoever has the files sends them
         hashes = split_hashes(message.parts[0])
+        if request is None:  # whoever has the files sends them
+            if not following.total:
+                following.total = len(hashes)
+                said = "The server still lacks %d of the take's input files, and its folder does not say where they lie: %s"
+                following.arrive(Warned(said % (len(hashes), "go on with it in the program that began it.")))
+            return
         sizes = {f.sha256: f.size for f in request.all_files()}
         following.lacking = {sha: sizes[sha] for sha in hashes if sha in sizes}
         following.lacking_bytes = sum(following.lacking.values())

@@ -17,6 +17,7 @@ import zmq
 
 from .errors import ProtocolError, VersionError
 from .events import Done, Event, Failed, FileReady, Preview, Progress, Started, Warned
+from .frames import windows_keeps
 
 VERSION = 1
 CHUNK = 2 * 2**20            # bytes of a file in one message: an 8K EXR never lies whole in a queue
@@ -226,7 +227,7 @@ def safe_name(name: Any) -> bool:
     """Whether a name can stand in a take's folder on every system: no path in it, nothing hidden, nothing Windows keeps for itself."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}", name) or name.endswith("."):
         return False
-    return not re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
+    return not windows_keeps(name)
 
 
 # --- events as plain data --------------------------------------------------------------------------------------------------------

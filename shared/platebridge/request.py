@@ -19,7 +19,7 @@ from .curves import MAX_KEYS, Curve, read
 from .depths import DEPTHS
 from .dials import DIALS, find, is_text
 from .errors import RequestError, VersionError
-from .frames import FrameRange
+from .frames import FrameRange, windows_keeps
 
 #: 2: dials may change over the shot. A request in which none does says 1, as before: its hash stays, and older sides read it.
 REQUEST_VERSION = 2
@@ -427,8 +427,10 @@ def shot_name(value: Any) -> str:
         and 0 < len(value) <= 120
         and value not in (".", "..")
         and value == value.strip(" .")
-        and not set(value) & set('/\\:*?"<>|\0\n\r\t')
+        and not any(c in '/\\:*?"<>|' or ord(c) < 32 for c in value)
         and is_text(value)
+        and len(value.encode()) <= 255  # bytes, on Linux
+        and not windows_keeps(value)
     )
     if not good:
         raise RequestError("%.200r can't name a shot." % (value,), "Use letters, digits, - and _: it names a folder on every system.")

@@ -31,7 +31,9 @@ MARKER = "unfinished.json"
 MARKS = "marks.json"
 TRASH = "trash"
 _TEMPORARY = ".part-"
+_MARKING = ".mark-"  # another name: a take that ends meanwhile takes away what was half written of it
 _AGAIN = (0.05, 0.1, 0.2, 0.4)  # seconds until a rename that was refused is tried again
+_LONGEST = 248  # letters: Windows makes no folder with a longer path, and no file with one of 260, unless it was set up otherwise
 _NAMES = re.compile(r"(comp|effect|guide|picture)\.-?\d+\.exr|preview\.mp4|sheet\.png|take\.json")
 AnyPath = Union[str, "os.PathLike[str]"]
 
@@ -204,7 +206,7 @@ def take_folders(folder: AnyPath) -> List[Path]:
 def read_take(path: AnyPath) -> Take:
     """A take as it lies there. Raises InputError when take.json can't be read."""
     take = Path(path)
-    tree: Dict[str, Dict[str, Any]] = {TAKE: {}, MARKER: {}}
+    tree: Dict[str, Dict[str, Any]] = {MARKER: {}, TAKE: {}}  # in this order: a take that ends meanwhile would seem to have neither
     for name in tree:
         with _storage(take), contextlib.suppress(FileNotFoundError):
             try:
@@ -213,22 +215,28 @@ def read_take(path: AnyPath) -> Take:
                 raise InputError("%s is damaged." % (take / name), "Restore it from a copy, or generate the take again.") from None
             if not isinstance(tree[name], dict):
                 raise InputError("%s is not a table of fields." % (take / name), "Restore it from a copy, or generate the take again.")
-    return Take(take, _number(take), tree[TAKE], {} if tree[TAKE] else tree[MARKER], _marks(take))
+    marks = Marks()
+    with contextlib.suppress(OSError):
+        marks = _marks(take)
+    return Take(take, _number(take), tree[TAKE], {} if tree[TAKE] else tree[MARKER], marks)
 
 
-def mark(path: AnyPath, marks: Marks) -> None:
-    """Keeps star and note beside the take's files; what stood there before is replaced. Raises StorageError."""
+def mark(path: AnyPath, star: Optional[bool] = None, text: Optional[str] = None) -> None:
+    """Keeps a star, a note or both beside the take's files. What is not given stays as it is there: another program may have set it since
+    this one looked. Raises StorageError."""
     take = Path(path)
     with _storage(take):
-        write_whole(take / MARKS, json.dumps({"star": marks.star, "text": marks.text}).encode())
+        there = _marks(take)
+        now = {"star": there.star if star is None else star, "text": there.text if text is None else text}
+        write_whole(take / MARKS, json.dumps(now).encode(), _MARKING)
 
 
 def _marks(take: Path) -> Marks:
-    """Marks are nobody's truth: what can't be read is none."""
+    """Marks are nobody's truth: what is damaged is none. Raises OSError where they are there and can't be looked at."""
     try:
         tree = json.loads((take / MARKS).read_bytes())
         return Marks(tree.get("star") is True, str(tree.get("text", "")))
-    except (OSError, ValueError, AttributeError):
+    except (FileNotFoundError, ValueError, AttributeError, RecursionError):
         return Marks()
 
 
@@ -249,7 +257,13 @@ def throw_away(path: AnyPath) -> Path:
         trash.mkdir(exist_ok=True)
         places = (trash / (take.name + ("-%d" % n if n > 1 else "")) for n in count(1))
         place = next(p for p in places if not p.exists())  # the number may lie there already: a take that was copied back by hand
-        take.rename(place)
+        try:
+            rename_over(take, place)
+        except PermissionError:  # Windows moves no folder in which a file is open
+            raise StorageError(
+                "%s can't be moved: a program has one of its files open, or you may not write there." % take,
+                "Close it there, then try again.",
+            ) from None
     return place
 
 
@@ -272,9 +286,9 @@ def verify_take(path: AnyPath) -> List[str]:
     return faults
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, prefix: str = _TEMPORARY) -> None:
     """Under a temporary name of its own, to the disk, and only then under the right one: nobody ever reads half a file. Raises OSError."""
-    temporary = path.with_name(_TEMPORARY + uuid.uuid4().hex[:8])  # no longer than effect.1001.exr: Windows counts the letters of a path
+    temporary = path.with_name(prefix + uuid.uuid4().hex[:8])  # no longer than effect.1001.exr: Windows counts the letters of a path
     try:
         with open(temporary, "wb") as out:
             out.write(data)
@@ -326,6 +340,9 @@ def storage_error(error: OSError, path: AnyPath) -> StorageError:
         return StorageError("The disk is full: %s can't be written." % path, "Make room and go on; what came is kept.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError("%s can't be written: no access." % path, "Choose a folder that you may write to.")
+    if error.errno == errno.ENOENT and os.name == "nt" and len(str(error.filename or path)) >= _LONGEST:  # Windows says no more than that
+        mend = "Choose a folder nearer to the drive's root, or a shorter name for the shot."
+        return StorageError("The path %s is too long for Windows." % (error.filename or path), mend)
     if error.errno == errno.ENOENT:
         return StorageError("%s does not exist any more." % path, "Was the folder moved or a drive taken off?")
     return StorageError("%s: %s." % (path, error.strerror or error), "See to the disk and go on; what came is kept.")

@@ -82,12 +82,12 @@ def in_nuke(nuke, node):
 
 
 def test_a_take_of_blenders_is_listed_marked_and_shown_in_nuke(scene, nuke, node, files, server, read_exr):
-    from platebridge.takes import Marks, mark
+    from platebridge.takes import mark
     from platebridge_nuke import node as buttons
 
     scene.platebridge.dials.set_values({"amount": 1.4, "seed": 7})
     take = in_blender(scene, files, server)
-    mark(take, Marks(True, "from Blender"))
+    mark(take, True, "from Blender")
     buttons.list_takes(node)
     assert node["takes_text"].value() == "★ take_0001: seed 7, “from Blender”"
     buttons.newer(node)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import types
+
 import bpy
 import numpy as np
 import pytest
@@ -73,6 +75,18 @@ def test_a_wedge_that_cant_be_is_refused_before_one_take_is_made(shot, dial, val
     with pytest.raises(RuntimeError, match=said):
         bpy.ops.platebridge.wedge(dial=dial, values=values)
     assert list_takes(shot) == []
+
+
+@pytest.mark.parametrize(
+    ("dial", "values", "count"), [("density", "0.5, 1,2,", 3), ("tint", "0.6,0.5,0.4; 0.3,0.3,0.3", 2), ("quality", "draft, final", 2)]
+)
+def test_the_dialog_counts_the_takes_that_will_be_made(addon, dial, values, count):
+    from blender_addon.wedges import PLATEBRIDGE_OT_wedge
+
+    asked = types.SimpleNamespace(dial=dial, values=values, second="NONE", second_values="1,2")
+    assert PLATEBRIDGE_OT_wedge._count(asked) == count
+    asked.second = "amount"
+    assert PLATEBRIDGE_OT_wedge._count(asked) == 2 * count
 
 
 def test_a_wedge_whose_first_take_cant_be_begun_makes_no_other(shot, scene):

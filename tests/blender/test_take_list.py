@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 
 import bpy
 import numpy as np
@@ -83,6 +84,58 @@ def test_star_and_note_go_to_the_disk_and_come_back(made):
     bpy.context.window_manager.platebridge_takes.clear()
     bpy.ops.platebridge.refresh_takes()
     assert (rows()[0].star, rows()[0].text) == (True, "edge at the left")
+
+
+def test_a_star_leaves_the_note_that_nuke_wrote_since_the_list_was_read(made):
+    from platebridge.takes import mark
+
+    folder = made()
+    bpy.ops.platebridge.refresh_takes()
+    mark(folder, text="from Nuke")
+    rows()[0].star = True
+    assert (read_take(folder).marks.star, read_take(folder).marks.text) == (True, "from Nuke")
+
+
+@pytest.mark.parametrize("what", ["star", "throw away"])
+def test_what_was_read_before_a_button_was_pressed_is_not_shown_after_it(made, scene, monkeypatch, what):
+    """The list is read on a thread: it may have looked before, and be heard after."""
+    import threading
+
+    from blender_addon import runner, take_list
+
+    made(), made()
+    bpy.ops.platebridge.refresh_takes()
+    take_list.look(scene)
+    for thread in threading.enumerate():
+        if thread.name == "platebridge takes":
+            thread.join()
+    if what == "star":
+        rows()[0].star = True
+    else:
+        bpy.ops.platebridge.throw_take_away()
+    monkeypatch.setattr(runner, "_shown", [])  # no job has begun or ended meanwhile: that would be another look
+    runner._takes_to_come = True
+    for _ in range(500):
+        if runner._tick() is None:
+            break
+        assert rows()[0].star if what == "star" else len(rows()) == 1
+        time.sleep(0.01)
+    assert not runner._takes_to_come and (rows()[0].star if what == "star" else len(rows()) == 1)
+
+
+def test_a_shot_without_a_folder_is_not_given_the_takes_that_were_still_being_read(made, scene):
+    from blender_addon import take_list, take_rows
+
+    made()
+    take_rows.look(take_list.shot_folder(scene))
+    take_rows.look(None)
+    heard = None
+    for _ in range(500):
+        heard = take_rows.heard()
+        if heard is not None:
+            break
+        time.sleep(0.01)
+    assert heard == []
 
 
 def test_a_star_that_cant_be_kept_is_said_in_the_panel(made):

@@ -121,6 +121,25 @@ def test_a_stray_file_in_a_take_holds_up_no_strip(scene, take):
     assert timeline.frames_on_disk(this.path, "comp") == dict(zip((1001, 1002, 1003), files))
 
 
+def test_a_strip_whose_folder_may_not_be_entered_keeps_no_other_from_growing(scene, take, monkeypatch):
+    """A colleague's file, with takes in their home: pathlib raises there."""
+    from blender_addon import timeline
+
+    timeline.insert(scene, *take(number=2), None)
+    this, files = take()
+    strip = timeline.insert(scene, this, files[:1], None)
+    real = timeline.frames_on_disk
+
+    def looked(folder, kind):
+        if folder.name == "take_0002":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder, kind)
+
+    monkeypatch.setattr(timeline, "frames_on_disk", looked)
+    timeline.make_true(scene)
+    assert reach(strip) == (1001, 1003)
+
+
 def test_strips_of_a_linked_scene_are_looked_for_beside_their_own_file(scene, take, tmp_path):
     from blender_addon import timeline
 

@@ -48,6 +48,17 @@ def test_what_is_no_list_is_not_called_too_long():
         camera_from_dict({"frames": None})
 
 
+@pytest.mark.parametrize("name", ["con", "NUL", "aux.v2", "Com1", "lpt9 .x", "a\x01b", "tower.", " tower", "..", "a/b", "\u65e5" * 100])
+def test_a_name_that_some_system_gives_no_folder_names_no_shot(name):
+    with pytest.raises(RequestError, match="can't name a shot"):
+        shot_name(name)
+
+
+@pytest.mark.parametrize("name", ["console", "aux_010", "com10", "tower v2", "\u65e5" * 80, "t\u00e5rn"])
+def test_a_name_that_only_looks_like_one_is_fine(name):
+    assert shot_name(name) == name
+
+
 def test_a_name_that_is_no_text_names_no_shot():
     with pytest.raises(RequestError, match=r"'caf\\udce9' can't name a shot"):
         shot_name(CODED)

@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -178,7 +179,6 @@ except StorageError as error:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the limit that plays a full disk is POSIX")
 def test_a_rename_that_windows_refuses_for_a_moment_is_tried_again(tmp_path, monkeypatch):
     """A virus scanner looks at every new file."""
     writer, real, refused = TakeWriter.create(tmp_path, ID), os.replace, iter((True, True, False))
@@ -220,6 +220,7 @@ def test_a_folder_that_may_not_be_looked_at_is_a_sentence(tmp_path):
         list_takes(tmp_path / ("x" * 300))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the limit that plays a full disk is POSIX")
 def test_a_full_disk_is_a_sentence_and_leaves_no_broken_file(tmp_path):
     said = run(FULL_DISK, str(tmp_path))
     assert "disk is full" in said and "comp.1001.exr" in said
@@ -262,6 +263,15 @@ def test_access_and_full_disks_have_sentences_of_their_own():
         assert words in str(takes.storage_error(OSError(number, "x"), "take"))
 
 
+def test_a_path_that_is_too_long_for_windows_is_not_called_gone(monkeypatch):
+    """Windows says of it that it can't be found."""
+    error = FileNotFoundError(errno.ENOENT, "The system cannot find the path specified", "C:/" + "x" * 250)
+    assert "not exist" in str(takes.storage_error(error, "take"))
+    monkeypatch.setattr(takes, "os", types.SimpleNamespace(name="nt"))
+    assert "too long for Windows. Choose a folder nearer" in str(takes.storage_error(error, "take"))
+    assert "not exist" in str(takes.storage_error(FileNotFoundError(errno.ENOENT, "x", "C:/x"), "take"))
+
+
 def test_verify_names_each_file_that_is_missing_or_altered(tmp_path):
     writer = TakeWriter.create(tmp_path, ID)
     finish(writer)
@@ -279,6 +289,23 @@ def test_takes_are_listed_with_unfinished_ones(tmp_path):
     assert found[0].document["take_id"] == "a" * 32 and found[1].note == {"endpoint": "here", "take_id": "b" * 32}
 
 
+def test_a_take_that_ends_while_it_is_looked_at_is_one_or_the_other(tmp_path, monkeypatch):
+    writer, real = TakeWriter.create(tmp_path, ID), pathlib.Path.read_bytes
+
+    def meanwhile(path):
+        if path.name not in ("take.json", "unfinished.json"):
+            return real(path)
+        try:
+            return real(path)
+        finally:
+            monkeypatch.setattr(pathlib.Path, "read_bytes", real)
+            finish(writer)
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", meanwhile)
+    take = read_take(writer.path)
+    assert (take.document or take.note)["take_id"] == ID
+
+
 def test_a_damaged_take_json_is_an_input_error(tmp_path):
     writer = TakeWriter.create(tmp_path, ID)
     (writer.path / "take.json").write_text("{")
@@ -289,7 +316,7 @@ def test_a_damaged_take_json_is_an_input_error(tmp_path):
 def test_a_star_and_a_note_lie_beside_the_take_and_are_no_part_of_it(tmp_path):
     writer = TakeWriter.create(tmp_path, ID)
     assert read_take(writer.path).marks == takes.Marks()
-    takes.mark(writer.path, takes.Marks(True, "grün, bitte"))
+    takes.mark(writer.path, True, "grün, bitte")
     assert names(writer.path) == ["marks.json", "unfinished.json"]
     resumed = TakeWriter.resume(writer.path)
     assert resumed.have == {}
@@ -297,7 +324,47 @@ def test_a_star_and_a_note_lie_beside_the_take_and_are_no_part_of_it(tmp_path):
     assert read_take(writer.path).marks == takes.Marks(True, "grün, bitte") and verify_take(writer.path) == []
 
 
-@pytest.mark.parametrize("damaged", [b"", b"[]", b'{"star": 1, "text": '])
+def test_a_star_leaves_the_note_that_another_program_wrote_meanwhile(tmp_path):
+    writer = TakeWriter.create(tmp_path, ID)
+    takes.mark(writer.path, text="from Nuke")
+    takes.mark(writer.path, star=True)
+    assert read_take(writer.path).marks == takes.Marks(True, "from Nuke")
+    takes.mark(writer.path, text="")
+    assert read_take(writer.path).marks == takes.Marks(True, "")
+
+
+def test_a_note_that_cant_be_looked_at_for_a_moment_is_not_replaced_by_none(tmp_path, monkeypatch):
+    """Windows lets nobody read a file while another program replaces it."""
+    writer, real = TakeWriter.create(tmp_path, ID), pathlib.Path.read_bytes
+    takes.mark(writer.path, text="from Nuke")
+
+    def held(path):
+        if path.name == "marks.json":
+            raise PermissionError(errno.EACCES, "It is being used by another process", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "read_bytes", held)
+        assert read_take(writer.path).marks == takes.Marks()
+        with pytest.raises(StorageError, match="no access"):
+            takes.mark(writer.path, star=True)
+    assert read_take(writer.path).marks == takes.Marks(False, "from Nuke")
+
+
+def test_a_star_that_is_set_in_the_moment_in_which_the_take_ends_is_kept(tmp_path, monkeypatch):
+    writer, sync = TakeWriter.create(tmp_path, ID), os.fsync
+
+    def meanwhile(number):
+        monkeypatch.setattr(os, "fsync", sync)
+        finish(writer)
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    takes.mark(writer.path, star=True)
+    assert read_take(writer.path).finished and read_take(writer.path).marks.star
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b'{"star": 1, "text": ', b"[" * 100_000])
 def test_marks_that_cant_be_read_are_none(tmp_path, damaged):
     writer = TakeWriter.create(tmp_path, ID)
     (writer.path / "marks.json").write_bytes(damaged)
@@ -319,6 +386,24 @@ def test_a_take_that_was_copied_back_from_the_trash_can_be_thrown_away_again(tmp
         assert takes.throw_away(tmp_path / "take_0001") == tmp_path / "trash" / place
         assert (tmp_path / "trash" / place / "note").read_text() == place
     assert TakeWriter.create(tmp_path, ID).path.name == "take_0002"
+
+
+def test_a_take_that_windows_does_not_move_says_that_a_program_has_it_open(tmp_path, monkeypatch):
+    """It moves no folder in which a file is open; a scanner's look is over in a moment."""
+    take, real, refused = TakeWriter.create(tmp_path, ID).path, os.replace, [True] * 9
+
+    def held(path, place):
+        if refused and refused.pop():
+            raise PermissionError(errno.EACCES, "Access is denied", str(path))
+        real(path, place)
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr(takes, "_AGAIN", (0, 0))
+    with pytest.raises(StorageError, match=r"take_0001 can't be moved: a program has one of its files open.* Close it there"):
+        takes.throw_away(take)
+    assert names(take) == ["unfinished.json"]
+    del refused[1:]
+    assert names(takes.throw_away(take)) == ["unfinished.json"]
 
 
 def test_only_takes_are_thrown_away(tmp_path):

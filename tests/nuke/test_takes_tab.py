@@ -35,12 +35,12 @@ def made(nuke, wired, tmp_path, write_exr):
 
 
 def test_takes_are_listed_with_what_differs_stars_and_notes(wired, made):
-    from platebridge.takes import Marks, mark
+    from platebridge.takes import mark
     from platebridge_nuke import node as buttons
 
     node, _ = wired
     made(seed=7), made(seed=8, amount=1.4), made(finished=False, seed=8, tint=(0.1, 0.2, 0.3))
-    mark(made(seed=9), Marks(True, "director's <pick>"))
+    mark(made(seed=9), True, "director's <pick>")
     buttons.list_takes(node)
     assert node["takes_text"].value().split("\n") == [
         "☆ take_0001: seed 7",
@@ -58,12 +58,12 @@ def node_folder(made):
 
 
 def test_older_and_newer_go_through_the_takes_and_bring_star_and_note(nuke, wired, made):
-    from platebridge.takes import Marks, mark
+    from platebridge.takes import mark
     from platebridge_nuke import node as buttons
 
     node, _ = wired
     one, two = made(seed=1), made(seed=2)
-    mark(one, Marks(True, "the first"))
+    mark(one, True, "the first")
     buttons.newer(node)  # from none: the newest
     assert node["take"].value() == two.as_posix()
     buttons.newer(node)
@@ -121,6 +121,27 @@ def test_star_and_note_are_kept_beside_the_take(wired, made):
     assert read_take(take).marks == Marks(True, '"[good]" $5 {grün}')
 
 
+def test_star_and_note_of_the_take_that_is_shown_are_not_kept_for_another_that_was_named_by_hand(wired, made):
+    from platebridge.takes import Marks, mark, read_take
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    named, shown = made(seed=1), made(seed=2)
+    mark(named, text="its own")
+    mark(shown, text="the director's pick")
+    buttons.newer(node)
+    node["take"].setValue(named.as_posix())
+    node["star"].setValue(True)
+    buttons.keep_marks(node)
+    assert read_take(named).marks == Marks(False, "its own")
+    assert "those of take_0002, which is shown" in node["status"].value() and "Press Show take" in node["status"].value()
+    buttons.show(node)
+    assert node["note"].value() == "its own"
+    node["star"].setValue(True)
+    buttons.keep_marks(node)
+    assert read_take(named).marks == Marks(True, "its own") and read_take(shown).marks == Marks(False, "the director's pick")
+
+
 def test_effect_or_guide_is_shown_by_a_knob(nuke, wired, made):
     from platebridge_nuke import node as buttons
 
@@ -171,11 +192,11 @@ def test_a_preset_turns_a_dial_that_has_keys_or_an_expression_over_the_whole_sho
 
 
 def test_a_new_take_brings_its_own_star_and_note(nuke, wired, made, serve):
-    from platebridge.takes import Marks, mark
+    from platebridge.takes import mark
     from platebridge_nuke import node as buttons
 
     node, _ = wired
-    mark(made(seed=1), Marks(True, "the good one"))
+    mark(made(seed=1), True, "the good one")
     buttons.newer(node)
     node["connection"].setValue(str(serve().connection))
     job = buttons.generate(node)
@@ -184,12 +205,12 @@ def test_a_new_take_brings_its_own_star_and_note(nuke, wired, made, serve):
 
 
 def test_a_take_that_ends_before_its_first_frame_leaves_the_one_that_was_shown(nuke, wired, made, serve):
-    from platebridge.takes import Marks, mark
+    from platebridge.takes import mark
     from platebridge_nuke import node as buttons
 
     node, _ = wired
     take = made(seed=1)
-    mark(take, Marks(True, "the good one"))
+    mark(take, True, "the good one")
     buttons.newer(node)
     server = serve()
     server.hold(1001)
