@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from platebridge.errors import StorageError
 from platebridge.request import Camera, CameraFrame, camera_from_dict
+from platebridge.takes import rename_over
 
 from . import scene_camera
 from .sources import Plan
@@ -149,7 +150,7 @@ def _write_json(path: Path, tree: Any) -> None:
     beside = path.with_name(".%s.part" % path.name)
     try:
         beside.write_text(json.dumps(tree))
-        os.replace(beside, path)
+        rename_over(beside, path)
     except OSError as error:
         raise StorageError(
             "%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes."

@@ -7,7 +7,6 @@ Rows run from the top of the picture, as in the file.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
 from platebridge.errors import InputError, StorageError
+from platebridge.takes import rename_over
 
 HALF_MAX = 65504.0
 LONGEST_NAME = 64
@@ -191,7 +191,7 @@ def write_exr(path: Path, pixels: np.ndarray, names: Sequence[str], *, half: boo
         beside.unlink(missing_ok=True)
         raise StorageError("%s can't be written (%s)." % (path, why.strip() or "no room?"), "Make room, or choose another folder.")
     try:
-        os.replace(beside, path)
+        rename_over(beside, path)
     except OSError as error:  # on Windows, a file that a player holds open
         beside.unlink(missing_ok=True)
         raise StorageError("%s can't be replaced (%s)." % (path, error.strerror), "Close what has it open, and press again.") from error

@@ -153,6 +153,22 @@ def test_a_scratch_file_that_somebody_still_reads_costs_no_frame(scene, strips, 
     assert capture(plan)[-1] == (1, 1) and plan.sources["plate"].files[1001].is_file()
 
 
+def test_a_scanner_that_looks_at_captured_files_for_a_moment_ends_no_capture(tmp_path, write_exr, monkeypatch):
+    from blender_addon import captured
+
+    replace, refusals = os.replace, iter([True, True, False, True, False])
+
+    def scanned(*paths):
+        if next(refusals):
+            raise PermissionError(13, "in use", str(paths[1]))
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    write_exr(tmp_path / "p.1001.exr", np.zeros((2, 2, 3)), "RGB")
+    captured._write_json(tmp_path / "capture.json", {"frames": [1001]})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "p.1001.exr"]
+
+
 def test_a_captured_file_that_cant_be_replaced_is_said(tmp_path, write_exr):
     from platebridge.errors import StorageError
 
