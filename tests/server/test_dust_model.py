@@ -208,6 +208,12 @@ def test_the_network_sees_only_what_lies_about_a_windows_dust(shipped, monkeypat
     assert np.abs(near - whole).max() < 0.02
 
 
+def test_a_gpu_that_only_emulates_bfloat16_is_not_quick_at_it(monkeypatch):
+    """Those before Ampere: torch says that they have it, unless asked for the real thing."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not sampling.quick_bfloat16(torch.device("cuda"))
+
+
 def test_sizes_need_not_be_multiples_of_anything(small):
     got = dict(small.sample(guide, range(1, 4), (45, 61), 0, 2))
     assert got[3]["alpha"].shape == (45, 61)

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ("evaluate --data {} --device cuda:99", "The device cuda:99 can't be used"),
         ("evaluate --data {} --strip {}/file/strip.png", "file is a file, not a folder"),
         ("evaluate --data {} --json {}/file/figures.json", "file is a file, not a folder"),
+        ("train-matte --data {} --out {}/file/matte.safetensors --minutes 1", "file is a file, not a folder"),
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(tmp_path, capsys, options, said):
@@ -67,7 +68,9 @@ def test_weights_that_ship_are_written_over_on_purpose_alone(capsys):
 
 
 @pytest.mark.parametrize("options", ["evaluate --simulations 0", "make-data --out {} --seeds 1,x", "train --out {} --minutes 1 --threads 0",
-                                     "export --run {} --version 1 --to {}/out --share 2"])
+                                     "export --run {} --version 1 --to {}/out --share 2", "train --out {} --minutes nan",
+                                     "train-matte --data {} --out {}/matte.safetensors --minutes 0",
+                                     "distil --data {} --from dust --out {} --minutes 1 --sigma-min 0"])
 def test_a_number_that_means_nothing_is_answered_by_the_option(tmp_path, capsys, options):
     with pytest.raises(SystemExit) as end:
         entry([part.replace("{}", str(tmp_path)) for part in options.split()])

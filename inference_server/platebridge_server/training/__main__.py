@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from pathlib import Path
 
 import typer
@@ -37,6 +38,13 @@ def _share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is no number above 0, up to 1")
 
 
+def _above_nothing(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="platebridge_server.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -64,7 +72,7 @@ def _arguments() -> argparse.ArgumentParser:
     train.add_argument("--data", type=typed, help="folder of shards; --out's own if not given")
     train.add_argument("--set", type=typed, help="a studio's shots (docs/dust.md): made into shards beside the others first")
     train.add_argument("--out", type=typed, required=True, help="folder of the run: checkpoints, log, curves, strips")
-    train.add_argument("--minutes", type=float, required=True, help="in all: those before a --resume count")
+    train.add_argument("--minutes", type=_above_nothing, required=True, help="in all: those before a --resume count")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument("--from", dest="start", help="begin from weights: `dust` for the shipped ones, or a folder in diffusers' layout")
     train.add_argument("--processes", type=_count, default=1, help="training at once, on the processor; if it is busy, better than threads")
@@ -78,9 +86,9 @@ def _arguments() -> argparse.ArgumentParser:
     distil.add_argument("--data", type=typed, required=True, help="folder of shards, and of users' guides")
     distil.add_argument("--from", dest="start", required=True, help="weights to begin from: `dust`, or a folder that `export --to` wrote")
     distil.add_argument("--out", type=typed, required=True, help="folder of the run: checkpoints, log, curves, strips")
-    distil.add_argument("--minutes", type=float, required=True, help="in all: those before a --resume count")
+    distil.add_argument("--minutes", type=_above_nothing, required=True, help="in all: those before a --resume count")
     distil.add_argument("--steps", type=_count, default=2, help="evaluations of the sampler that will use the weights")
-    distil.add_argument("--sigma-min", type=float, default=0.8, help="noise that its last evaluation finds")
+    distil.add_argument("--sigma-min", type=_above_nothing, default=0.8, help="noise that its last evaluation finds")
     distil.add_argument("--threads", type=_count, default=1, help="of the processor")
     distil.add_argument("--resume", action="store_true", help="go on with the run in --out")
     distil.add_argument("--device", help="cpu, cuda:0 …; the best there is, when left out")
@@ -99,8 +107,8 @@ def _arguments() -> argparse.ArgumentParser:
 
     matte = commands.add_parser("train-matte", help="train the network that tells dust from plate in a generated picture")
     matte.add_argument("--data", type=typed, required=True, help="folder of shards")
-    matte.add_argument("--out", type=typed, required=True, help="the weights' file, .safetensors")
-    matte.add_argument("--minutes", type=float, required=True, help="of training, once the pictures are made")
+    matte.add_argument("--out", dest="matte", metavar="OUT", type=typed, required=True, help="the weights' file, .safetensors")
+    matte.add_argument("--minutes", type=_above_nothing, required=True, help="of training, once the pictures are made")
     matte.add_argument("--pictures", type=_count, default=1500, help="how many to learn from; they are made first")
     matte.add_argument("--threads", type=_count, default=2, help="of the processor")
     matte.add_argument("--seed", type=int, default=1, help="of chance: another gives other pictures")
@@ -144,11 +152,11 @@ def _refuse(options: argparse.Namespace) -> None:
         from platebridge_server import devices
 
         devices.check(options.device)
-    for name in ("json", "strip", "png"):
+    for name in ("json", "strip", "png", "matte"):
         if getattr(options, name, None):
             from platebridge_server.command_generate import check_writable
 
-            check_writable(getattr(options, name).parent, f"--{name}")
+            check_writable(getattr(options, name).parent, "--out" if name == "matte" else f"--{name}")
 
 
 def entry(argv: list[str] | None = None) -> int:
@@ -242,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
     elif options.command == "train-matte":
         from platebridge_server.training import matting
 
-        matting.train(options.data, options.out, options.minutes, options.pictures, options.threads, options.seed, options.start)
+        matting.train(options.data, options.matte, options.minutes, options.pictures, options.threads, options.seed, options.start)
     else:
         _evaluate(options)
     return 0

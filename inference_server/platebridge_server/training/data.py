@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from platebridge.errors import InputError, PlatebridgeError
+from platebridge.errors import InputError, PlatebridgeError, StorageError
+from platebridge.takes import rename_over, storage_error
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -62,7 +63,7 @@ def shard_path(folder: Path, seed: int, chance: int = 0) -> Path:
 
 
 def make_shard(folder: Path, seed: int, chance: int = 0) -> Path:
-    """Simulate one seed into `folder`, unless it is there already, by today's recipe. Written beside and renamed: never half a file."""
+    """Simulate one seed into `folder`, unless it is there already, by today's recipe."""
     path = shard_path(folder, seed, chance)
     if not path.exists() or recipe(path) != simulate.RECIPE:
         write_shard(path, simulate.simulate(seed, chance=chance))
@@ -70,7 +71,7 @@ def make_shard(folder: Path, seed: int, chance: int = 0) -> Path:
 
 
 def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
-    """Clips of one size and length. Written beside and renamed: never half a file."""
+    """Clips of one size and length, in one file (`save_whole`)."""
     arrays = {
         "truth": torch.stack([encode(c.truth) for c in clips]),
         "truth_depth": torch.stack([c.truth_depth for c in clips]),
@@ -79,9 +80,30 @@ def write_shard(path: Path, clips: list[simulate.Clip]) -> None:
         "light_view": torch.stack([c.light_view for c in clips]),
         "cell": torch.stack([c.cell for c in clips]),
     }
+    save_whole(path, {k: v.half() for k, v in arrays.items()}, {"recipe": str(simulate.RECIPE)})
+
+
+def save_whole(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, whole or as it was before: written beside, to the disk, then renamed. Raises StorageError."""
     beside = path.with_suffix(f".part{os.getpid()}")
-    save_file({k: v.half().contiguous() for k, v in arrays.items()}, beside, {"recipe": str(simulate.RECIPE)})
-    beside.replace(path)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        rename_over(beside, path)
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)  # of what a full disk cut off nothing is to stay
+        if isinstance(error, OSError):
+            raise storage_error(error, path) from error
+        raise StorageError(f"{path} can't be written ({error}).", "See to the disk and go on; what came is kept.") from error
+
+
+def load_whole(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of such a file. Raises InputError: it is damaged, half of one, or gone."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} can't be read ({error}).", "Remove it, and make it again.") from None
 
 
 def make(folder: Path, simulations: int, first_seed: int, workers: int = 1, chance: int = 0) -> None:
@@ -129,8 +151,8 @@ def count(path: Path) -> int:
 
 
 def read_shard(path: Path) -> list[simulate.Clip]:
-    """The clips of a shard in float32, **linear** (decoded)."""
-    arrays = {k: v.float() for k, v in load_file(path).items()}
+    """The clips of a shard in float32, **linear** (decoded). Raises InputError: it can't be read."""
+    arrays = {k: v.float() for k, v in load_whole(path).items()}
     arrays.setdefault("cell", torch.full_like(arrays["light_view"][..., :2], torch.nan))  # of shards from before it was kept
     columns = (arrays[k] for k in ("truth", "truth_depth", "guide", "guide_depth", "light_view", "cell"))
     return [simulate.Clip(decode(truth), far, decode(guide), *rest) for truth, far, guide, *rest in zip(*columns)]

@@ -23,7 +23,7 @@ from typing import Optional
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -103,7 +103,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     `watch` draws into `out`.
 
     steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
-    many iterations. Raises RequestError and InputError as `train.train` does.
+    many iterations. Raises what `train.train` does.
     """
     torch.set_num_threads(threads)
     state = train.gone_on_with(out, resume, steps=steps, sigma_min=sigma_min)
@@ -157,9 +157,10 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             wide = _as_sampled(wide)
             white, other = (torch.randn(batch, FRAMES + more, *residual.shape[2:]).to(device) for _ in range(2))
             support, known_support = (told.support(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in (wide, known))
+            # By itself: earlier torch keeps weights as it cast them here, cut off from their gradients, until an autocast ends.
+            with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=quick):
+                value, sigma = sampled(model, scheduler, white, wide, light)
             with torch.autocast(kind, torch.bfloat16, enabled=quick):
-                with torch.no_grad():
-                    value, sigma = sampled(model, scheduler, white, wide, light)
                 made = model(value, sigma, wide, light) * support
                 known_residual = _inside(residual * known_support)
                 made, near, shown, truth = (_inside(part) for part in (made, wide, known, truth))
@@ -182,8 +183,9 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
                     denoising = train.edm_loss(model, residual, _sigmas(batch).to(device), known, known_light, scheduler.in_time(other))
                 else:
                     denoising = whole.new_zeros(batch)
-            (DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + uneven + ALIKE * unlike).backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            asked = DENOISES * denoising.mean() + FOOLING * fooling + HELD * held + uneven + ALIKE * unlike
+            asked.backward()
+            train.refuse_no_number(iteration, asked.detach(), torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             critic.requires_grad_(True)
@@ -194,6 +196,7 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
             told_apart = (F.relu(1 - real) * known_where).mean() / known_where.mean().clamp_min(0.02)
             told_apart = told_apart + (F.relu(1 + false) * where).mean() / share
             told_apart.backward()
+            train.refuse_no_number(iteration, told_apart.detach())
             judge.step()
             judge.zero_grad(set_to_none=True)
             iteration += 1
@@ -444,6 +447,5 @@ def _sigmas(batch: int) -> torch.Tensor:
 
 
 def _save(out: Path, network, average, optimiser, critic, state: dict) -> None:
-    save_file({key: value.contiguous() for key, value in critic.state_dict().items()}, out / "critic.part")
-    (out / "critic.part").replace(out / "critic.safetensors")
+    data.save_whole(out / "critic.safetensors", critic.state_dict())
     train._save(out, network, average, optimiser, state)

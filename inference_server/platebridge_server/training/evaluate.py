@@ -157,7 +157,7 @@ class Figures:
             "swd": [round(_known_mean(level), 5) for level in zip(*self.distances)],
             "weave_db": weave(self.waves, self.truth_waves),
             "flicker": round(self.restless / self.truth_restless, 3) if self.truth_restless else math.nan,
-            "background_alpha": round(float(np.mean(self.background or [0.0])), 6),
+            "background_alpha": round(float(np.mean(self.background)) if self.background else math.nan, 6),
         }
         if self.count:
             figures["guide_psnr_db"] = round(float(-10 * np.log10(max(self.error / self.count, 1e-12))), 2)

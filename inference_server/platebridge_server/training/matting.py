@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from platebridge.errors import InputError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from platebridge_server import matte
 from platebridge_server.training import data
@@ -174,6 +174,4 @@ def train(
 
 def _write(weights: dict[str, torch.Tensor], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_suffix(".part")
-    save_file({key: value.half().contiguous() for key, value in weights.items()}, beside)
-    beside.replace(out)
+    data.save_whole(out, {key: value.half() for key, value in weights.items()})

@@ -45,7 +45,7 @@ def make(folder: Path, out: Path, say: Callable[[str], None] = print) -> int:
     for shot in studio.shots(folder):
         files = _whole(shot)
         path = out / f"set_{shot.folder.name}_{_short(str(shot.folder))}_{_made_of(shot, files)}.safetensors"
-        if not path.exists():
+        if not path.exists() or not data.recipe(path):  # or it is damaged
             say(f"{shot.folder.name}: {len(files)} frames")
             data.write_shard(path, clips(shot))
         now.append(path)

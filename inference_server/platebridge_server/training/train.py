@@ -25,8 +25,9 @@ import torch.distributed
 import torch.multiprocessing
 from platebridge import errors
 from platebridge.errors import InputError, ModelError, PlatebridgeError, RequestError
+from platebridge.takes import storage_error, write_whole
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from platebridge_server.models.dust import condition as told
 from platebridge_server.models.dust.network import DustNetwork
@@ -60,7 +61,8 @@ class Clips:
     clips: list = field(default_factory=list)
 
     def refresh(self) -> int:
-        """Take in shards that have appeared; the number of clips there are. Raises InputError: one of them holds NaN or infinity."""
+        """Take in shards that have appeared; the number of clips there are. Raises InputError: one of them can't be read, or holds NaN or
+        infinity."""
         for path in data.shards(self.folder):
             if path not in self.seen:
                 self.seen.add(path)
@@ -156,16 +158,17 @@ def _measured_scale(clips: Clips, count: int = 96) -> list[float]:
 
 
 def _save(folder: Path, network, average, optimiser, state: dict) -> None:
-    """A checkpoint that is whole or not there: written beside, then renamed, the state last."""
+    """A checkpoint that is whole or not there: each file by itself, the state last. Raises StorageError."""
     tensors = {f"average.{k}": v for k, v in average.items()}
     tensors.update({f"network.{k}": v.detach() for k, v in network.state_dict().items()})
     for number, slot in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in slot.items()})
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "checkpoint.part")
-    (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
-    state = {**state, "config": network.options}
-    (folder / "state.part").write_text(json.dumps(state, indent=1))
-    (folder / "state.part").replace(folder / "state.json")
+    data.save_whole(folder / "checkpoint.safetensors", tensors)
+    path, state = folder / "state.json", {**state, "config": network.options}
+    try:
+        write_whole(path, json.dumps(state, indent=1).encode())
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def gone_on_with(out: Path, resume: bool, **taught_for: float) -> dict[str, Any] | None:
@@ -196,7 +199,7 @@ def _restore(folder: Path, network, average, optimiser) -> None:
     for key, value in tensors.items():
         if key.startswith("optimiser."):
             _, number, name = key.split(".")
-            slots.setdefault(int(number), {})[name] = value
+            slots.setdefault(int(number), {})[name] = value.clone()  # a view keeps the file open, and Windows replaces no open one
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
@@ -226,15 +229,23 @@ def asked_to_stop(others: Sequence[int] = (), quiet: bool = False) -> Iterator[S
 
 
 def faster(network: torch.nn.Module, compiled: bool, device: str) -> Callable:
-    """The network, compiled if asked for. Raises RequestError where that can't be done, before anything is read."""
+    """The network, compiled if asked for. Raises RequestError where that can't be done, before anything is learned."""
     if not compiled:
         return network
     try:
         torch.compile(lambda x: 2 * x + 1)(torch.zeros(8, device=device))
     except RuntimeError as error:
         said = str(error).strip().splitlines()[0][:200].rstrip(".")
-        raise RequestError(f"torch.compile can't work here ({said}).", "Install a C++ compiler, or say --no-compile.") from None
+        mend = "Install a C++ compiler (for a GPU Triton, too), or say --no-compile."
+        raise RequestError(f"torch.compile can't work here ({said}).", mend) from None
     return torch.compile(network, dynamic=False)
+
+
+def refuse_no_number(iteration: int, *values: float | torch.Tensor) -> None:
+    """Raises PlatebridgeError if one of what came of this iteration (from 0) is no finite number: before it is learned from."""
+    if not all(math.isfinite(float(value)) for value in values):
+        raise PlatebridgeError(f"The loss is no number any more in iteration {iteration + 1}; it has not been learned from.",
+                               "Go on from the checkpoint before by --resume.")
 
 
 class Team:
@@ -299,8 +310,8 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
 
     The learning rate falls along a cosine of the clock; the last third sees crops of `late_frames`, against flicker. Writes
     checkpoint.safetensors, state.json, log.jsonl and what `watch` draws into `out`. Raises RequestError: a checkpoint is there that isn't
-    to be resumed, or nothing can be compiled; InputError: `folder` has no clips, or NaN in them; PlatebridgeError: the loss is no number
-    any more.
+    to be resumed, or nothing can be compiled; InputError: `folder` has no clips, NaN in them, or one that can't be read; PlatebridgeError:
+    the loss is no number any more; StorageError: no checkpoint can be written.
     """
     torch.set_num_threads(threads)
     state = gone_on_with(out, resume) or {"iterations": 0, "seconds": 0.0, "seed": seed}
@@ -359,9 +370,7 @@ def train(folder: Path, out: Path, minutes: float, *, resume: bool = False, thre
             clock = total if stop.asked else before + time.monotonic() - begun
             seconds, shared = team.agree(network, clock, float(loss.detach().mean()))
             steep = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            if not math.isfinite(shared + float(steep)):
-                raise PlatebridgeError(f"The loss is no number any more in iteration {iteration + 1}; it has not been learned from.",
-                                       "Go on from the checkpoint before by --resume.")
+            refuse_no_number(iteration, shared, steep)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             iteration += 1

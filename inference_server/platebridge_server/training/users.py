@@ -9,7 +9,6 @@ A file holds, of one shot (float16): guide (frames, 3, h, w), encoded, guide_dep
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from platebridge.frames import FrameRange
 from platebridge.request import Camera, CameraFrame, GenerateRequest, Inputs
-from safetensors.torch import load_file, save_file
 
 from platebridge_server import work
 from platebridge_server.camera import CameraPath
@@ -125,9 +123,7 @@ def make(folder: Path, count: int, first_seed: int = 0) -> None:
         for attempt in range(TRIES):
             made = _guide(Falling(seed, attempt))
             if made is not None:
-                beside = path.with_suffix(f".part{os.getpid()}")
-                save_file({name: part.half().contiguous() for name, part in made.items()}, beside, {"recipe": str(VERSION)})
-                beside.replace(path)
+                data.save_whole(path, {name: part.half() for name, part in made.items()}, {"recipe": str(VERSION)})
                 break
         print(f"{path.stem}", flush=True)
 
@@ -154,11 +150,11 @@ def _guide(shot: Falling) -> dict[str, torch.Tensor] | None:
 
 def read(folder: Path, held_out: bool = False) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """What lies in a folder, in order of seed: guide, linear, depth, light and cell of each shot, float32. Those for training, or those
-    held out."""
+    held out. Raises InputError: one can't be read."""
     out = []
     for path in sorted(Path(folder).glob("use_*.safetensors")):
         if (int(path.stem[4:]) >= HELD_OUT_SEED) != held_out:
             continue
-        arrays = {name: part.float() for name, part in load_file(path).items()}
+        arrays = {name: part.float() for name, part in data.load_whole(path).items()}
         out.append((decode(arrays["guide"]), arrays["guide_depth"], arrays["light_view"], arrays["cell"]))
     return out

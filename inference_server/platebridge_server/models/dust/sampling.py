@@ -169,7 +169,7 @@ def _about(there: torch.Tensor, multiple: int) -> tuple | None:
 def quick_bfloat16(device: torch.device) -> bool:
     """Whether this machine multiplies bfloat16 faster than float32; elsewhere it would be emulated, and slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return False
