@@ -25,18 +25,13 @@ FIRST, SHOWN = 1001, 1032
 PICTURE = 192  # pixels of a side
 
 
-def take(shot: Path, dials: dict[str, object], folder: Path) -> Path:
+def take(shot: Path, preset: str, folder: Path) -> Path:
     """A take of the shot up to the frame that is shown, made by the command."""
     inputs = [word for name in ("plate", "depth", "mask", "vectors") for word in (f"--{name}", str(shot / name / f"{name}.####.exr"))]
     inputs += ["--depth-kind", "z", "--camera", str(shot / "camera.json"), "--frames", f"{FIRST}-{SHOWN}", "--out", str(folder)]
-    told = [word for name, value in dials.items() for word in ("--set", f"{name}={_text(value)}")]
-    run = [sys.executable, "-m", "platebridge_server", "generate", *inputs, "--set", "shadow=0.5", *told]
+    run = [sys.executable, "-m", "platebridge_server", "generate", *inputs, "--set", "shadow=0.5", "--preset", preset]
     subprocess.run(run, check=True)
     return list_takes(folder)[-1].path
-
-
-def _text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def picture(comp: Path) -> Image.Image:
@@ -53,9 +48,9 @@ def main() -> None:
     shot = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "out" / "bricks"
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for preset in PRESETS.values():
-            folder = take(shot, preset.dials, Path(scratch) / preset.name)
-            picture(folder / f"comp.{SHOWN}.exr").save(OUT / f"{preset.name}.jpg", quality=88)
+        for name in PRESETS:
+            folder = take(shot, name, Path(scratch) / name)
+            picture(folder / f"comp.{SHOWN}.exr").save(OUT / f"{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":
