@@ -108,6 +108,9 @@ def _devices() -> List[Finding]:
                 found.append(Finding(False, what, str(error).splitlines()[0], mend))
                 continue
             found.append(Finding(True, what, "%s, %.1f of %.1f GB free" % (torch.cuda.get_device_name(index), free / 1e9, total / 1e9)))
+    elif shutil.which("nvidia-smi") and torch.version.cuda is None:
+        said = "NVIDIA's driver is here, and this torch is built for the processor alone"
+        found.append(Finding(False, "GPU", said, "Install torch by the line that pytorch.org gives for CUDA (README, Install)."))
     else:
         found.append(Finding(True, "GPU", "none that torch can use; dust runs on the processor"))
     return found

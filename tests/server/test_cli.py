@@ -14,7 +14,7 @@ import pytest
 import torch
 from platebridge.errors import Cancelled, ModelError
 from platebridge.takes import list_takes, verify_take
-from platebridge_server import cli, command_generate, sequences
+from platebridge_server import cli, command_generate, doctor, sequences
 from platebridge_server.guide import solver
 from platebridge_server.models import registry
 from platebridge_server.models.base import Passes
@@ -547,6 +547,15 @@ def test_doctor_says_what_is_there(run):
     )
     assert code == (0 if all(f["good"] for f in found.values()) else 1)
     assert all(f["mend"] for f in found.values() if not f["good"]) and not any(f["mend"] for f in found.values() if f["good"])
+
+
+@pytest.mark.parametrize("driver, built_for, idle", [("nvidia-smi", None, True), (None, None, False), ("nvidia-smi", "12.8", False)])
+def test_doctor_says_that_a_card_lies_idle_for_want_of_a_torch_for_it(monkeypatch, driver, built_for, idle):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: driver)
+    found = next(finding for finding in doctor._devices() if finding.what == "GPU")
+    assert (not found.good and "pytorch.org" in found.mend) if idle else found.good
 
 
 def test_doctor_says_how_to_mend_what_is_not_there(run, monkeypatch, tmp_path):
