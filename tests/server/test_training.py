@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the dust model is made: data that follow from a seed, training that goes on where it stopped, figures that mean something."""
+"""How the dust model is made: data that follow from a seed, training that goes on where it stopped."""
 
 import dataclasses
 import json
-import os
 import signal
 import struct
 
@@ -13,12 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from platebridge import takes  # noqa: E402
-from platebridge.errors import InputError, PlatebridgeError, RequestError, StorageError  # noqa: E402
+from platebridge.errors import InputError, PlatebridgeError, RequestError  # noqa: E402
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.models.dust import condition  # noqa: E402
-from platebridge_server.training import data, distil, evaluate, simulate, train, users  # noqa: E402
-from safetensors import SafetensorError  # noqa: E402
+from platebridge_server.training import data, distil, simulate, train, users  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 FINE, COARSE = (36, 24, 18), (12, 8, 6)
@@ -334,7 +331,7 @@ def test_a_shard_with_no_numbers_in_it_is_named(clips, tmp_path):
         train.Clips(tmp_path, np.random.default_rng(0)).refresh()
 
 
-def _checkpoint(run, spoilt=False):
+def checkpoint(run, spoilt=False):
     """One of a small network in `run`."""
     run.mkdir(exist_ok=True)
     network = dust.DustNetwork(**SMALL)
@@ -356,80 +353,8 @@ def test_half_a_shard_is_named(clips, tmp_path, half):
         users.read(tmp_path)
 
 
-def test_weights_that_are_no_numbers_are_not_exported(tmp_path):
-    _checkpoint(tmp_path / "run", spoilt=True)
-    with pytest.raises(PlatebridgeError, match=r"enter.weight"):
-        train.export(tmp_path / "run", "0", tmp_path / "weights")
-    assert not (tmp_path / "weights").exists()
-
-
-def test_a_checkpoint_takes_the_place_of_the_one_before_on_windows_too(clips, tmp_path, monkeypatch):
-    """There a file can't be renamed to one that is there."""
-    real = os.rename
-
-    def as_on_windows(this, that, **how):
-        if os.path.exists(that):
-            raise FileExistsError(183, "Cannot create a file when that file already exists", str(this), 183, str(that))
-        real(this, that, **how)
-
-    monkeypatch.setattr(os, "rename", as_on_windows)
-    for _ in range(2):
-        _checkpoint(tmp_path)
-        data.write_shard(tmp_path / "sim_00001.safetensors", clips)
-    assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
-
-
-def test_a_full_disk_is_told_in_a_sentence_and_costs_no_earlier_checkpoint(tmp_path, monkeypatch):
-    _checkpoint(tmp_path)
-    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def full(tensors, path, metadata=None):
-        path.write_bytes(b"half")
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(data, "save_file", full)
-    with pytest.raises(StorageError, match=r"checkpoint.safetensors can't be written .*No space left"):
-        _checkpoint(tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
-
-
-def test_a_checkpoint_that_a_virus_scanner_looks_at_is_replaced_a_moment_later(tmp_path, monkeypatch):
-    """Windows refuses for as long, and a run of hours would end by it."""
-    _checkpoint(tmp_path)
-    monkeypatch.setattr(takes, "_AGAIN", (0, 0))
-    real, refused = os.replace, []
-
-    def scanned(this, that):
-        refused.append(str(that))
-        if refused.count(str(that)) < 3:
-            raise PermissionError(13, "Access is denied", str(this), 5, str(that))
-        real(this, that)
-
-    monkeypatch.setattr(os, "replace", scanned)
-    _checkpoint(tmp_path)
-    data.save_whole(tmp_path / "sim_00001.safetensors", {"truth": torch.zeros(1)})
-    assert sorted({path.rsplit(".", 1)[-1] for path in refused}) == ["json", "safetensors"] and len(refused) == 9
-
-
-def test_what_a_run_goes_on_with_does_not_keep_the_checkpoints_file_open(tmp_path, monkeypatch):
-    """Tensors that safetensors reads are the file itself, mapped, and Windows lets no other take its place: the run would end at its
-    first checkpoint."""
-    network = dust.DustNetwork(**SMALL)
-    average = {name: value.detach().clone() for name, value in network.named_parameters()}
-    optimiser = torch.optim.AdamW(network.parameters())
-    sum(value.sum() for value in network.parameters()).backward()
-    optimiser.step()
-    train._save(tmp_path, network, average, optimiser, {})
-    read = []
-    monkeypatch.setattr(train, "load_file", lambda path: read.append(load_file(path)) or read[0])
-    train._restore(tmp_path, network, average, optimiser)
-    mapped = {tensor.data_ptr() for tensor in read[0].values()}
-    ours = [*network.state_dict().values(), *average.values(), *(v for slot in optimiser.state.values() for v in slot.values())]
-    assert len(ours) == len(mapped) and mapped.isdisjoint(tensor.data_ptr() for tensor in ours)
-
-
 def test_a_run_is_not_written_over_by_another(folder, small, tmp_path):
-    _checkpoint(tmp_path / "run")
+    checkpoint(tmp_path / "run")
     kept = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
     with pytest.raises(RequestError, match="--resume"):
         train.train(folder, tmp_path / "run", 0.01, threads=1, compiled=False, config=SMALL)
@@ -447,71 +372,6 @@ def test_one_clip_is_enough_to_learn_from(clips, tmp_path, monkeypatch):
 def test_a_run_says_what_it_began_from(tmp_path):
     assert train.begun_from(train.WEIGHTS)["begun_from"]["version"] == dust.sampling.card()["version"]
     assert train.begun_from(tmp_path) == {}
-
-
-def test_haze_just_beyond_the_guide_counts_as_background():
-    truth, wide = torch.zeros(2, 3, 32, 32), torch.zeros(2, 4, 32, 32)
-    truth[:, :, :, :8], wide[:, :3, :, :8] = 1, 1
-    empty = evaluate.bare(truth, wide)
-    assert not empty[:, :, :12].any() and empty[:, :, 12:].all()
-
-
-def test_where_nothing_is_empty_there_is_no_figure_of_emptiness(clips):
-    truth, figures = condition.encode(clips[1].truth), evaluate.Figures()
-    figures.add(truth, truth, None, torch.zeros_like(truth[:, 2], dtype=torch.bool))
-    assert np.isnan(figures.result()["background_alpha"])
-
-
-def test_a_cut_that_lets_dust_through_shows_as_a_leak(monkeypatch):
-    """The figure is of what a take's own cut leaves, not of the figure's."""
-    density = torch.zeros(12, 12, 12)
-    density[3:9, 3:9, 3:9] = 1.0
-    camera = simulate.look_at((0.0, -3.0, 0.6), (0.0, 0.0, 0.6))
-    passes = evaluate.volume.march(density, (-0.6, -0.6, 0.0), 0.1, camera, (40.0, 40.0), (12.0, 12.0), (24, 24), 20.0,
-                                   torch.tensor([0.0, -0.6, 0.8]), steps=32)
-    low = torch.stack([passes.sun, passes.ambient, passes.alpha])
-    clip = torch.nn.functional.interpolate(low[None], scale_factor=4, mode="bilinear")[0]
-    assert float(clip[2].max()) > 0.5 and evaluate.depth_leak(clip, passes) == 0
-    whole = evaluate.effect.assemble
-    monkeypatch.setattr(evaluate.effect, "assemble", lambda *a: (whole(*a[:4], np.full(a[4].shape, np.inf, np.float32))[0], a[4]))
-    assert evaluate.depth_leak(clip, passes) > 0.1
-
-
-def test_the_truth_is_as_good_as_can_be(clips):
-    truth = condition.encode(clips[1].truth)
-    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, data.SOFT_SIGMA)
-    figures = evaluate.Figures()
-    figures.add(truth, truth, guide, truth[:, 2] == 0)
-    result = figures.result()
-    assert result["power_spectrum_db"] == 0 and result["swd"] == [0, 0, 0] and result["flicker"] == 1 and result["background_alpha"] == 0
-    assert result["guide_psnr_db"] > 60
-
-
-def test_blur_noise_and_flicker_each_show_in_their_figure(clips):
-    truth = condition.encode(clips[1].truth)
-    soft = data.blurred(truth, 2.0)
-    noisy = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * (truth[:, 2:] > 0)
-    guide, _ = data.soft_guide(clips[1].truth, clips[1].truth_depth, data.SOFT_SIGMA)
-    rows = []
-    for clip in (truth, soft, noisy):
-        figures = evaluate.Figures()
-        figures.add(clip, truth, guide, truth[:, 2] == 0)
-        rows.append(figures.result())
-    assert rows[1]["power_spectrum_db"] > 3 and rows[2]["power_spectrum_db"] > 1
-    assert rows[1]["swd"][0] > 1e-4 and rows[2]["flicker"] > 1.5
-
-
-def test_a_weave_shows_in_its_own_figure(clips):
-    truth = condition.encode(clips[1].truth)
-    column = torch.arange(truth.shape[-1]).float()
-    wave = 0.1 * torch.cos(2 * torch.pi * column / 8) * (truth[:, 2:] > 0.1)
-    noise = 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * (truth[:, 2:] > 0.1)
-    weaves = []
-    for clip in (truth, truth + noise, truth + wave):
-        figures = evaluate.Figures()
-        figures.add(clip, truth, None, truth[:, 2] == 0)
-        weaves.append(figures.result()["weave_db"])
-    assert weaves[0] == 0 and weaves[1] < 2 < 4 < weaves[2], weaves
 
 
 def test_processes_average_their_gradients_and_go_by_the_first_ones_clock(monkeypatch):
@@ -616,7 +476,7 @@ def test_a_last_lesson_that_was_cut_off_while_it_saved_goes_on(folder, small, tm
 def test_a_run_is_gone_on_with_as_the_lesson_that_it_was(folder, small, tmp_path):
     """Weights that were taught for one sampler would be exported with another."""
     run, options = tmp_path / "run", {"compiled": False, "resume": True}
-    _checkpoint(run)
+    checkpoint(run)
     with pytest.raises(RequestError, match="holds a run of `train`"):
         distil.distil(folder, small, run, 1, steps=2, sigma_min=0.8, **options)
     state = json.loads((run / "state.json").read_text())
