@@ -175,7 +175,7 @@ def _changes(network: Any, part: str, lora: Lora, state: Mapping[str, torch.Tens
             try:
                 changes[name] = Change(tuple(half[factor] for factor in factors), scaled.at(place, half) * lora.strength)
                 changes[name].fits(network.get_parameter(name).shape)
-            except (AttributeError, KeyError, RuntimeError, IndexError, TypeError, ValueError, re.error) as problem:
+            except (AttributeError, KeyError, RuntimeError, IndexError, TypeError, ValueError) as problem:
                 raise _foreign(lora, place) from problem
     if not changes:
         raise _foreign(lora, "no layer")
@@ -224,7 +224,9 @@ class _Scales:
         if not self._about:
             return 1.0
         rank, alphas = max(1, len(half["A.weight"])), self._about.get("transformer.alpha_pattern") or {}
-        alpha = next((alpha for named, alpha in alphas.items() if re.fullmatch(r"(.*\.)?(%s)" % named, place)), self._alpha)
+        if not all(re.fullmatch(r"[\w.]+", named) for named in alphas):  # peft takes regular expressions; a stranger's could run for ever
+            raise ValueError("alpha_pattern")
+        alpha = next((alpha for named, alpha in alphas.items() if ("." + place).endswith("." + named)), self._alpha)
         return float(alpha) / (rank**0.5 if self._about.get("transformer.use_rslora") else rank)
 
 
