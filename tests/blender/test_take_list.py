@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
+import threading
 
 import bpy
 import numpy as np
@@ -86,6 +86,13 @@ def test_star_and_note_go_to_the_disk_and_come_back(made):
     assert (rows()[0].star, rows()[0].text) == (True, "edge at the left")
 
 
+def read_to_its_end():
+    """The list is read on a thread."""
+    for thread in threading.enumerate():
+        if thread.name == "platebridge takes":
+            thread.join()
+
+
 def test_a_star_leaves_the_note_that_nuke_wrote_since_the_list_was_read(made):
     from platebridge.takes import mark
 
@@ -99,16 +106,12 @@ def test_a_star_leaves_the_note_that_nuke_wrote_since_the_list_was_read(made):
 @pytest.mark.parametrize("what", ["star", "throw away"])
 def test_what_was_read_before_a_button_was_pressed_is_not_shown_after_it(made, scene, monkeypatch, what):
     """The list is read on a thread: it may have looked before, and be heard after."""
-    import threading
-
     from blender_addon import runner, take_list
 
     made(), made()
     bpy.ops.platebridge.refresh_takes()
     take_list.look(scene)
-    for thread in threading.enumerate():
-        if thread.name == "platebridge takes":
-            thread.join()
+    read_to_its_end()
     if what == "star":
         rows()[0].star = True
     else:
@@ -119,7 +122,7 @@ def test_what_was_read_before_a_button_was_pressed_is_not_shown_after_it(made, s
         if runner._tick() is None:
             break
         assert rows()[0].star if what == "star" else len(rows()) == 1
-        time.sleep(0.01)
+        read_to_its_end()
     assert not runner._takes_to_come and (rows()[0].star if what == "star" else len(rows()) == 1)
 
 
@@ -134,7 +137,7 @@ def test_a_shot_without_a_folder_is_not_given_the_takes_that_were_still_being_re
         heard = take_rows.heard()
         if heard is not None:
             break
-        time.sleep(0.01)
+        read_to_its_end()
     assert heard == []
 
 
@@ -245,7 +248,6 @@ def test_a_tab_that_shows_another_scene_offers_that_scene_s_takes(made, scene):
 
 
 def test_takes_of_a_job_are_listed_for_the_scene_that_it_is_for(made, scene, monkeypatch):
-    import threading
     import types
 
     from blender_addon import runner, take_list, versions
@@ -255,9 +257,7 @@ def test_takes_of_a_job_are_listed_for_the_scene_that_it_is_for(made, scene, mon
     job = types.SimpleNamespace(finished=True, take_path=folder, scene=versions.session_id(scene))
     monkeypatch.setattr(runner, "jobs", [job])
     while runner._tick() is not None:
-        for thread in threading.enumerate():
-            if thread.name == "platebridge takes":
-                thread.join()
+        read_to_its_end()
     assert [row.name for row in rows()] == ["take_0001"] and take_list.is_of(scene)
 
 
@@ -278,8 +278,6 @@ def test_a_damaged_take_is_left_out_alone(made):
 
 
 def test_while_a_job_is_under_way_takes_are_read_off_the_main_thread_and_once(made, monkeypatch):
-    import threading
-
     from blender_addon import runner, take_rows
 
     made(), made()
@@ -289,9 +287,7 @@ def test_while_a_job_is_under_way_takes_are_read_off_the_main_thread_and_once(ma
     for shown in (2, 3):
         runner._shown = None  # as when a take was begun or has ended
         while runner._tick() is not None:
-            for thread in threading.enumerate():
-                if thread.name == "platebridge takes":
-                    thread.join()
+            read_to_its_end()
         assert len(rows()) == shown
         made(amount=1.5)
     assert [name for name, _ in readers] == ["take_0001", "take_0002", "take_0003"]
