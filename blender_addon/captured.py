@@ -2,7 +2,8 @@
 """What of a shot's folder was captured, and with which settings: capture.json and camera.json.
 
 So a capture that was broken off goes on where it stopped, settings that change only one input render only that one again, and files
-of others are never written over. Knows files; nothing of scenes or rendering.
+of others are never written over. Two Blenders may capture into one folder at once, as on a farm: each keeps what the other has noted.
+Knows files; nothing of scenes or rendering.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from platebridge.errors import StorageError
 from platebridge.request import Camera, CameraFrame, camera_from_dict
-from platebridge.takes import rename_over
+from platebridge.takes import storage_error, write_whole
 
 from . import scene_camera
 from .sources import Plan
@@ -31,9 +32,12 @@ class Record:
         self._plan, self._file = plan, plan.folder / RECORD
         self._good: Dict[str, Set[int]] = {which: set() for which in plan.fingerprints}
         self._ours: Dict[str, Set[int]] = {which: set() for which in plan.fingerprints}
-        self._others: Dict[str, Any] = {}
-        if self._file.is_file():
-            self._read()
+        self._noted: Dict[str, Set[int]] = {}  # the good ones of our own settings in capture.json, as it was read or written last
+        for which, (fingerprint, good, ours) in self._read().items():
+            if which in plan.fingerprints:
+                self._ours[which] = ours
+                if fingerprint == plan.fingerprints[which]:
+                    self._noted[which], self._good[which] = good, set() if plan.recapture else set(good)
         # One look into a folder for all its frames: to ask for each of a thousand files takes longer than a tick may.
         self._there = {which: _there(source.files) for which, source in plan.sources.items() if source.how != "files"}
 
@@ -101,26 +105,29 @@ class Record:
         self._good["camera"] = set(cameras)
         self._write()
 
-    def _read(self) -> None:
-        plan = self._plan
+    def _read(self) -> Dict[str, Tuple[str, Set[int], Set[int]]]:
+        """{input: (fingerprint, good, ours)} as it is noted there, {} where nothing is. Raises StorageError."""
         try:
             kept = json.loads(self._file.read_text())["inputs"]
-            for which, entry in kept.items():
-                if which not in plan.fingerprints:
-                    self._others[which] = entry  # an input that this plan takes from elsewhere: what is ours stays ours
-                    continue
-                self._ours[which] = set(entry["ours"])
-                if entry["fingerprint"] == plan.fingerprints[which] and not plan.recapture:
-                    self._good[which] = set(entry["good"])
+            return {which: (entry["fingerprint"], set(entry["good"]), set(entry["ours"])) for which, entry in kept.items()}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise storage_error(error, self._file) from error
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StorageError("%s is damaged." % self._file, "Move the captured passes away, or give the shot another name.") from None
 
     def _write(self) -> None:
-        ours = {
-            which: {"fingerprint": fingerprint, "good": sorted(self._good[which]), "ours": sorted(self._ours[which])}
-            for which, fingerprint in self._plan.fingerprints.items()
-        }
-        _write_json(self._file, {"inputs": {**self._others, **ours}})
+        kept = self._read()  # with inputs that this plan takes from elsewhere, and what another Blender has noted meanwhile
+        for which, fingerprint in self._plan.fingerprints.items():
+            settings, good, ours = kept.get(which, ("", set(), set()))
+            self._ours[which] |= ours
+            if settings == fingerprint:
+                self._good[which] |= good - self._noted.get(which, set())
+            self._noted[which] = set(self._good[which])
+            kept[which] = (fingerprint, self._good[which], self._ours[which])
+        told = {which: {"fingerprint": f, "good": sorted(good), "ours": sorted(ours)} for which, (f, good, ours) in kept.items()}
+        _write_json(self._file, {"inputs": told})
 
 
 def captured_camera(plan: Plan) -> Callable[[], Optional[Camera]]:
@@ -140,17 +147,18 @@ def captured_camera(plan: Plan) -> Callable[[], Optional[Camera]]:
 
 
 def _there(files: Mapping[int, Path]) -> Set[int]:
-    """The frames whose files exist. They lie in one folder."""
+    """The frames whose files exist. They lie in one folder. Raises StorageError."""
     folder = next(iter(files.values())).parent
-    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    try:
+        names = set(os.listdir(folder)) if folder.is_dir() else set()
+    except OSError as error:  # made by somebody else, for their eyes alone
+        raise storage_error(error, folder) from error
     return {frame for frame, path in files.items() if path.name in names}
 
 
 def _write_json(path: Path, tree: Any) -> None:
-    beside = path.with_name(".%s.part" % path.name)
     try:
-        beside.write_text(json.dumps(tree))
-        rename_over(beside, path)
+        write_whole(path, json.dumps(tree).encode())
     except OSError as error:
         raise StorageError(
             "%s can't be written (%s)." % (path, error.strerror), "Make room, or choose another folder under Takes."

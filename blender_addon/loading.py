@@ -39,7 +39,7 @@ def plate_below(scene: Any, request: Any) -> Any:
     """The strip of a take's plate, or None: the one that is chosen, or ours of that shot; first of all one with all the take's frames."""
     editor = scene.sequence_editor
     strips = list(versions.strips(editor)) if editor else []
-    name = sources.chosen_strip(scene)
+    name = "" if timeline.is_another_angle(scene, request) else sources.chosen_strip(scene)
     plates = [strip for strip in strips if strip.name == name]
     plates += [strip for strip in strips if timeline.TAG in strip and strip[timeline.TAG].get("plate") == request.shot]
     return next((strip for strip in plates if timeline.covers(strip, request.frames)), plates[0] if plates else None)

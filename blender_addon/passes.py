@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import sys
+import uuid
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
@@ -179,7 +180,7 @@ def write_exr(path: Path, pixels: np.ndarray, names: Sequence[str], *, half: boo
     spec.channelnames = tuple(names)
     spec.attribute("compression", "zip")
     spec.attribute("DateTime", "")  # else today's: equal pictures must be equal bytes, to be sent once
-    beside = path.with_name(".%s.part.exr" % path.stem)
+    beside = path.with_name(".%s.exr" % uuid.uuid4().hex[:8])  # a name of its own: on a farm two Blenders may capture one shot
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

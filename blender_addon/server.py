@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import bpy
 
+from . import paths
+
 LINE = "platebridge serve"
 """What to type in a terminal where no button can do it."""
 
@@ -31,7 +33,7 @@ def connection_file(scene: Any) -> Optional[str]:
     """The connection file to use: the scene's own, else the preferences', else None for the server on this machine."""
     held = preferences()
     chosen = scene.platebridge.connection or (held.connection if held is not None else "")
-    return os.path.expanduser(bpy.path.abspath(chosen)) or None
+    return str(paths.whole(chosen)) if chosen else None
 
 
 def client_of(scene: Any) -> Callable[[], Any]:

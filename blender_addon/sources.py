@@ -21,7 +21,7 @@ from platebridge.errors import InputError, RequestError
 from platebridge.frames import FrameRange, name_at
 from platebridge.request import GenerateRequest, Inputs, ModelSettings, ShotSettings, shot_name
 
-from . import animated, footage, mattes, passes, proxies, roto, scene_camera, versions
+from . import animated, footage, mattes, passes, paths, proxies, roto, scene_camera, versions
 from .settings import as_typed
 
 CHANNELS = {"depth": "Z", "mask": "Y", "vectors": "XYZW"}
@@ -210,7 +210,8 @@ def fingerprints(
     cuts = sorted((marker.frame, marker.camera.name) for marker in scene.timeline_markers if marker.camera is not None)
     seen = through or cuts or (scene.camera.name if scene.camera else "")  # with cuts, the scene's camera is the one at the playhead
     stands = proxies.set_down(scene, view_layer)
-    samples = getattr(getattr(scene, "cycles", None), "samples", 0)
+    eevee = "EEVEE" in scene.render.engine
+    samples = scene.eevee.taa_render_samples if eevee else getattr(getattr(scene, "cycles", None), "samples", 0)
     look = [size, seen, view_layer.name, scene.render.engine, samples, scene.unit_settings.scale_length, stands]
     told = {which: [source.how, source.channels, *look] for which, source in sources.items() if source.how == "render"}
     told.update((which, [source.how, source.name, size]) for which, source in sources.items() if source.how not in ("files", "render"))
@@ -235,14 +236,17 @@ def fingerprints(
 def shot_folder(scene: Any) -> Path:
     """The folder of the shot, absolute: its captured passes and its takes lie there.
 
-    Raises RequestError when it is beside a .blend that was never saved.
+    Raises RequestError when it is beside a .blend that was never saved, or no place on this machine.
     """
     text = scene.platebridge.take_root.strip()
     if not text:
         raise RequestError("No folder is set for the takes.", "Choose one under Takes.")
     if text.startswith("//") and not bpy.data.filepath:
         raise RequestError("The takes go beside the .blend, and it was never saved.", "Save it, or choose another folder under Takes.")
-    return Path(bpy.path.abspath(text)).expanduser().absolute() / shot_name(scene.platebridge.shot.strip() or scene.name)
+    root = paths.whole(text)
+    if not root.is_absolute():  # else the takes would go wherever Blender was started: a file of another system has its drive there
+        raise RequestError("The takes' folder %s is no place on this machine." % text, "Choose it under Takes, from its drive or root on.")
+    return root / shot_name(scene.platebridge.shot.strip() or scene.name)
 
 
 def _plate(scene: Any, frames: FrameRange, rendered: Callable[..., Source]) -> Source:
@@ -313,7 +317,7 @@ def _said_of_stills(shot: Any) -> Tuple[str, ...]:
     """A sentence for each input whose one file is taken at every frame, though files beside it go on with its number."""
     said = []
     for which in ("plate", "depth", "mask", "vectors"):
-        path = Path(bpy.path.abspath(getattr(shot, which + "_files").strip(), library=shot.id_data.library)).expanduser()
+        path = paths.whole(getattr(shot, which + "_files").strip(), shot.id_data.library)
         found = re.fullmatch(r"(.*?)(\d+)(\D*)", path.stem)
         if getattr(shot, which + "_source") != "FILES" or "#" in path.name or found is None:
             continue
@@ -541,7 +545,7 @@ def outside_names(view_layer: Any, inside: Collection[Any]) -> Set[str]:
 def _picture(scene: Any, which: str) -> Source:
     """A picture of no frame. Raises InputError."""
     path = Path(_absolute(scene, which, getattr(scene.platebridge, which + "_file").strip()))
-    if not path.is_file():
+    if not _is_there(path, which):
         raise InputError("There is no file %s." % path, "Choose another under Painting, or none.", input=which)
     return Source("files", path.name, {1: path})
 
@@ -559,11 +563,11 @@ def _absolute(scene: Any, which: str, text: str) -> str:
     Blender would look into some folder or other."""
     if text.startswith("//") and scene.library is None and not bpy.data.filepath:
         raise InputError("%s is beside the .blend, and it was never saved." % text, "Save it, or name the whole path.", input=which)
-    return str(Path(bpy.path.abspath(text, library=scene.library)).expanduser().absolute())
+    return str(paths.whole(text, scene.library).absolute())
 
 
 def _standing(which: str, files: Dict[int, Path]) -> Dict[int, Path]:
-    absent = [frame for frame, path in files.items() if not path.is_file()]
+    absent = [frame for frame, path in files.items() if not _is_there(path, which)]
     if absent:
         raise InputError(
             "%d of %d files are missing, the first is %s." % (len(absent), len(files), files[absent[0]]),
@@ -572,3 +576,12 @@ def _standing(which: str, files: Dict[int, Path]) -> Dict[int, Path]:
             frame=absent[0],
         )
     return files
+
+
+def _is_there(path: Path, which: str) -> bool:
+    """Whether that input's file is there. Raises InputError where nobody can say: a folder of somebody else's, a drive that is away."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        mend = "Have somebody give you access to its folder, or choose other files."
+        raise InputError("%s can't be looked at (%s)." % (path, error.strerror), mend, input=which) from error

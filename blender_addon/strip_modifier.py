@@ -29,7 +29,10 @@ def lay_over(scene: Any, path: Path) -> Any:
         request, over = compositor.effect_over(tree, path)
         plate = loading.plate_below(scene, request)
         if plate is None:
-            raise InputError("The plate of %s is not on the timeline." % request.shot, "Load its strip, or show the take once.")
+            raise InputError(
+                "The plate of %s is not on the timeline." % request.shot,
+                "Choose its strip as the plate, or make a take anew, which puts it there.",
+            )
     except BaseException:
         bpy.data.node_groups.remove(tree)
         raise

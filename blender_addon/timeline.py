@@ -9,6 +9,7 @@ undo frees them in silence. Only files that are there are ever pointed at. Knows
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,22 +166,28 @@ def make_true(scene: Any) -> None:
 
 
 def plate_strip(scene: Any, request: GenerateRequest, files: Mapping[int, Path], name: str = "") -> Optional[Any]:
-    """The plate's strip: the one of that name, the one we made for this shot, or a new one on the lowest free channel.
+    """The plate's strip: the one of that name, the one we made for this shot, which then shows these files, or a new one on the lowest
+    free channel.
 
     `files`: path by frame, in one folder. None where they are not known and there is no such strip.
     """
     editor = scene.sequence_editor or scene.sequence_editor_create()
     strips = versions.strips(editor)
-    if name and name in strips:
+    if name and name in strips and not is_another_angle(scene, request):
         return strips[name]
     frames = request.frames
+    paths = in_order(frames, files)
     for strip in strips:
         tag = strip.get(TAG)
         held = (versions.first_frame(strip), versions.end_frame(strip) - 1)
         if tag is not None and tag.get("plate") == request.shot and held == (frames.first, frames.last):
+            if paths and os.path.isfile(paths[0]):  # another version of the plate, or one captured into another folder
+                strip.directory = stored(paths[0].parent)
+                for element, path in zip(strip.elements, paths):
+                    if element.filename != path.name:
+                        element.filename = path.name
             versions.forget_cached_frames(strip)  # it may have been captured again
             return strip
-    paths = in_order(frames, files)
     if not paths:
         return None
     strip = strips.new_image(
@@ -192,6 +199,11 @@ def plate_strip(scene: Any, request: GenerateRequest, files: Mapping[int, Path],
     strip[TAG] = {"plate": request.shot}
     grow(strip, paths)
     return strip
+
+
+def is_another_angle(scene: Any, request: GenerateRequest) -> bool:
+    """Whether it shows another take's cloud as a shot of its own, through another camera: then its plate is none that the scene names."""
+    return bool(request.simulation) and request.shot != (scene.platebridge.shot.strip() or scene.name)
 
 
 def free_channel(scene: Any, frames: FrameRange, above: int = 0) -> int:

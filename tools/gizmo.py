@@ -111,7 +111,8 @@ def text() -> str:
     out += choice("timeline_as", "as", "Where it goes", ["new track", "version of the shot's clip"], "new track")
     out += button("list_takes", "List takes", "Every take of this shot, and what differs from the one shown")
     out += knob(26, "takes_text", "", "", "T", '""', "+STARTLINE")
-    for name in ("result_file",):
+    out += knob(6, "star_read", "star_read", "", "+INVISIBLE")  # both as they were read: Keep writes what was turned since
+    for name in ("note_read", "result_file"):
         out += knob(1, name, name, "", "+INVISIBLE")
     for name in ("result_first", "result_last", "result_version"):
         out += knob(3, name, name, "", "+INVISIBLE", value="1")

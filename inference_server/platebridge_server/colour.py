@@ -199,10 +199,16 @@ def _ocio(name: str, *, working_space: str, space: str, config: str = BUILT_IN) 
     source, target = _space_in(read, config, working_space, working=True), _space_in(read, config, space)
     if target.isData():
         raise RequestError(f"{space} of {config} holds data, not a picture.", "Choose a colour space that encodes light.")
-    to, fro = (
-        read.getProcessor(*pair).getOptimizedCPUProcessor(ocio.OPTIMIZATION_LOSSLESS)
-        for pair in ((source.getName(), target.getName()), (target.getName(), source.getName()))
-    )
+    try:
+        to, fro = (
+            read.getProcessor(*pair).getOptimizedCPUProcessor(ocio.OPTIMIZATION_LOSSLESS)
+            for pair in ((source.getName(), target.getName()), (target.getName(), source.getName()))
+        )
+    except (ocio.Exception, ocio.ExceptionMissingFile) as error:  # a table that lies on another machine, or has no way back
+        raise RequestError(
+            f"{config} can't turn {source.getName()} into {target.getName()} and back: {str(error).rstrip('.')}.",
+            "Put the config's tables beside it on the machine that generates, or choose another space.",
+        ) from None
 
     def through(processor):
         def apply(picture):
@@ -238,9 +244,15 @@ def _matrix(working_space: str, gamut: str, config: str) -> np.ndarray | None:
     if config:
         read = _config(config)
         source = _space_in(read, config, working_space, working=True).getName()
-        processor = ocio.Config.GetProcessorToBuiltinColorSpace(read, source, target)
+        try:
+            processor = ocio.Config.GetProcessorToBuiltinColorSpace(read, source, target)
+        except ocio.Exception as error:
+            raise RequestError(
+                f"The OpenColorIO config {config} does not say what {source} is to other configs: {str(error).rstrip('.')}.",
+                "Give it the role aces_interchange.",
+            ) from None
     else:
-        known = _LINEAR.get(_bare(working_space).lower())
+        known = known_linear(working_space)
         if known is None:
             raise RequestError(
                 f"The working space {working_space} is not known here.", f"Give the OpenColorIO config that names it, or choose {_KNOWN}."
@@ -251,6 +263,11 @@ def _matrix(working_space: str, gamut: str, config: str) -> np.ndarray | None:
     basis = np.eye(3, dtype=np.float32)
     processor.getOptimizedCPUProcessor(ocio.OPTIMIZATION_LOSSLESS).applyRGB(basis)
     return basis.T.astype(np.float64)
+
+
+def known_linear(working_space: str) -> str | None:
+    """The built-in config's name of a linear space that needs no config to be known, else None."""
+    return _LINEAR.get(_bare(working_space).lower())
 
 
 def _bare(working_space: str) -> str:

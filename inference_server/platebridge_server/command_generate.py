@@ -330,7 +330,11 @@ def run_there(
             job = client.upload_and_submit(request, by_hash.__getitem__, writer.take_id, origin(writer), writer.have, again)
             asker = threading.Thread(target=_pass_on, args=(cancelled, job), daemon=True)
             asker.start()
-            client.finish(job, writer, show, patience=PATIENCE)
+            try:
+                client.finish(job, writer, show, patience=PATIENCE)
+            except KeyboardInterrupt:  # the second Ctrl-C: nobody may have passed on the first yet
+                job.cancel()
+                raise
     except BaseException as error:
         if not again and (isinstance(error, REFUSED) or job is None or not job.known):
             forget_if_empty(writer)

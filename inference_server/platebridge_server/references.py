@@ -69,7 +69,8 @@ def read(path: Path, transform: colour.Transform, working_space: str, number: Op
     if whole is None:
         codes = transform.encode(rgb)
     elif transform.name != "display":
-        codes = transform.encode(colour.find("display", working_space=working_space).decode(rgb))
+        config = "" if colour.known_linear(working_space) else transform.parameters.get("config", "")  # a space of the studio's own
+        codes = transform.encode(colour.find("display", working_space=working_space, config=config).decode(rgb))
     else:
         codes = rgb
     return colour.limited(codes)[0] * alpha + (1 - alpha)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what an artist types to what a request holds: 'plate.####.exr' and a frame range to files with their hashes.
 
-Patterns: #### (as wide as there are #), @@@@, %04d, $F4; anything else is one file for every frame. Knows no pixels.
+Patterns: #### (as wide as there are #), @@@@, %04d, $F4; anything else is one file for every frame, and so is a file that is called like a
+pattern of which no frame is there. Knows no pixels.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def found(input: str, pattern: str, frames: FrameRange) -> Dict[int, Path]:
     """The files of a pattern that are there. Raises InputError when there is none, or the system lets nobody look."""
     try:
         there = {frame: path for frame, path in paths(pattern, frames).items() if path.is_file()}
+        if not there and typed(pattern).is_file():  # one picture whose own name looks like a pattern: matte@2x.exr
+            there = dict.fromkeys(frames, typed(pattern).absolute())
     except OSError as error:  # a folder without access, a share that has gone
         raise _unread(input, pattern, error) from error
     if not there:

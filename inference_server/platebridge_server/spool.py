@@ -189,12 +189,13 @@ class Spool:
                     found.append((state.st_mtime, state.st_size, sha256))
         excess = max(total + wanted - self.limits.disk, wanted + self.limits.reserve - self._free(self.root))
         freed = 0
-        for _, size, sha256 in sorted(found):
+        for used, size, sha256 in sorted(found):
             if freed >= excess and count <= self.limits.files * 9 // 10:
                 break
             with contextlib.suppress(OSError):  # no file of ours, or one that Windows keeps while somebody reads it
-                self.path(sha256).unlink()
-                freed, count = freed + size, count - 1
+                if self.path(sha256).stat().st_mtime == used:  # or a job has asked for it meanwhile
+                    self.path(sha256).unlink()
+                    freed, count = freed + size, count - 1
         self._count = count
         return freed
 

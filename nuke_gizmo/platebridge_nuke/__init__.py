@@ -17,7 +17,7 @@ def on_create(node: Any) -> None:
     import nuke
 
     timeline = bool(nuke.env.get("studio") or nuke.env.get("hiero"))
-    shown = {"result_file": False, "result_first": False, "result_last": False, "result_version": False}
+    shown = dict.fromkeys(("star_read", "note_read", "result_file", "result_first", "result_last", "result_version"), False)
     shown.update(to_timeline=timeline, timeline_as=timeline)
     for name, visible in shown.items():
         knob = node.knob(name)

@@ -21,11 +21,11 @@ def working_space() -> str:
 def plain_name(item: str) -> str:
     """A menu item's own name: what stands behind the first TAB is the menu's path and aliases, and given back whole it names nothing.
 
-    A role is shown with the space it stands for, `scene_linear (ACEScg)`: the space is sent, for the server has another config.
+    A role is shown with the space it stands for, `scene_linear (ACEScg)`, before the TAB or behind it: the space is sent, for the server
+    has another config.
     """
-    name = item.split("\t")[0].strip()
-    role = re.fullmatch(r"[a-z_]+ \((.+)\)", name)
-    return role.group(1) if role else name
+    role = re.match(r"(?:([a-z_]+)\t(?:[^\t]*/)?\1|[a-z_]+) \(([^\t]+)\)(?:\t|$)", item)
+    return role.group(2) if role else item.split("\t")[0].strip()
 
 
 def settings() -> Dict[str, str]:
@@ -42,5 +42,7 @@ def settings() -> Dict[str, str]:
 
 
 def _value(name: str) -> str:
+    """What a knob of the script says, as its menu's whole item where it has one: a script keeps what stands before the TAB alone."""
     knob: Any = nuke.root().knob(name)
-    return "" if knob is None else str(knob.value())
+    said = "" if knob is None else str(knob.value())
+    return next((item for item in getattr(knob, "values", list)() if item.split("\t")[0] == said), said)

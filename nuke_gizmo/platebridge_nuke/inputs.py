@@ -7,6 +7,7 @@ What can be refused before anything is rendered is refused here, one sentence ea
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import struct
@@ -201,7 +202,7 @@ def dial_value(node: Any, name: str, frames: FrameRange) -> Any:
 def _typed(value: Any, kind: str) -> Any:
     if kind == "colour":  # a colour whose parts are equal comes as one number
         return tuple(as_typed(part) for part in (value if isinstance(value, (list, tuple)) else [value] * 3))
-    return int(value) if kind == "int" else as_typed(value)
+    return int(value) if kind == "int" and math.isfinite(value) else as_typed(value)  # what is no number the dial refuses
 
 
 def _plate_is_float(node: Any, frame: int) -> bool:
@@ -252,11 +253,11 @@ def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> Non
 
 def _ends(source: Any) -> bool:
     """Whether its frame range is a file's. What generates a picture (Roto, Constant) has one at every frame, whatever range it tells, and
-    so has a still."""
+    so has a still. A Write names the file that it makes, an OCIOCDLTransform one of grades: those say nothing of the range."""
     for _ in range(1 if nuke.env["nc"] else 100):  # Non-commercial: no touching of what lies further up
         if source is None:
             return False
-        if source.knob("file") is not None:
+        if source.knob("file") is not None and (source.inputs() == 0 or (source.Class() == "Write" and source["reading"].value())):
             return source.firstFrame() != source.lastFrame() or re.search(r"#|%\d*d", str(nuke.filename(source) or "#")) is not None
         source = above(source)
     return False

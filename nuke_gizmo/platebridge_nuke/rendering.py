@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Renders the node's inputs to EXR: one pass, through temporary Writes, only the frames that changed. Main thread only.
 
-What changed: Nuke's own op hash of a frame says all that happens in the script, but not that a file was overwritten in place; so the
-sizes and times of every file above stand beside it. How to read a frame's op hash is not promised by Nuke: before it is believed it is
-tried on a node of ours (`_hashes_hold`), and where it does not hold, or anything is unclear, the frame is rendered.
+What changed: Nuke's own op hash of a frame says all that happens in the script's nodes, but not that a file was overwritten in place, nor
+is it known to tell the OCIO config that a Read was turned by; so the sizes and times of every file above, and the config, stand beside it.
+How to read a frame's op hash is not promised by Nuke: before it is believed it is tried on a node of ours (`_hashes_hold`), and where it
+does not hold, or anything is unclear, the frame is rendered.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from platebridge.errors import StorageError
 from platebridge.frames import FrameRange, name_at
 from platebridge.takes import rename_over, storage_error
 
-from . import peek
+from . import colour, peek
 from .inputs import NUMBER, Plan, above, parent_of, typed
 from .main_thread import unrecorded
 
@@ -31,7 +32,7 @@ NOTE = "rendered.json"
 VERSION = 1  # raised when the same script would be written otherwise
 MOST_NODES = 5000
 WITH_FRAME = re.compile(r"\[[^][]*\bframe\b[^][]*\]")  # Tcl that goes with the frame
-OTHER_FILES = ("vfield_file", "modelFile", "analysisFile", "fullGrain", "sidecarFilepath")  # knobs of files beside `file`
+OTHER_FILES = ("vfield_file", "modelFile", "analysisFile", "fullGrain", "sidecarFilepath", "file_path")  # knobs of files beside `file`
 
 
 def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
@@ -92,11 +93,15 @@ def _execute(node: Any, plan: Plan, view: str, wanted: Dict[str, List[Tuple[int,
 
 @contextlib.contextmanager
 def _write(node: Any, plan: Plan, which: str, view: str) -> Iterator[Any]:
-    """A Write that is gone afterwards, whatever happens. The bounding box goes into the file as its data window: autocrop stays off."""
+    """A Write that is gone afterwards, whatever happens. The bounding box goes into the file as its data window."""
     write: Any = nuke.nodes.Write(inputs=[node.input(NUMBER[which])])
     try:
         write["file"].setValue(plan.pattern(which, view))
         write["file_type"].setValue("exr")  # the knobs below exist only from here on
+        for name in ("autocrop", "write_ACES_compliant_EXR", "interleave"):
+            knob: Any = write.knob(name)
+            if knob is not None:  # a studio's own default gave less than the box; RGBA alone, in half; u for backward.u
+                knob.setValue(knob.values()[0] if name == "interleave" else False)
         write["datatype"].setValue("32 bit float" if which in plan.exact else "16 bit half")
         write["compression"].setValue("Zip (1 scanline)")
         write["metadata"].setValue("no metadata")  # a date in it would make each render a new file to send
@@ -172,6 +177,8 @@ def _keys(node: Any, plan: Plan, view: str) -> Dict[str, Dict[int, str]]:
     """By input and frame: a hash of all that its picture depends on. An input of which that can't be said is absent."""
     if not _hashes_hold(node.input(0), plan.frames.first, view):
         return {}
+    said = colour.settings()
+    config = [said, *(_sequence(said.get(which, "")) for which in ("custom_config", "environment"))]
     out: Dict[str, Dict[int, str]] = {}
     for which, channel in plan.channels.items():
         source = node.input(NUMBER[which])
@@ -185,7 +192,7 @@ def _keys(node: Any, plan: Plan, view: str) -> Dict[str, Dict[int, str]]:
                 op = _op_hash(probe, frame, view)
                 if op is None:
                     break
-                told = [VERSION, nuke.NUKE_VERSION_STRING, op, files, channel, which in plan.exact, view]
+                told = [VERSION, nuke.NUKE_VERSION_STRING, config, op, files, channel, which in plan.exact, view]
                 keys[frame] = hashlib.sha256(json.dumps(told).encode()).hexdigest()
             else:
                 out[which] = keys

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import threading
@@ -34,6 +35,7 @@ from . import asking, colour, inputs, peek, print_anything, rendering, sample_sh
 
 WRITE = {
     "file": None, "file_type": ("exr",), "datatype": ("16 bit half", "32 bit float"), "compression": ("Zip (1 scanline)",),
+    "autocrop": None, "write_ACES_compliant_EXR": None, "interleave": None,
     "metadata": ("no metadata",), "raw": None, "views": None, "channels": ("rgb", "rgba", "depth.Z", "rgba.alpha", "backward"),
 }  # fmt: skip
 WINDOW = ("projection_mode", "win_translate", "win_scale", "winroll")
@@ -83,8 +85,11 @@ def main(arguments: List[str]) -> int:
     print_anything()
     report = Report()
     _about(report)
-    with tempfile.TemporaryDirectory(prefix="platebridge_selftest_") as folder:
+    folder = tempfile.mkdtemp(prefix="platebridge_selftest_")
+    try:
         _Bench(report, Path(folder)).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # Windows removes no file that Nuke still reads: the report is worth more
     name = "platebridge_selftest_%s_%s.txt" % (nuke.NUKE_VERSION_STRING, platform.system().lower())
     path = Path(arguments[0] if arguments else name).absolute()
     report.say("fact", "passed, failed, in all", "%d, %d, %d" % (_count(report, "passed"), report.failed, len(report.lines)))

@@ -12,6 +12,9 @@ from platebridge.request import from_dict as request_from_dict
 from platebridge.takes import Take, list_takes, mark, read_take
 
 from . import inputs, showing
+from .main_thread import unrecorded
+
+READ = "_read"  # behind a knob's name: the one with what was read into it. A node of an older version has none
 
 
 def folder(node: Any) -> Path:
@@ -42,20 +45,31 @@ def neighbour(node: Any, step: int) -> Path:
 
 
 def read_marks(node: Any, take: Path) -> None:
-    """Star and note of a take into their knobs."""
+    """Star and note of a take into their knobs, and into those that tell later what was read."""
     marks = read_take(take).marks
-    node["star"].setValue(marks.star)
-    node["note"].setValue(marks.text)
+    for name, value in (("star", marks.star), ("note", marks.text)):
+        node[name].setValue(value)
+        if node.knob(name + READ) is not None:
+            node[name + READ].setValue(value)
 
 
 def keep_marks(node: Any) -> None:
-    """Star and note from their knobs to the take's folder. Raises InputError where they are another take's, StorageError."""
+    """Star and note from their knobs to the take's folder, as far as they were turned since they were read: another program may have set
+    the other meanwhile, which comes into its knob. Raises InputError where they are another take's, StorageError."""
     take, shown = chosen(node), node["result_file"].value()
     if shown and not showing.is_shown(node, take):  # it was named by hand: its own note would be lost
         raise InputError(
             "Star and note are those of %s, which is shown." % Path(shown).parent.name, "Press Show take: %s has its own." % take.name
         )
-    mark(take, bool(node["star"].value()), node["note"].value())
+    mark(take, _turned(node, "star"), _turned(node, "note"))
+    with unrecorded():
+        read_marks(node, take)
+
+
+def _turned(node: Any, name: str) -> Any:
+    """What the knob holds, or None where it was read so."""
+    read, value = node.knob(name + READ), node[name].value()
+    return None if read is not None and read.value() == value else value
 
 
 def listed(node: Any) -> str:

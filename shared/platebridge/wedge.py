@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import uuid
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
@@ -51,19 +52,18 @@ def wedge(request: GenerateRequest, values: Sequence[Tuple[str, Sequence[Any]]])
     if not 1 <= len(names) <= 2 or len(set(names)) != len(names):
         raise RequestError("A wedge goes over one dial or two different ones, not over %s." % ", ".join(names), "Name one or two.")
     request.refuse_curves(names)
-    for name, each in values:
-        if any(isinstance(read(find(name), value), Curve) for value in each):
+    each = {name: list(dict.fromkeys(read(find(name), value) for value in typed)) for name, typed in values}
+    for name, distinct in each.items():
+        if any(isinstance(value, Curve) for value in distinct):
             raise RequestError("A wedge over %s has a value that changes over the shot." % name, "Give values, like density=0.5,1,2.")
-    ordered = sorted(values, key=lambda pair: _REMADE.get(find(pair[0]).name, 3), reverse=True)
-    made = []
-    for combination in itertools.product(*(each for _, each in ordered)):
-        turned = request.with_dials({name: value for (name, _), value in zip(ordered, combination)})
-        if turned not in made:
-            made.append(turned)
-    if not 2 <= len(made) <= MOST:
-        raise RequestError(
-            "A wedge has 2 to %d takes, and this one has %d." % (MOST, len(made)), "Separate values by commas, like 0.5,1,2."
-        )
+    count = math.prod(map(len, each.values()))
+    if not 2 <= count <= MOST:
+        raise RequestError("A wedge has 2 to %d takes, and this one has %d." % (MOST, count), "Separate values by commas, like 0.5,1,2.")
+    slowest_first = sorted(each, key=lambda name: _REMADE.get(find(name).name, 3), reverse=True)
+    made = [
+        request.with_dials(dict(zip(slowest_first, combination)))
+        for combination in itertools.product(*(each[name] for name in slowest_first))
+    ]
     output = dataclasses.replace(request.output, wedge=uuid.uuid4().hex)
     return [from_dict(dataclasses.replace(one, output=output).to_dict()) for one in made]
 

@@ -224,6 +224,24 @@ def test_a_tilde_is_the_artist_s_own_folder(scene, monkeypatch, tmp_path):
     assert server.connection_file(scene) == str(tmp_path / "server.json")
 
 
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash divides a path anyhow")
+def test_a_file_from_windows_finds_its_places_here(scene, tmp_path, write_exr):
+    """Windows' Blender keeps paths beside the .blend with backslashes."""
+    from blender_addon import server, sources
+
+    (tmp_path / "shots").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shots" / "shot.blend"))
+    for frame in (1001, 1002, 1003):
+        write_exr(tmp_path / "plates" / ("plate.%d.exr" % frame), [[[0.5] * 3] * 64] * 36, "RGB")
+    settings = scene.platebridge
+    settings.take_root, settings.connection = "//..\\takes\\", "//..\\server.json"
+    settings.plate_source, settings.plate_files = "FILES", "//..\\plates\\plate.####.exr"
+    held = sources.plan(scene, bpy.context.view_layer).sources["plate"].files[1002]
+    assert held.resolve() == tmp_path / "plates" / "plate.1002.exr"
+    assert sources.shot_folder(scene).resolve() == tmp_path / "takes" / "shot"
+    assert Path(server.connection_file(scene)).resolve() == tmp_path / "server.json"
+
+
 def test_capture_button(scene, tmp_path):
     assert bpy.ops.platebridge.capture() == {"FINISHED"}
     assert sorted(path.name for path in (tmp_path / "takes" / "shot").iterdir()) == [

@@ -42,6 +42,16 @@ def test_a_key_that_was_moved_is_captured_anew_and_a_parented_thing_is_not_looke
     assert proxies.set_down(scene, bpy.context.view_layer) == parented != keyed
 
 
+def test_samples_are_those_of_the_engine_that_renders(scene, plan_of):
+    engines = scene.render.bl_rna.properties["engine"].enum_items.keys()
+    scene.render.engine = next(name for name in ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE") if name in engines)
+    drafts = plan_of().fingerprints["plate"]
+    scene.cycles.samples += 1
+    assert plan_of().fingerprints["plate"] == drafts
+    scene.eevee.taa_render_samples *= 4
+    assert plan_of().fingerprints["plate"] != drafts
+
+
 def hide_a_collection(scene, wall):
     bpy.data.collections["Set"].hide_render = True
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import bpy
 import numpy as np
 import pytest
@@ -39,6 +41,10 @@ def missing_files(scene, settings, tmp_path):
     (tmp_path / "depth" / "depth.1002.exr").unlink()
 
 
+def another_s_folder(scene, settings, tmp_path):
+    settings.depth_files = str(tmp_path / ("d" * 300) / "depth.####.exr")  # the system refuses to look there, as where one may not enter
+
+
 def never_saved(scene, settings, tmp_path):
     settings.take_root = "//takes/"
 
@@ -57,6 +63,11 @@ def beyond_the_strip(scene, settings, tmp_path):
         (no_mask, ["mask", "No mask is chosen", "Choose the collection"]),
         (empty_mask, ["mask", "Nothing has no object", "Put the pieces that fall into it"]),
         (missing_files, ["depth frame 1002", "1 of 3 files are missing", "depth.1002.exr", "change the range"]),
+        pytest.param(
+            another_s_folder,
+            ["depth", "depth.1001.exr can't be looked at (File name too long)", "access to its folder"],
+            marks=pytest.mark.skipif(os.name == "nt", reason="Windows says of such a name that it isn't there"),
+        ),
         (never_saved, ["was never saved", "Save it"]),
         (beyond_the_strip, ["plate", "Plate holds frames 1001-1002, and 1001-1003 are asked for", "Change the frame range"]),
     ],

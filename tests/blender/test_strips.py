@@ -169,6 +169,49 @@ def test_a_scanner_that_looks_at_captured_files_for_a_moment_ends_no_capture(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "p.1001.exr"]
 
 
+def test_two_blenders_may_write_one_captured_file_at_once(tmp_path, write_exr, read_exr, monkeypatch):
+    """A farm that makes two takes of one shot: both capture the same frames."""
+    from blender_addon import captured
+
+    path, record, replace, others = tmp_path / "p.1001.exr", tmp_path / "capture.json", os.replace, iter("ab")
+
+    def meanwhile(*paths):
+        which = next(others, None)
+        if which == "a":
+            write_exr(path, np.ones((2, 2, 3)), "RGB")
+        elif which == "b":
+            captured._write_json(record, {"frames": [1002]})
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    write_exr(path, np.zeros((2, 2, 3)), "RGB")
+    assert not read_exr(path)["R"].any()
+    captured._write_json(record, {"frames": [1001]})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["capture.json", "p.1001.exr"]
+
+
+def test_a_shot_s_folder_that_cant_be_looked_into_is_said(strips, plan_of, tmp_path, monkeypatch):
+    """A colleague's, for their eyes alone. The system refuses root nothing, so here it is made to."""
+    from platebridge.errors import StorageError
+
+    from blender_addon.captured import Record
+
+    pictures(strips, tmp_path, "Plate", 1).blend_alpha = 0.5
+    plan = plan_of()
+    (plan.folder / "plate").mkdir(parents=True)
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    with monkeypatch.context() as shut:
+        shut.setattr(os, "listdir", refuse)
+        with pytest.raises(StorageError, match=r"plate can't be written: no access\. Choose a folder"):
+            Record(plan)
+    (plan.folder / "capture.json").mkdir()
+    with pytest.raises(StorageError, match=r"capture\.json"):
+        Record(plan)
+
+
 def test_a_captured_file_that_cant_be_replaced_is_said(tmp_path, write_exr):
     from platebridge.errors import StorageError
 

@@ -181,6 +181,23 @@ def test_a_take_stands_on_no_muted_channel_and_one_that_is_muted_there_is_not_se
     assert timeline.seen_take(scene) is None
 
 
+def test_another_angle_s_take_stands_over_its_own_plate_and_never_over_the_one_that_is_chosen(scene, take):
+    import dataclasses
+
+    from blender_addon import loading, timeline
+
+    this, files = take()
+    angle = dataclasses.replace(this.request, shot="shot Aside", simulation="2" * 64)
+    by_frame = dict(zip((1001, 1002, 1003), files))
+    chosen = timeline.plate_strip(scene, this.request, by_frame)
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", chosen.name
+    assert loading.plate_below(scene, angle) is None
+    own = timeline.plate_strip(scene, angle, by_frame, chosen.name)  # as Attach asks for it
+    assert own.name == "shot Aside plate" and loading.plate_below(scene, angle) == own
+    same = dataclasses.replace(this.request, simulation="2" * 64)  # of this very shot, as the command makes it
+    assert loading.plate_below(scene, same) == timeline.plate_strip(scene, same, by_frame, chosen.name) == chosen
+
+
 def test_no_channel_left(scene, take):
     from blender_addon import timeline
 
@@ -221,6 +238,25 @@ def test_plate_strip_is_made_once(scene, take):
     assert reach(first) == (1001, 1003)
     assert timeline.plate_strip(scene, this.request, by_frame) == first
     assert len(scene.sequence_editor.strips) == 1
+
+
+def test_the_plate_s_strip_shows_the_version_that_the_take_was_made_over(scene, take, write_exr, tmp_path, read_exr):
+    from blender_addon import edit, timeline
+
+    this, files = take()
+    strip = timeline.plate_strip(scene, this.request, dict(zip((1001, 1002, 1003), files)))
+    scene.sequencer_colorspace_settings.name = "Linear Rec.709"
+
+    def seen(number):
+        ((_, path),) = edit.render_edit(scene, tmp_path / ("edit%d.####.exr" % number), FrameRange(1002, 1002))
+        return float(read_exr(path)["R"][0, 0])
+
+    assert seen(1) == pytest.approx(1.002, abs=1e-3)
+    newer = {f: write_exr(tmp_path / "v002" / ("v002.%d.exr" % f), np.full((36, 64, 3), 0.25), "RGB") for f in (1001, 1002, 1003)}
+    assert timeline.plate_strip(scene, this.request, newer) == strip
+    assert (timeline.folder_of(strip), seen(2)) == (tmp_path / "v002", 0.25)
+    gone = {frame: tmp_path / "gone" / path.name for frame, path in newer.items()}  # as the note of an unfinished take may name them
+    assert timeline.plate_strip(scene, this.request, gone) == strip and timeline.folder_of(strip) == tmp_path / "v002"
 
 
 def test_paths_are_relative_beside_the_blend(scene, take, tmp_path):

@@ -233,6 +233,20 @@ def test_a_generator_has_a_picture_at_every_frame_whatever_range_it_tells(nuke, 
     assert inputs._ends(nuke.nodes.Dot(inputs=[wired[0].input(0)]))
 
 
+def test_a_file_that_a_node_writes_or_grades_by_says_nothing_of_its_range(nuke, wired, tmp_path):
+    """A Roto that is written out on its way; a photograph through an OCIOCDLTransform whose file is empty."""
+    from platebridge_nuke import inputs
+
+    node, shot = wired
+    drawn, still = nuke.nodes.Constant(), nuke.nodes.Read(file=str(shot.paths["plate"][1001]), first=1001, last=1001)
+    file = (tmp_path / "roto.####.exr").as_posix()
+    assert not inputs._ends(nuke.nodes.Write(inputs=[drawn], file=file))
+    assert inputs._ends(nuke.nodes.Write(inputs=[drawn], file=file, reading=True))
+    assert inputs._ends(nuke.nodes.Write(inputs=[node.input(0)], file=file))
+    node.setInput(0, nuke.nodes.OCIOCDLTransform(inputs=[still]))
+    assert len(inputs.plan(node).frames) == 4
+
+
 def test_the_takes_folder_and_the_shots_name_may_be_said_in_tcl(nuke, wired, tmp_path, monkeypatch):
     """As compositors say a Read's file."""
     from platebridge_nuke import inputs

@@ -66,6 +66,24 @@ def test_inputs_are_the_plate_bit_for_bit_and_depth_in_single_floats(nuke, wired
             assert mine.dtype == theirs.dtype and mine.tobytes() == theirs.tobytes()
 
 
+@pytest.mark.parametrize("knob, own", [("autocrop", "1"), ("write_ACES_compliant_EXR", "1"), ("interleave", "2")])
+def test_a_studios_defaults_for_its_writes_change_no_input(nuke, wired, write_exr, tmp_path, knob, own):
+    """As they stand in many an init.py."""
+    from platebridge_nuke import inputs, peek, rendering
+
+    node, shot = wired
+    moved = {frame: tmp_path / ("v.%d.exr" % frame) for frame in shot.paths["plate"]}
+    for path in moved.values():
+        write_exr(path, np.ones((64, 96, 2), "f4"), ("backward.u", "backward.v"))
+    node.setInput(3, nuke.nodes.Read(file=str(tmp_path / "v.####.exr"), first=shot.first, last=shot.last))
+    nuke.knobDefault("Write.exr." + knob, own)
+    for which, made in rendering.render(node, inputs.plan(node), "main").items():
+        for frame, path in made.files.items():
+            mine, theirs = pixels(path), pixels({**shot.paths, "vectors": moved}[which][frame])
+            assert mine.dtype == theirs.dtype and mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes()
+    assert list(peek.header(path)["channels"]) == ["backward.u", "backward.v"]
+
+
 @pytest.mark.parametrize("first", [1003, 1001])  # frames that all differ; frames of which three are equal
 def test_cancel_keeps_what_came_and_attach_goes_on(nuke, wired, make_shot, serve, first):
     from platebridge_nuke import node as buttons

@@ -63,6 +63,22 @@ def test_a_nuke_that_differs_is_found_out_and_the_rest_goes_on(nuke, lines, tmp_
     assert told["a frame's op hash can be read and believed"][1].startswith("False")
 
 
+def test_the_report_is_written_though_the_temporary_folder_cant_be_removed(lines, tmp_path, monkeypatch):
+    """Windows removes no file that is open, and Nuke reads the shot still."""
+    import os
+
+    def refused(path, **how):
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process", str(path))
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with monkeypatch.context() as windows:
+        remove = os.unlink
+        windows.setattr(os, "unlink", lambda path, **how: (refused if str(path).endswith(".exr") else remove)(path, **how))
+        told, code = lines(tmp_path / "none.json")
+    assert code == 0 and told["the inputs are rendered"][0] == "passed"
+
+
 def test_sample_shot_is_read_by_another_tool(tmp_path):
     from platebridge_nuke import sample_shot
 

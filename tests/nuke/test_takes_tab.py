@@ -142,6 +142,42 @@ def test_star_and_note_of_the_take_that_is_shown_are_not_kept_for_another_that_w
     assert read_take(named).marks == Marks(True, "its own") and read_take(shown).marks == Marks(False, "the director's pick")
 
 
+def test_keeping_a_star_leaves_the_note_that_another_program_has_changed_since_it_was_read(nuke, wired, made, tmp_path):
+    """In a script that was saved and opened again, too."""
+    from platebridge.takes import Marks, mark, read_take
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    take = made()
+    mark(take, text="too thick")
+    buttons.newer(node)
+    nuke.scriptSaveAs(tmp_path / "shot_010.nk", 1)
+    nuke.scriptOpen(tmp_path / "shot_010.nk")
+    node = nuke.toNode("Platebridge")
+    mark(take, text="approved, says Blender")
+    node["star"].setValue(True)
+    buttons.keep_marks(node)
+    assert read_take(take).marks == Marks(True, "approved, says Blender") and node["note"].value() == "approved, says Blender"
+    mark(take, star=False)
+    node["note"].setValue("")
+    steps = nuke.Undo.undoSize()
+    buttons.keep_marks(node)
+    assert read_take(take).marks == Marks(False, "") and node["star"].value() is False and nuke.Undo.undoSize() == steps
+
+
+def test_a_node_of_an_older_version_keeps_star_and_note_as_its_knobs_hold_them(wired, made):
+    from platebridge.takes import Marks, read_take
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    del node._knobs["star_read"], node._knobs["note_read"]
+    take = made()
+    buttons.newer(node)
+    node["note"].setValue("pick")
+    buttons.keep_marks(node)
+    assert read_take(take).marks == Marks(False, "pick")
+
+
 def test_effect_or_guide_is_shown_by_a_knob(nuke, wired, made):
     from platebridge_nuke import node as buttons
 
@@ -269,6 +305,18 @@ def test_a_dial_that_cannot_change_over_a_shot_says_why(nuke, wired, tmp_path):
     node["seed"].curves = {0: lambda frame: frame}
     assert buttons.generate(node) is None
     assert "Seed can't be animated: the noise is drawn once" in node["status"].value()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("dial", ["debris", "amount"])
+def test_an_expression_that_gives_no_number_at_a_frame_is_refused_in_a_sentence(wired, dial, value):
+    """100/(frame-1001), at 1001."""
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node[dial].expression = lambda frame: value if frame == 1001 else 1.0
+    assert buttons.generate(node) is None
+    assert "%s = %s is out of range" % (dial, value) in node["status"].value()
 
 
 def test_a_knob_of_single_floats_gives_what_was_typed():

@@ -92,14 +92,27 @@ def test_a_file_named_by_tcl_that_goes_with_the_frame_counts_as_changed(nuke, wi
     assert rendered() == {"depth": [1001, 1002, 1003, 1004]}
 
 
-def test_a_lut_overwritten_in_place_is_seen_by_whatever_knob_it_is_read(nuke, wired, rendered, tmp_path):
+@pytest.mark.parametrize("cls, knob", [("Vectorfield", "vfield_file"), ("GeoReference", "file_path")])
+def test_a_lut_or_geometry_overwritten_in_place_is_seen_by_whatever_knob_it_is_read(nuke, wired, rendered, tmp_path, cls, knob):
     node, _ = wired
     (tmp_path / "show.3dl").write_text("warm")
-    node.setInput(0, nuke.nodes.Vectorfield(inputs=[node.input(0)], vfield_file=(tmp_path / "show.3dl").as_posix()))
+    node.setInput(0, getattr(nuke.nodes, cls)(inputs=[node.input(0)], **{knob: (tmp_path / "show.3dl").as_posix()}))
     assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
     assert rendered() == {}
     (tmp_path / "show.3dl").write_text("colder")
     assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
+
+
+def test_another_ocio_config_or_another_text_of_it_renders_every_input_again(nuke, wired, rendered, tmp_path, monkeypatch):
+    """A studio's config is a variable of the shell, and is mended where it lies."""
+    every = {which: [1001, 1002, 1003, 1004] for which in ("plate", "depth", "mask")}
+    nuke.root()["workingSpaceLUT"].setValue("ACEScg")
+    assert rendered() == every and rendered() == {}
+    (tmp_path / "config.ocio").write_text("ocio_profile_version: 2")
+    monkeypatch.setenv("OCIO", str(tmp_path / "config.ocio"))
+    assert rendered() == every and rendered() == {}
+    (tmp_path / "config.ocio").write_text("ocio_profile_version: 2.1")
+    assert rendered() == every
 
 
 def test_a_file_that_tcl_names_by_the_scripts_folder_is_as_good_as_any(nuke, wired, rendered, monkeypatch):

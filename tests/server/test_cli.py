@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from house import until
+from platebridge.client import Client
 from platebridge.errors import Cancelled, ModelError
+from platebridge.events import Started
 from platebridge.takes import list_takes, verify_take
 from platebridge_server import cli, command_generate, doctor, sequences
 from platebridge_server.guide import solver
@@ -508,6 +511,22 @@ def test_a_take_that_a_server_has_is_never_forgotten_for_want_of_an_answer(run, 
     take = tmp_path / "out/take_0001"
     assert code == 1 and "--resume %s --server %s" % (take, house.connection) in error and (take / "unfinished.json").exists()
     assert run("generate", "--resume", take, "--server", house.connection)[0] == 1 and (take / "unfinished.json").exists()
+
+
+def test_ctrl_c_twice_at_once_still_cancels_the_take_on_the_server(run, small, house, tmp_path, monkeypatch):
+    """The second press may come before anybody has looked whether there was a first."""
+
+    def press(self, event):
+        if isinstance(event, Started):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    house.hold(small.first)
+    monkeypatch.setattr(command_generate, "origin", lambda writer: house.origin())
+    monkeypatch.setattr(cli.Bars, "show", press)
+    assert run(*asking(small, tmp_path / "out", "--server", house.connection))[0] == 130
+    with Client(house.connection) as client:
+        until(lambda: client.jobs().result(20)[0]["state"] == "cancelled", "the end of the take on the server")
 
 
 def test_a_take_that_a_server_refused_leaves_nothing(run, small, houses, tmp_path):

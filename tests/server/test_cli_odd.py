@@ -49,6 +49,16 @@ def test_frames_before_nought_are_found_as_blender_and_as_nuke_write_them(tmp_pa
     assert sequences.paths(str(tmp_path / "p.####.exr"), FrameRange(-2, 0)) == there
 
 
+@pytest.mark.parametrize("name", ["matte@2x.exr", "matte #2.exr", "matte 100%done.exr"])
+def test_one_picture_may_have_a_name_that_looks_like_a_pattern(tmp_path, name):
+    still, frames = tmp_path / name, FrameRange(1001, 1002)
+    still.touch()
+    assert sequences.found("mask", str(still), frames) == {1001: still, 1002: still}
+    of_a_sequence = next(iter(sequences.paths(str(still), frames).values()))
+    of_a_sequence.touch()
+    assert sequences.found("mask", str(still), frames) == {1001: of_a_sequence}
+
+
 @pytest.mark.parametrize(
     ("plate", "frames", "said"),
     [

@@ -184,6 +184,19 @@ def test_a_space_that_clamps_is_refused(tmp_path):
         colour.find("ocio", space="baked", working_space="ACEScg", config=str(path))
 
 
+@pytest.mark.parametrize("pair", [("ACEScg", "show"), ("show", "ACEScg")])
+def test_a_space_whose_table_lies_elsewhere_is_refused(tmp_path, pair):
+    """A config reads without its tables; they are opened when two spaces are joined."""
+    config = ocio.Config.CreateFromFile(colour.BUILT_IN)
+    show = ocio.ColorSpace(name="show")
+    show.setTransform(ocio.FileTransform("gone.spi1d"), ocio.COLORSPACE_DIR_FROM_REFERENCE)
+    config.addColorSpace(show)
+    path = tmp_path / "studio.ocio"
+    path.write_text(config.serialize())
+    with pytest.raises(RequestError, match="studio.ocio can't turn %s into %s and back: .*gone.spi1d.*Put the config's tables" % pair):
+        colour.find("ocio", working_space=pair[0], space=pair[1], config=str(path))
+
+
 def test_a_half_decoded_picture_is_refused():
     """bfloat16 steps 0.026 stops near LogC3's white and half 0.003: the VAE's decoder must give float32."""
     transform = colour.find("logc3")

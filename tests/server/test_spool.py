@@ -99,6 +99,17 @@ def test_what_a_job_needs_is_never_taken_away(tmp_path):
     assert [spool.size(d) for d in digests] == [-1, 100, -1]
 
 
+def test_a_file_that_a_new_job_asks_for_while_room_is_made_stays(tmp_path):
+    """Looking through a large spool takes seconds, and jobs come meanwhile."""
+    spool = Spool(tmp_path, SpoolLimits(reserve=0))
+    wanted, old = spool.add(b"wanted"), spool.add(b"old")
+    for digest in (wanted, old):
+        age(spool, digest, 1000)
+    full = Spool(tmp_path, SpoolLimits(reserve=0, disk=0), lambda path: bool(spool.open_file(wanted)))  # asked once all was looked at
+    full.make_room(keep=())
+    assert spool.size(wanted) == 6 and spool.size(old) == -1
+
+
 def test_a_file_that_no_job_names_yet_is_left_alone_for_a_while(tmp_path):
     spool = Spool(tmp_path, SpoolLimits(reserve=0, young=600.0, disk=0))
     fresh, old = spool.add(b"fresh"), spool.add(b"old")

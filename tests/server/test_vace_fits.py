@@ -245,6 +245,19 @@ def test_weights_that_lack_a_tensor_are_refused_and_not_made_up(folder, tmp_path
         paint()
 
 
+def test_a_text_encoder_of_another_size_than_its_settings_say_is_said_so(folder, tmp_path, paint):
+    """transformers raises a RuntimeError for it, which names no weight."""
+    copy, add = own(folder, tmp_path / "own")
+    (path,) = (copy / "text_encoder").glob("*.safetensors")
+    tensors = safetensors.torch.load_file(path)
+    name = "encoder.block.0.layer.0.SelfAttention.k.weight"
+    tensors[name] = tensors[name][1:].clone()
+    safetensors.torch.save_file(tensors, str(path), {"format": "pt"})
+    add()
+    with pytest.raises(ModelError, match="the weights of text_encoder are of another shape than its settings say: " + name):
+        paint()
+
+
 def test_a_tokenizer_that_can_not_be_read_is_said_so(folder, tmp_path, paint):
     copy, add = own(folder, tmp_path / "own")
     (copy / "tokenizer" / "tokenizer.json").write_text("half of it")

@@ -169,6 +169,24 @@ def test_light_over_nothing_is_over_white_as_a_display_picture_is(tmp_path, writ
     assert np.abs(references.read(tmp_path / "a.png", transform, "Linear Rec.709") - codes).max() < 0.02
 
 
+def test_a_photograph_is_shown_in_a_studios_own_space_that_its_config_alone_knows(tmp_path):
+    import PyOpenColorIO as ocio
+
+    def studio(config):
+        config.addColorSpace(ocio.ColorSpace(name="lin_studio"))
+        log = ocio.ColorSpace(name="log_studio")
+        log.setTransform(ocio.BuiltinTransform("CURVE - ACEScct-LOG_to_LINEAR"), ocio.COLORSPACE_DIR_TO_REFERENCE)
+        config.addColorSpace(log)
+        (tmp_path / "config.ocio").write_text(config.serialize())
+        return colour.find("ocio", space="log_studio", working_space="lin_studio", config=str(tmp_path / "config.ocio"))
+
+    path = picture(tmp_path / "a.png", (16, 8), 3)
+    by_name = studio(ocio.Config.CreateFromFile(colour.BUILT_IN))  # whose reference is ACES2065-1, and so lin_studio
+    assert np.allclose(references.read(path, by_name, "lin_studio"), references.read(path, by_name, "ACES2065-1"), atol=1e-5)
+    with pytest.raises(RequestError, match=r"does not say what lin_studio is to other configs: .*aces_interchange"):
+        references.read(path, studio(ocio.Config.CreateRaw()), "lin_studio")
+
+
 @pytest.mark.parametrize("held", range(1, 9))
 def test_a_photograph_stands_upright_however_the_camera_was_held(tmp_path, held):
     image = Image.fromarray(np.kron(np.uint8([[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0, 0, 0], [128, 128, 128], [250, 250, 250]]]),

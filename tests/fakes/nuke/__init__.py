@@ -159,6 +159,10 @@ class Node:
         _touch(self)
         if self.cls == "Write" and name in tables.EXR_ONLY and self._knobs["file_type"]._value == "exr" and name not in self._knobs:
             self._add(name, tables.EXR_ONLY[name])
+            own = _defaults.get("Write.exr." + name)
+            if own is not None:
+                choices = self._knobs[name]._choices
+                self._knobs[name]._value = choices[int(own)] if choices else own == "1"
         return self._knobs.get(name)
 
     def __getitem__(self, name):
@@ -358,8 +362,9 @@ def _write(node, frame, view):
     picture, spec = node.input(0)._image(frame, view)
     path = pictures.named(node["file"].value(), frame, view)
     pictures.write(
-        path, picture, spec, node["channels"].value(), node["datatype"].value(), node["compression"].value(), _root["proxy"].value()
-    )
+        path, picture, spec, node["channels"].value(), node["datatype"].value(), node["compression"].value(), _root["proxy"].value(),
+        node["autocrop"].value(), node["write_ACES_compliant_EXR"].value(), node["interleave"].value() == "channels",
+    )  # fmt: skip
     executed.append((node["file"].value(), frame))
 
 
@@ -559,6 +564,11 @@ def addView(name):
     _views.append(name)
 
 
+def knobDefault(name, value):
+    """What a knob of each new node holds, as a studio's init.py has it; of the Write's for EXR alone."""
+    _defaults[name] = value
+
+
 def message(text):
     messages.append(text)
 
@@ -584,9 +594,10 @@ class _RootNode(Node):
 
 def reset(script=""):
     """A new script, saved at `script` or never."""
-    global _script, _root, _queue, _views, _touched, _this, _paths, executing, cancel_at, executed, messages, GUI, disk_full, blind_hashes
+    global _script, _root, _queue, _views, _touched, _this, _paths, _defaults
+    global executing, cancel_at, executed, messages, GUI, disk_full, blind_hashes
     GUI, executing, cancel_at, executed, messages, disk_full, blind_hashes = True, False, None, [], [], False, False
-    _script, _queue, _views, _touched, _this, _paths = {}, queue.Queue(), ["main"], set(), None, []
+    _script, _queue, _views, _touched, _this, _paths, _defaults = {}, queue.Queue(), ["main"], set(), None, [], {}
     env.clear()
     env.update(nc=False, studio=False, hiero=False)
     ProgressTask.cancelled, ProgressTask.said = False, []

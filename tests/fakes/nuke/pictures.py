@@ -41,19 +41,31 @@ def bits(path):
     return {"half": "16-bit half float", "float": "32-bit float"}.get(kind, kind)
 
 
-def write(path, picture, source, channels, datatype, compression, proxy):
-    """One frame as a Write makes it: the bounding box is the data window."""
+def write(path, picture, source, channels, datatype, compression, proxy, autocrop=False, aces=False, parts=False):
+    """One frame as a Write makes it: the bounding box is the data window, with `autocrop` what of it is not 0.
+
+    `aces`: no channels but red, green and blue, black where they were not asked for, in half and as they are (NDK, exrWriter.cpp).
+    `parts`: a part for each layer, which alone has its name then; ours is one.
+    """
     if proxy:
         picture = {name: pixels[::2, ::2] for name, pixels in picture.items()}
     names = LAYERS.get(channels) or [name for name in picture if name == channels or name.startswith(channels + ".")]
     absent = [name for name in names if name not in picture]
     if absent or not names:
         raise RuntimeError("Write: no channel %s" % channels)
+    if aces:
+        black = np.zeros_like(picture[names[0]])
+        picture = {name: picture[name] if name in names else black for name in LAYERS["rgb"]}
+        names, datatype, compression = list(LAYERS["rgb"]), "16 bit half", "none"
     pixels = np.stack([picture[name] for name in names], -1)
+    rows, columns = (np.flatnonzero(pixels.any((axis, 2))) for axis in (1, 0))
+    left, top = (columns[0], rows[0]) if autocrop and len(rows) else (0, 0)
+    if autocrop:
+        pixels = pixels[top : rows[-1] + 1, left : columns[-1] + 1] if len(rows) else pixels[:1, :1]
     kind = "half" if datatype == "16 bit half" else "float"
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], len(names), kind)
-    spec.channelnames = tuple(_BACK.get(name, name) for name in names)
-    spec.x, spec.y = source.x, source.y
+    spec.channelnames = tuple(_BACK.get(name, name.rpartition(".")[2] if parts else name) for name in names)
+    spec.x, spec.y = source.x + int(left), source.y + int(top)
     spec.full_x, spec.full_y, spec.full_width, spec.full_height = source.full_x, source.full_y, source.full_width, source.full_height
     spec.attribute("PixelAspectRatio", source.get_float_attribute("PixelAspectRatio", 1.0))
     spec.attribute("compression", "zips" if compression == "Zip (1 scanline)" else "none")

@@ -10,7 +10,7 @@ SOURCES = {
     "Root": "17.0v3 scan; reference, Project Settings (OCIO_config's items)",
     "Read": "17.0v3 scan; reference, Read",
     "Write": "17.0v3 scan; reference, Write",
-    "Write exr": "reference, Write: they exist once file_type is exr; absent from the scan's fresh nodes",
+    "Write exr": "reference, Write, and NDK example exrWriter.cpp: they exist once file_type is exr; absent from the scan's fresh nodes",
     "Switch": "17.0v3 scan",
     "Input": "17.0v3 scan",
     "Output": "17.0v3 scan",
@@ -21,6 +21,8 @@ SOURCES = {
     "Multiply": "17.0v3 scan",
     "Dot": "17.0v3 scan",
     "Vectorfield": "17.0v3 scan",
+    "GeoReference": "17.0v3 scan",
+    "OCIOCDLTransform": "17.0v3 scan: a file, empty in a fresh node",
     "TimeOffset": "17.0v3 scan",
     "Constant": "17.0v3 scan",
     "Expression": "17.0v3 scan",
@@ -56,6 +58,8 @@ KNOBS = {
     "Multiply": {"value": 1.0, "channels": "all"},
     "Dot": {},
     "Vectorfield": {"vfield_file": ""},
+    "GeoReference": {"file_path": ""},
+    "OCIOCDLTransform": {"file": ""},
     "TimeOffset": {"time_offset": 0},
     "Constant": {"color": [0.0, 0.0, 0.0, 0.0], "channels": "rgb", "format": "", "first": 1, "last": 1},
     "Expression": {
@@ -68,7 +72,8 @@ EXR_ONLY = {
     "datatype": ("16 bit half", "32 bit float"),
     "compression": ("Zip (1 scanline)", "none", "Zip (16 scanlines)", "PIZ Wavelet (32 scanlines)", "RLE", "B44", "B44A", "DWAA", "DWAB"),
     "metadata": ("default metadata", "no metadata", "default metadata and exr/*", "all metadata except input/*", "all metadata"),
-    "autocrop": False,
+    "autocrop": False, "write_ACES_compliant_EXR": False,
+    "interleave": ("channels, layers and views", "channels and layers", "channels"),
 }  # fmt: skip
 INPUTS = {"Switch": 2, "Input": 0, "Read": 0, "Camera2": 0, "Axis3": 0, "Constant": 0, "StickyNote": 0}
 #: What every node has and a script may say.

@@ -52,7 +52,8 @@ def read_text_encoder(pipe: WanVACEPipeline, folder: Path, device: str | torch.d
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     try:
-        encoder = _whole(UMT5EncoderModel, folder, "text_encoder", dtype)
+        # transformers raises a RuntimeError that names no weight for one of another shape, or lists it if it may; diffusers names it
+        encoder = _whole(UMT5EncoderModel, folder, "text_encoder", dtype, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as problem:
         said = (str(problem) or type(problem).__name__).splitlines()[0][:200].rstrip(".")
@@ -66,11 +67,15 @@ def drop_text_encoder(pipe: WanVACEPipeline) -> None:
         torch.cuda.empty_cache()
 
 
-def _whole(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+def _whole(kind: Any, folder: Path, part: str, dtype: torch.dtype, **how: Any) -> Any:
     """A network, every weight of which is in its files: diffusers and transformers make up by chance what isn't, and only log it."""
     made, told = kind.from_pretrained(
-        folder, subfolder=part, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder, subfolder=part, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True, **how
     )
+    other = sorted(told["mismatched_keys"])
+    if other:
+        said = "In %s the weights of %s are of another shape than its settings say: %s." % (folder, part, other[0][0])
+        raise ModelError(said, _ANOTHER_COPY)
     absent = sorted(told["missing_keys"])
     if absent:
         more = " and %d more" % (len(absent) - 1) if absent[1:] else ""
