@@ -19,6 +19,7 @@ from platebridge.frames import FrameRange
 from platebridge.request import GenerateRequest, PaintSettings, Pass
 
 from . import channels, depth
+from .guide.dials import finer
 from .images import Header, Where
 from .shot import Shot
 
@@ -115,7 +116,8 @@ def check_room(folder: Path, wanted: int, what: str) -> None:
 
 def scratch_bytes(request: GenerateRequest, height: int, width: int) -> int:
     """About how much the scratch folder takes at most while a shot of this size is made: guides, clouds, glances, passes."""
-    return len(request.frames) * ((4_000_000 + min(height * width, 600_000) * 5) // 2 + height * width * 6) + 4 * height * width * 24
+    guide = int(2_000_000 * finer(request) ** 2)
+    return len(request.frames) * (guide + min(height * width, 600_000) * 5 // 2 + height * width * 6) + 4 * height * width * 24
 
 
 def take_bytes(request: GenerateRequest) -> int:

@@ -32,7 +32,7 @@ class Dusting:
 
     def __init__(self, shot, guide, request: GenerateRequest, scratch: Path) -> None:
         self._shot, self._guide, self._request = shot, guide, request
-        self.area = work.choose(shot.size, guide.bbox, None if request.inputs.guide is not None else request.guide.detail)
+        self.area = work.choose(shot.size, guide.bbox, guide.cells)
         self._cropped = work.CroppedGuide(guide, self.area, shot.camera.at, scratch, "crop")
 
     def facts(self) -> Dict[str, Any]:

@@ -29,6 +29,7 @@ from .depth import HALF_MAX
 from .devices import best as best_device
 from .dusted import DRAWN_BY, Draft, Dusting
 from .guide import shelf
+from .guide.dials import finer
 from .guide.guide import Guide, simulation_of
 from .guide.own import OwnGuide
 from .guide.store import Store
@@ -212,7 +213,7 @@ class _Generation:
         h, w = self.shot.size
         shrink = min(1.0 / work.COARSER, (GUIDE_PIXELS / (h * w)) ** 0.5)
         if self.request.inputs.guide is None:  # no finer than the model reads it: dust all over the plate is then rendered once
-            shrink = min(shrink, settings.detail * work.PIXELS_PER_CELL / work.COARSER / max(h, w))
+            shrink = min(shrink, settings.detail * finer(self.request) * work.PIXELS_PER_CELL / work.COARSER / max(h, w))
         size = max(4, round(h * shrink)), max(4, round(w * shrink))
         if self.request.inputs.guide is not None:
             guide: Union[Guide, OwnGuide] = OwnGuide(self.shot, settings, size)

@@ -29,7 +29,7 @@ class FallingTower:
     """begin: frames that it stands still; None for ever. travel: metres that the camera goes to the right per frame.
 
     velocity: (x, y, z) metres per second that every block has once it moves, or None: each falls in its own way. eye: where the
-    camera is half way. simulation: named in the request.
+    camera is half way. simulation: named in the request. dials: others than a quick draft's.
     """
 
     def __init__(self, size=(54, 96), frames=16, begin=3, travel=0.4, velocity=None, vectors=True, eye=(0, -60, 6), simulation="", **dials):
@@ -38,7 +38,7 @@ class FallingTower:
         middle = frames // 2
         cameras = tuple(CameraFrame(f, looking((eye[0] + (f - FIRST - middle) * travel, *eye[1:]), (0, 0, 11))) for f in span)
         request = GenerateRequest("falling", span, Inputs(), Camera(35, 36, (0, 0, 1), cameras), simulation=simulation)
-        self.request = request.with_dials({"detail": 32, "debris": 20, **dials})
+        self.request = request.with_dials({"detail": 32, "debris": 20, "quality": "draft", **dials})
         self.camera = CameraPath.from_request(self.request.camera, span, size[1], size[0])
         random = np.random.default_rng(3)
         self.blocks = [

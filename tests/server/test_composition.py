@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a dial, a draft or a seed may change of the finished dust, with the model that ships: more of it, never its place.
 
-Measured with the weights 1.0 on 20 frames: doubling the amount 0.94 to 0.95, doubling the density 0.98, draft and final 0.9999,
-two seeds 0.998.
+Measured with the weights 1.0 on 20 frames: doubling the amount 0.94 to 0.95, doubling the density 0.98, two seeds 0.998. Draft and final,
+whose cloud has finer cells: 0.975 here; 0.974 and 0.976 over the demo's two shots.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def coarse(tmp_path_factory):
     def see(seed=0, quality="final", **dials):
         key = (seed, quality, *sorted(dials.items()))
         if key not in made:
-            shot = FallingTower(**dials)
+            shot = FallingTower(quality=quality, **dials)
             guide = Guide(shot, shot.request.guide, 24.0, GUIDE, shelf / simulation_of(shot.request, shot.geometry))
             guide.simulate()
             size = tuple(work.COARSER * n for n in GUIDE)
@@ -62,7 +62,7 @@ def test_twice_as_much_is_more_dust_in_the_same_place(coarse, dial, values):
 
 
 def test_a_draft_has_the_final_s_composition(coarse):
-    assert alike(coarse(quality="draft"), coarse()) >= 0.97
+    assert alike(coarse(quality="draft", detail=56), coarse(detail=56)) >= 0.97
 
 
 def test_another_seed_changes_detail_and_not_composition(coarse):

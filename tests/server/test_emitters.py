@@ -174,3 +174,18 @@ def test_a_fall_far_above_open_ground_makes_no_surge_but_one_behind_trees_does()
         return emitters.emit(falling, 1001).position[:, 2].min()
 
     assert lowest(False) > 10 and lowest(True) < 5
+
+
+def test_an_edge_whose_depth_was_averaged_with_the_sky_s_moves_nothing():
+    """As a reformat or a filter leaves it: a few pixels that stand kilometres away took the shot's surge and all of its debris."""
+    shot, seen = FallingTower((108, 192), eye=(0, -60, 1.7)), []
+    for frame in (FIRST + 8, FIRST + 9):
+        depth, mask = shot.depth(frame), shot.mask(frame)
+        sky = ~np.isfinite(depth)
+        beside = np.zeros_like(sky)
+        beside[:, 1:] |= sky[:, :-1]
+        beside[:, :-1] |= sky[:, 1:]
+        mixed = np.where(beside & (mask > 0), 0.5 * (depth + 65504), depth)
+        seen.append(motion.look(mixed, mask, shot.vectors(frame), shot.camera.at(frame)))
+    moved = motion.moving(seen[1], seen[0], 1 / 24, UP)
+    assert len(moved) > 300 and np.abs(moved.points).max() < 100

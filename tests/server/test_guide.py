@@ -8,9 +8,10 @@ import dataclasses
 import falling_tower
 import numpy as np
 import pytest
+import torch
 from falling_tower import FIRST, FallingTower
 from platebridge.errors import Cancelled, RequestError, StorageError
-from platebridge_server.guide import domain, frame, guide
+from platebridge_server.guide import dials, domain, frame, guide
 from platebridge_server.guide.dials import Dials
 from platebridge_server.guide.guide import Guide
 from platebridge_server.work import CroppedGuide, WorkArea
@@ -262,6 +263,62 @@ def test_nothing_before_the_start_frame(tmp_path):
 
 def test_more_detail_is_the_same_amount_of_dust(plain, tmp_path):
     assert cover(simulated(tmp_path, detail=56)) == pytest.approx(cover(plain), rel=0.25)
+
+
+def test_a_final_has_the_draft_s_cloud_in_finer_cells(tmp_path):
+    draft, final = (simulated(tmp_path / quality, detail=48, frames=28, quality=quality) for quality in ("draft", "final"))
+    assert (draft.cells, final.cells) == (48, 72)
+    assert final.cell(LAST)[0] == pytest.approx(draft.cell(LAST)[0] / dials.FINER)
+    pair = [np.stack([made.frame(f).alpha for f in made.frames]) for made in (draft, final)]
+    assert np.corrcoef(*(alpha.ravel() for alpha in pair))[0, 1] > 0.9
+
+
+def test_a_final_follows_the_air_of_its_draft(tmp_path, monkeypatch):
+    """Left to itself, finer cells would drift into another cloud."""
+
+    def apart(name, follows):
+        monkeypatch.setattr(guide, "FOLLOWS", follows)
+        smokes, step = {}, guide.solver.Smoke.step
+        monkeypatch.setattr(guide.solver.Smoke, "step", lambda smoke, *more: (step(smoke, *more), smokes.update({smoke.cell: smoke}))[0])
+        simulated(tmp_path / name, quality="final", frames=24)
+        fine, coarse = (smokes[cell].velocity for cell in sorted(smokes))
+        seen = torch.nn.functional.interpolate(fine[None], coarse.shape[1:], mode="area")[0]
+        return float((seen - coarse).square().mean() / coarse.square().mean())
+
+    assert apart("led", 0.3) < 0.5 * apart("free", 0.0)
+
+
+def test_drafts_and_looks_at_the_guide_share_a_simulation_and_finals_have_their_own():
+    draft, final = (FallingTower(quality=quality).request for quality in ("draft", "final"))
+    look = dataclasses.replace(final, model=dataclasses.replace(final.model, name="guide"))
+    crisp = dataclasses.replace(final, model=dataclasses.replace(final.model, quality="crisp"))
+    names = [guide.simulation_of(request, "") for request in (draft, look, final, crisp)]
+    assert names[0] == names[1] != names[2] == names[3]
+
+
+def test_a_named_simulation_keeps_its_cells_whatever_is_made_of_it(tmp_path):
+    shot = FallingTower(quality="final")
+    made = simulated(tmp_path, shot)
+    again = simulated(tmp_path, FallingTower(simulation=guide.simulation_of(shot.request, "")))
+    assert again.cells == made.cells == 48 and same(again.frame(LAST), made.frame(LAST))
+
+
+def test_no_final_has_more_cells_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(domain, "MOST_CELLS", 1500)  # half as many again as the box's
+    box = domain.Box((0.0, 0.0, 0.0), (10, 10, 10), 1.0)
+    assert box.finer(3.0).shape == (12, 12, 12) and box.finer(3.0).cell == pytest.approx(1.5 ** (-1 / 3))
+    assert domain.Box((0.0, 0.0, 0.0), (20, 10, 10), 1.0).finer(1.5).cell == 1.0
+
+
+def test_one_frame_of_broken_depth_makes_the_collapse_no_larger(tmp_path):
+    shot, broken = FallingTower(frames=24), FallingTower(frames=24)
+    depth = broken.depth
+    broken.depth = lambda frame: depth(frame) * (10 if frame == FIRST + 9 else 1)
+    heights = []
+    for number, each in enumerate((shot, broken)):
+        made = Guide(each, each.request.guide, 24.0, (27, 48), tmp_path / str(number))
+        heights.append(made._survey(lambda: None).event().height)
+    assert heights[1] == pytest.approx(heights[0], rel=0.1)
 
 
 def test_the_sun_lights_the_side_it_stands_at(tmp_path):

@@ -53,6 +53,11 @@ class Box:
     shape: tuple[int, int, int]
     cell: float
 
+    def finer(self, times: float) -> Box:
+        """The same box in so many times as many cells a side, or as many as `MOST_CELLS` lets it have."""
+        times = min(times, (MOST_CELLS / math.prod(self.shape)) ** (1 / 3))
+        return self if times <= 1 else Box(self.origin, tuple(math.ceil(n * times) for n in self.shape), self.cell / times)
+
 
 @dataclass
 class Survey:
@@ -90,8 +95,7 @@ class Survey:
             self.grounds.append(float(np.quantile(points[near][:, 2], 0.05)))
 
     def event(self) -> Event:
-        corners = np.array(self.moved)
-        low, high = corners[:, 0].min(0), corners[:, 1].max(0)
+        low, high = self._extent()
         scale = max(high[2] - low[2], 0.2 * (high[0] - low[0]), 0.05)
         base = min(float(np.median(self.bases)), float(low[2]))
         # The street may lie hidden below what is seen of the building, but not far below: a lake down the hill isn't it.
@@ -101,9 +105,7 @@ class Survey:
 
     def box(self, event: Event, dials: Dials, frames_left: int, frame_seconds: float) -> Box:
         """The cells for the dust of `frames_left` frames after the first motion, with room for the most that any dial comes to."""
-        corners = np.array(self.moved)
-        # A few frames with broken depth must not stretch the box over the whole landscape.
-        low, high = np.quantile(corners[:, 0], 0.04, axis=0), np.quantile(corners[:, 1], 0.96, axis=0)
+        low, high = self._extent()
         high[1] += event.thickness
         seconds = frames_left * frame_seconds
         age = seconds / event.second
@@ -125,8 +127,14 @@ class Survey:
         low[:2] = middle[:2] - 0.5 * size[:2]
         cell = float(size.max()) / dials.settings.detail
         cell = max(cell, float(size.prod() / MOST_CELLS) ** (1 / 3))
-        shape = tuple(int(max(FEWEST, math.ceil(s / cell))) for s in size)
+        shape = tuple(max(FEWEST, 2 * math.ceil(s / cell / 2)) for s in size)  # even: half as many again are whole cells too
         return Box((float(low[0]), float(low[1]), float(low[2])), shape, cell)
+
+    def _extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high corner of all that moves. A few frames with broken depth must not stretch it over the whole landscape."""
+        corners = np.sort(np.array(self.moved), axis=0)
+        few = -(-len(corners) // 25) if len(corners) >= 10 else 0
+        return corners[few, 0], corners[-1 - few, 1]
 
     def _drifts(self, dials: Dials, frames_left: int, frame_seconds: float, most: float) -> np.ndarray:
         """(n, 3) ways that the wind may have carried dust by the end, `most` metres at most: one while it stays the same."""

@@ -28,14 +28,14 @@ from ..camera import Pinhole
 from . import chunk_layer, domain, shelf, solver, volume
 from .billows import Billows
 from .debris import Chunks, Debris
-from .dials import Dials, fingerprint, refuse_turned
+from .dials import Dials, finer, fingerprint, refuse_turned
 from .emitters import MOST_POINTS, PACE, Emitters, Event, joined
 from .frame import GuideFrame, coarse, nothing, packed, unpacked
 from .motion import Moving, Seen, look, moving
 from .store import Store
 
 #: Raised when the same inputs would give another guide: kept guides of older versions are not taken.
-VERSION = 12
+VERSION = 13
 #: Optical depth across one height of the reference domain, of dust of density 1.
 EXTINCTION = 80.0
 PLANES = 16
@@ -46,6 +46,8 @@ BELOW = 2
 LAG = 4
 #: Longest way, in cells, that dust goes in one step of the solver.
 LONGEST_STEP = 1.6
+#: By this part a finer cloud's large shapes are drawn to the coarser one's in each of the solver's steps.
+FOLLOWS = 0.3
 #: Density below this is none.
 THINNEST = 1e-6
 #: Alpha below this doesn't widen the part of the picture that is worked on: the effect drops twice as much.
@@ -68,7 +70,7 @@ def simulation_of(request: GenerateRequest, geometry: str) -> str:
     """
     if request.simulation:
         return request.simulation
-    return _digest(_kept(request, geometry, SIMULATED))
+    return _digest({**_kept(request, geometry, SIMULATED), "finer": finer(request)})
 
 
 def view_of(request: GenerateRequest, geometry: str, size: tuple[int, int]) -> str:
@@ -115,6 +117,7 @@ class Guide:
         self._view = Store(self.folder, view)
         self.level = self._level()
         self._bbox: Optional[tuple] = None
+        self._cells = settings.detail
 
     def _level(self) -> np.ndarray:
         """From the world to level space: that of the camera that the simulation was made through."""
@@ -194,31 +197,38 @@ class Guide:
         if not simulated:
             dials = fingerprint(self.shot.request.to_dict(), SIMULATED)
             facts = {"animated": dials.pop("animated", []), "dials": dials, "frames": [self.frames.first, self.frames.last]}
-            self._store.put("plan", None, {}, {**facts, "seconds": self.frame_seconds, "level": self.level.tolist()})
+            facts.update(seconds=self.frame_seconds, level=self.level.tolist(), cells=self._cells)
+            self._store.put("plan", None, {}, facts)
         self._view.put("plan", None, {}, {"bbox": bounds})
 
     def _simulated(self, survey: domain.Survey) -> Iterator[int]:
         """Each frame, as soon as its dust and debris are kept."""
-        smoke = emitters = debris = billows = None
+        smokes: list[solver.Smoke] = []  # the coarsest first; each follows the one before, and the last one is kept
+        emitters = debris = billows = None
         for frame in self.frames:
             if survey.first is None or frame < survey.first or self.dials.most("amount") <= 0:
                 yield frame
                 continue
-            if smoke is None:
+            if not smokes:
                 event = survey.event()
                 box = survey.box(event, self.dials, self.frames.last - survey.first + 1, self.frame_seconds)
-                smoke = self._smoke(event, box, frame)
+                fine = box.finer(finer(self.shot.request))
+                smokes = [self._smoke(event, each, frame) for each in ((box,) if fine == box else (box, fine))]
+                self._cells = round(self._cells * box.cell / fine.cell)
                 billows = Billows(self.settings.composition)
                 emitters = Emitters(self.dials, event, self.frame_seconds)
                 debris = Debris(self.dials, event, self.frame_seconds, self._moving, survey.first, survey.last)
             else:
-                self._turn(smoke, event, frame)
+                for smoke in smokes:
+                    self._turn(smoke, event, frame)
             chunks = debris.step(frame)
             found = self._moving(frame)
             burst = joined(
                 [b for b in (emitters.emit(found, frame) if found else None, emitters.trail(*chunks.trails(), frame)) if b is not None]
             )
-            self._advance(smoke, burst, frame)
+            lead = None
+            for smoke in smokes:
+                lead = self._advance(smoke, burst, frame, lead)
             if self.dials.most("billows") > 0:
                 billows.step(smoke, self.frame_seconds)
             if not self._store.has("cloud", frame):
@@ -258,14 +268,18 @@ class Guide:
         dials = self.dials.at(frame)
         return tuple(float(v) for v in domain.direction(dials.wind_direction) * dials.wind)
 
-    def _advance(self, smoke: solver.Smoke, burst, frame: int) -> None:
+    def _advance(self, smoke: solver.Smoke, burst, frame: int, lead: Optional[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A frame further. lead: the air of a coarser run, which this one follows, before and after that frame; then its own is given."""
+        before = smoke.velocity.clone()
         fastest = float(np.quantile(np.linalg.norm(burst.velocity, axis=1), 0.95)) if burst is not None else 0.0
         steps = int(np.clip(np.ceil(max(fastest, self.dials.at(frame).wind) * self.frame_seconds / (LONGEST_STEP * smoke.cell)), 1, 4))
         sources = burst.sources(smoke) if burst is not None else None
-        for _ in range(steps):
-            smoke.step(self.frame_seconds / steps, sources, self._wind(frame))
+        for done in range(1, steps + 1):
+            target = None if lead is None else torch.lerp(*lead, done / steps)
+            smoke.step(self.frame_seconds / steps, sources, self._wind(frame), target, FOLLOWS)
         # What is left of a spread-out trace has denormal floats, which made every stage after it four times slower.
         smoke.density[smoke.density < THINNEST] = 0.0
+        return before, smoke.velocity
 
     # --- seen ----------------------------------------------------------------------------------------------------------------
 
@@ -336,6 +350,11 @@ class Guide:
             return None
         facts = self._store.facts("cloud", frame)
         return facts["cell"], facts["cell"] * self._extinction(frame, facts)
+
+    @property
+    def cells(self) -> int:
+        """Of the simulation's longest side. `simulate` must be done."""
+        return self._store.facts("plan").get("cells", self.settings.detail)
 
     def _extinction(self, frame: int, facts: dict) -> float:
         """Optical depth of a metre of dust of density 1."""

@@ -20,6 +20,9 @@ FASTEST = 60.0
 LOOK_PIXELS = 150_000
 #: Two depths of one surface may differ by this part, between frames and between neighbouring pixels.
 SAME_DEPTH = 0.02
+#: Masked pixels this many times as far off as nine tenths of them are no part of the event: edges whose depth was averaged with the sky's
+#: stand kilometres away, for thousands of times their area.
+FARTHEST = 4.0
 #: Noise of vectors in pixels of the plate, and of depth as a part of itself: smaller motions are rest.
 VECTOR_NOISE, DEPTH_NOISE = 0.1, 0.001
 
@@ -40,8 +43,9 @@ class Seen:
 
     @property
     def solid(self) -> np.ndarray:
-        """(h, w) bool: masked pixels that have a depth."""
-        return (self.mask > 0.5) & np.isfinite(self.depth) & (self.depth > 0)
+        """(h, w) bool: masked pixels that have a depth, but for those that lie far behind all else."""
+        there = (self.mask > 0.5) & np.isfinite(self.depth) & (self.depth > 0)
+        return there & (self.depth <= FARTHEST * np.quantile(self.depth[there], 0.9)) if there.any() else there
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,13 @@ BEYOND = 4
 
 class OwnGuide:
     """As `guide.Guide`, from pictures. shot: `request`, `size`, `window`, `display`, `camera` and `guide_image(f)`, a `shot.GuidePicture`.
-    Nothing is kept on disk; debris and shadow there are none.
+    Nothing is kept on disk; debris, shadow and cells there are none.
 
     white: luminance that the picture's brightest dust has; None measures it (the 98th percentile of what is covered by a quarter and
     more, or at all where no frame has that).
     """
+
+    cells: Optional[int] = None
 
     def __init__(self, shot, settings: GuideSettings, size: tuple[int, int], white: Optional[float] = None) -> None:
         self.shot, self.size, self.white = shot, size, white

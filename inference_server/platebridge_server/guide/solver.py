@@ -238,8 +238,8 @@ class Smoke:
         """Advance by `dt` seconds.
 
         wind: lengths/s towards which the air outside the dust relaxes.
-        target_velocity: (3, nz, ny, nx) velocity towards whose large shapes this one is pulled by the part `nudge`
-        per step (it is compared with this velocity pooled by 3, as of a run at a third of the resolution).
+        target_velocity: (3, ...) velocity of the same box in fewer cells, a coarser run's, towards which this one, as seen in those
+        cells, is pulled by the part `nudge` per step: large shapes agree, and what is finer is this one's own.
         """
         settings = self.settings
         near = self._near(sources)
@@ -263,8 +263,8 @@ class Smoke:
         elif settings.drag:
             whole = whole * math.exp(-dt * settings.drag)
         if target_velocity is not None and nudge:
-            pooled = F.interpolate(F.avg_pool3d(whole[None], 3, ceil_mode=True), whole.shape[1:], mode="trilinear")
-            whole = whole + nudge * (target_velocity - pooled[0])
+            apart = target_velocity - F.interpolate(whole[None], target_velocity.shape[1:], mode="area")[0]
+            whole = whole + nudge * F.interpolate(apart[None], whole.shape[1:], mode="trilinear")[0]
         self.velocity = self._project(whole, push)
         velocity = self.velocity[there]
         moved = self._advect(torch.cat([velocity, density[None]]), velocity, dt)

@@ -351,9 +351,7 @@ def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]
             for smoke in reversed(smokes):  # the coarse one first: the fine one is pulled towards it
                 sources = emit(emitted, smoke)
                 smoke.step(STEP, sources, wind, target, NUDGE if target is not None else 0.0)
-                if target is None:
-                    nx, ny, nz = fine
-                    target = torch.nn.functional.interpolate(smoke.velocity[None], (nz, ny, nx), mode="trilinear", align_corners=False)[0]
+                target = smoke.velocity
         for number, start in enumerate(starts):
             if start <= frame < start + CLIP_FRAMES:
                 view = views[number]

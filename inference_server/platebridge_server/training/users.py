@@ -136,7 +136,7 @@ def _guide(shot: Falling) -> dict[str, torch.Tensor] | None:
         guide.simulate()
         if guide.bbox is None:
             return None
-        area = work.choose(shot.size, guide.bbox, settings.detail)
+        area = work.choose(shot.size, guide.bbox, guide.cells)
         if area.size[0] < SIZE[0] or area.size[1] < SIZE[1]:
             return None
         seen = work.CroppedGuide(guide, area, shot.camera.at, Path(scratch) / "crop", "users")
