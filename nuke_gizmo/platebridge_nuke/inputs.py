@@ -214,6 +214,11 @@ def _plate_is_float(node: Any, frame: int) -> bool:
     return bits is not None and int(bits.group(1)) > HALF_BITS
 
 
+def layer_of(vectors: str) -> Tuple[str, str]:
+    """The channels of a layer of vectors."""
+    return "%s.u" % vectors, "%s.v" % vectors
+
+
 def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> None:
     source = node.input(NUMBER[which])
     if source is None:
@@ -224,7 +229,10 @@ def _check_input(node: Any, which: str, channel: str, frames: FrameRange) -> Non
             "Give it as layer.channel under Shot: %s." % ("depth.Z" if which == "depth" else "rgba.alpha"),
             input=which,
         )
-    wanted = PICTURE.get(channel) or ((channel,) if which != "vectors" else ("%s.u" % channel, "%s.v" % channel))
+    if which == "vectors" and channel == "forward":
+        mend = "Choose a layer that says where it was before, as backward does."
+        raise InputError("The vectors of forward say where a pixel goes next.", mend, input=which)
+    wanted = PICTURE.get(channel) or (layer_of(channel) if which == "vectors" else (channel,))
     absent = [name for name in wanted if name not in source.channels()]
     if absent:
         raise InputError(

@@ -25,7 +25,7 @@ from platebridge.frames import FrameRange, name_at
 from platebridge.takes import rename_over, storage_error
 
 from . import colour, peek
-from .inputs import NUMBER, Plan, above, parent_of, typed
+from .inputs import NUMBER, Plan, above, layer_of, parent_of, typed
 from .main_thread import unrecorded
 
 NOTE = "rendered.json"
@@ -67,7 +67,8 @@ def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
     made = {}
     for which in plan.channels:
         pattern = plan.pattern(which, view)
-        made[which] = Input(node.input(NUMBER[which]).name(), {f: Path(name_at(pattern, f)) for f in frames}, pattern)
+        named = layer_of(plan.channels[which]) if which == "vectors" and plan.channels[which] != "backward" else ()
+        made[which] = Input(node.input(NUMBER[which]).name(), {f: Path(name_at(pattern, f)) for f in frames}, pattern, named)
     said = plan.requests[view].settings
     peek.check_depth(made["depth"].files, said.depth_kind, made["depth"].name, said.depth_scale)
     peek.check_mask(made["mask"].files, made["mask"].name)

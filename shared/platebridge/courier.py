@@ -32,11 +32,13 @@ PATIENCE = 60.0  # seconds without a server before the take is left as it is, to
 
 @dataclass(frozen=True)
 class Input:
-    """One input by name and file: `files` is path by frame; `pattern` the same with # where it can be said so, else ""."""
+    """One input by name and file: `files` is path by frame; `pattern` the same with # where it can be said so, else "".
+    `channels`: which of a file's, where they aren't the usual ones."""
 
     name: str
     files: Mapping[int, Path]
     pattern: str = ""
+    channels: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class Courier(threading.Thread):
         patterns = {which: item.pattern for which, item in inputs.items() if which != "reference"}
         if all(patterns.values()):  # so that the command can go on with it too
             pictures = [str(path) for _, path in sorted(inputs["reference"].files.items())] if "reference" in inputs else []
-            note["sources"] = {"patterns": patterns, "channels": {}, "references": pictures}
+            named = {which: list(item.channels) for which, item in inputs.items() if item.channels}
+            note["sources"] = {"patterns": patterns, "channels": named, "references": pictures}
         writer = TakeWriter.create(folder, uuid.uuid4().hex, note, least)
         self._tell(Began(writer.take_id, writer.path, request, request.hash(), inputs["plate"].files))
         try:
@@ -212,7 +215,7 @@ class Courier(threading.Thread):
                 files.append(dataclasses.replace(known[path], frame=frame))
                 done += 1
                 self._tell(Progress("finding", done, total))
-            content[which] = Pass(item.name, (), tuple(files))
+            content[which] = Pass(item.name, item.channels, tuple(files))
         return content, {file.sha256: path for path, file in known.items()}
 
     def _follow(self, writer: TakeWriter, begin: Callable[[Any], Any]) -> None:

@@ -285,6 +285,10 @@ def test_vectors_are_a_layer_and_no_single_channel(wired, monkeypatch):
     node["vectors_layer"].setValue("backward.u")
     with pytest.raises(InputError, match=r"has no channel backward\.u\.u\. Choose another"):
         inputs.plan(node)
+    monkeypatch.setattr(plate, "channels", lambda: [*there, "forward.u", "forward.v"])
+    node["vectors_layer"].setValue("forward")
+    with pytest.raises(InputError, match=r"say where a pixel goes next\. Choose a layer that says where it was before"):
+        inputs.plan(node)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 from node_at_work import finish, pixels, press
+from platebridge_server import channels, images
 
 DIALS = {"detail": 24, "debris": 8, "seed": 7, "amount": 2.0, "quality": "draft", "shadow": 0.0}
 
@@ -116,3 +117,22 @@ def test_vectors_and_an_artists_guide_go_along(nuke, wired, serve, write_exr, tm
     for name, which, kind in (("v", "vectors", "float32"), ("g", "guide", "float16")):
         mine, theirs = pixels(rendered / which / (which + ".1002.exr")), pixels(tmp_path / (name + ".1002.exr"))
         assert str(mine.dtype) == kind and mine.tobytes() == theirs.tobytes()
+
+
+def test_vectors_of_another_layer_go_along_by_name(nuke, wired, serve, write_exr, tmp_path):
+    """The server knows Nuke's own backward, and no studio's layers."""
+    node, shot = wired
+    for frame in shot.paths["plate"]:
+        write_exr(tmp_path / ("v.%d.exr" % frame), np.ones((64, 96, 2), "f4"), ("mv.u", "mv.v"))
+    node.setInput(3, nuke.nodes.Read(file=str(tmp_path / "v.####.exr"), first=1001, last=1004))
+    node["vectors_layer"].setValue("mv")
+    job = press(node, serve().connection)
+    assert job is not None, node["status"].value()
+    finish(nuke, job)
+    assert job.error is None
+    from platebridge.takes import read_take
+
+    told = read_take(job.take).document["request"]["inputs"]["vectors"]["channels"]
+    assert told == ["mv.u", "mv.v"]
+    rendered = images.read_header(job.take.parent / "vectors" / "vectors.1001.exr")
+    assert [name for _, name in channels.find(rendered, "vectors", tuple(told))] == told
