@@ -242,35 +242,6 @@ def test_files_of_others_are_never_written_over(scene, plan_of):
     assert mine.read_bytes() == b"mine"
 
 
-def test_two_blenders_that_capture_parts_of_one_shot_at_once_leave_it_whole(scene, plan_of):
-    """A farm: each machine its own frames, all of them into one folder."""
-    from blender_addon import capture, captured
-
-    shot, parts = scene.platebridge, []
-    for shot.frame_first, shot.frame_last in ((1001, 1002), (1003, 1003)):
-        shot.use_scene_range = False
-        parts.append(capture.capture(plan_of()))
-    for part in parts:
-        next(part)  # both have begun
-    for part in parts:
-        list(part)
-    shot.use_scene_range = True
-    record = captured.Record(plan_of())
-    assert [record.missing(frame) for frame in (1001, 1002, 1003)] == [set()] * 3
-    record.open((1001, 1002, 1003))
-
-
-def test_passes_that_were_to_be_rendered_again_are_not_good_before_they_are(scene, plan_of, captured):
-    from blender_addon import capture
-    from blender_addon.captured import Record
-
-    broken_off = capture.capture(dataclasses.replace(plan_of(), recapture=True))
-    assert [next(broken_off), next(broken_off)] == [(0, 3), (1, 3)]
-    broken_off.close()
-    record = Record(plan_of())
-    assert [bool(record.missing(frame)) for frame in (1001, 1002, 1003)] == [False, True, True]
-
-
 def test_exr_strip_is_taken_as_it_is(scene, plan_of, write_exr, tmp_path):
     files = {frame: write_exr(tmp_path / "p" / ("p.%d.exr" % frame), np.full((36, 64, 3), frame), "RGB") for frame in range(1001, 1004)}
     strips = scene.sequence_editor_create().strips

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import bpy
@@ -302,3 +303,34 @@ def test_see_through_strip_is_rendered_and_one_that_is_muted_by_keys_is_not(scen
     assert half.sources["plate"].how == "strip"
     strip.blend_alpha = 0.25
     assert plan_of().fingerprints["plate"] != half.fingerprints["plate"]
+
+
+def test_two_blenders_that_capture_parts_of_one_shot_at_once_leave_it_whole(scene, plan_of):
+    """A farm: each machine its own frames, all of them into one folder."""
+    from blender_addon.capture import capture as begun
+    from blender_addon.captured import Record
+
+    shot, parts = scene.platebridge, []
+    for shot.frame_first, shot.frame_last in ((1001, 1002), (1003, 1003)):
+        shot.use_scene_range = False
+        parts.append(begun(plan_of()))
+    for part in parts:
+        next(part)  # both have begun
+    for part in parts:
+        list(part)
+    shot.use_scene_range = True
+    record = Record(plan_of())
+    assert [record.missing(frame) for frame in (1001, 1002, 1003)] == [set()] * 3
+    record.open((1001, 1002, 1003))
+
+
+def test_passes_that_were_to_be_rendered_again_are_not_good_before_they_are(scene, plan_of):
+    from blender_addon.capture import capture as begun
+    from blender_addon.captured import Record
+
+    capture(plan_of())
+    broken_off = begun(dataclasses.replace(plan_of(), recapture=True))
+    assert [next(broken_off), next(broken_off)] == [(0, 3), (1, 3)]
+    broken_off.close()
+    record = Record(plan_of())
+    assert [bool(record.missing(frame)) for frame in (1001, 1002, 1003)] == [False, True, True]
