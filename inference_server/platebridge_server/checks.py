@@ -116,7 +116,7 @@ def check_room(folder: Path, wanted: int, what: str) -> None:
 
 def scratch_bytes(request: GenerateRequest, height: int, width: int) -> int:
     """About how much the scratch folder takes at most while a shot of this size is made: guides, clouds, glances, passes."""
-    guide = int(2_000_000 * finer(request) ** 2)
+    guide = int(3_000_000 * finer(request) ** 3)
     return len(request.frames) * (guide + min(height * width, 600_000) * 5 // 2 + height * width * 6) + 4 * height * width * 24
 
 
