@@ -27,7 +27,8 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
     """Renders what is missing, yielding (frames done, frames in all) before and after each frame.
 
     driven: takes, by frame, what the dials stand at that drivers hold (`plan.driven`); then every frame is visited, rendered or not.
-    Raises InputError (the camera sees nothing of the mask, a pass that the engine has not) and StorageError.
+    Raises InputError (the camera sees nothing of the mask, a pass that the engine has not, a scene that was changed meanwhile) and
+    StorageError.
     """
     record = Record(plan)
     cameras = record.cameras()
@@ -38,7 +39,7 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
     record.open(wanted)
     scene = sources.find_scene(plan.scene)
     stood_at = left_at = scene.frame_current
-    done = 0
+    done, stands = 0, None
     coverage: List[float] = []
     last_mask: Dict[Any, np.ndarray] = {}
     try:
@@ -51,6 +52,8 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
             with in_window(scene), versions.borrowed(_look_through(plan, scene)):
                 if scene.frame_current != left_at:
                     scene.frame_set(left_at)
+                if missing and stands not in (None, _settings(plan, scene)):
+                    raise InputError("The scene was changed while its passes were rendered.", "Press again.", frame=frame)
                 scene.frame_set(frame)
                 left_at = frame
                 if driven is not None and plan.driven and frame in wanted:
@@ -69,6 +72,7 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
                     coverage.append(_draw_mask(plan, scene, frame, last_mask))
                 if missing & set(plan.rendered("picture")):
                     coverage.append(_read_mask(plan, scene, frame))
+                stands = _settings(plan, scene) if missing else None
             if missing:
                 record.add(frame, missing)
             done += frame in wanted
@@ -87,6 +91,18 @@ def capture(plan: Plan, driven: Optional[Dict[int, Dict[str, Any]]] = None) -> I
         record.keep_cameras(cameras)
 
 
+def _settings(plan: Plan, scene: Any) -> Dict[str, str]:
+    """What the captured passes depend on, as it stands now. Compared where the playhead was left: a handler may move things with it."""
+    return sources.fingerprints(scene, _layer(plan, scene), plan.sources, plan.mask_objects, plan.camera, plan.through)
+
+
+def _layer(plan: Plan, scene: Any) -> Any:
+    layer = scene.view_layers.get(plan.view_layer)
+    if layer is None:
+        raise InputError("The view layer %s is gone." % plan.view_layer, "Press Generate again.")
+    return layer
+
+
 def _look_through(plan: Plan, scene: Any) -> List[versions.Change]:
     if not plan.through:
         return []
@@ -99,10 +115,7 @@ def _look_through(plan: Plan, scene: Any) -> List[versions.Change]:
 
 def _render_passes(plan: Plan, scene: Any, frame: int, missing: Set[str]) -> List[float]:
     """One render, split into the inputs that are missing. Gives the mask's coverage in pixels; [] when it wasn't missing."""
-    layer = scene.view_layers.get(plan.view_layer)
-    if layer is None:
-        raise InputError("The view layer %s is gone." % plan.view_layer, "Press Generate again.")
-    render = scene.render
+    layer, render = _layer(plan, scene), scene.render
     changes = [
         *versions.exr_changes(render.image_settings, layers=True, bits=32),
         (render, "use_sequencer", False),

@@ -37,6 +37,7 @@ def main(arguments: List[str]) -> int:
     attach = actions.add_parser("attach", help="go on with a take that was interrupted")
     attach.add_argument("take", type=Path, help="the take's folder")
     attach.add_argument("--connection", help="the server's connection file, instead of the shot's own")
+    attach.add_argument("--save", action="store_true", help="save the .blend with the take on its timeline")
     try:
         told = parser.parse_args(arguments)
     except SystemExit as end:  # argparse has said why; Blender must end in its own order
@@ -58,7 +59,7 @@ def main(arguments: List[str]) -> int:
         print("Platebridge | Note: %s" % note, flush=True)
     if job.error is not None:
         return _fail(job.sentence, 2 if isinstance(job.error, (InputError, RequestError)) else 1)
-    if getattr(told, "save", False):
+    if told.save:
         try:
             bpy.ops.wm.save_mainfile()
         except RuntimeError as error:

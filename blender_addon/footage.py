@@ -8,6 +8,7 @@ pictures are read by Blender itself (`through_nodes`), in the colour space that 
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
@@ -84,7 +85,7 @@ def identity(clip: Any) -> Tuple[Any, ...]:
     """What a captured plate of the clip depends on: footage that was written anew is read anew."""
     held = files(clip, frames_of(clip)) or {0: _path(clip)}
     there = {frame: path for frame, path in held.items() if path.is_file()}
-    told = (clip.filepath, clip.frame_start, clip.frame_offset, clip.colorspace_settings.name, tuple(clip.size))
+    told = (os.path.abspath(_path(clip)), clip.frame_start, clip.frame_offset, clip.colorspace_settings.name, tuple(clip.size))
     return (*told, mattes.identity(there))
 
 

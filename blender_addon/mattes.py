@@ -7,6 +7,7 @@ A mask is data: code values go to 0…1 as they are stored, through no colour sp
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
@@ -84,12 +85,12 @@ def as_data(strip: Any) -> List[versions.Change]:
 
 
 def identity(files: Mapping[int, Path]) -> List[Any]:
-    """Equal for equal files: an artist who writes a matte anew has it read anew."""
+    """Equal for equal files, also where Save As made another way to them: an artist who writes a matte anew has it read anew."""
     out: Dict[Path, Any] = {}
     for path in files.values():
         if path not in out:
             state = path.stat()
-            out[path] = [str(path), state.st_mtime_ns, state.st_size]
+            out[path] = [os.path.abspath(path), state.st_mtime_ns, state.st_size]
     return list(out.values())
 
 

@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 import pytest
 from capturing import capture
+from platebridge.errors import InputError
 
 FRAMES = (1001, 1002, 1003)
 PLATE = np.full((36, 64, 3), 0.5, np.float32)
@@ -303,6 +304,70 @@ def test_see_through_strip_is_rendered_and_one_that_is_muted_by_keys_is_not(scen
     assert half.sources["plate"].how == "strip"
     strip.blend_alpha = 0.25
     assert plan_of().fingerprints["plate"] != half.fingerprints["plate"]
+
+
+@pytest.mark.parametrize("moved", ["proxy", "plate"])
+def test_what_is_moved_during_a_capture_is_refused_and_what_was_rendered_before_stays_good(scene, plan_of, write_exr, tmp_path, moved):
+    from blender_addon.capture import capture as begun
+    from blender_addon.captured import Record
+
+    path = write_exr(tmp_path / "p.exr", PLATE, "RGB")
+    strip = scene.sequence_editor_create().strips.new_image("Plate", str(path), 1, 1001)
+    strip.frame_final_end, strip.use_flip_x = 1004, True
+    scene.platebridge.plate_source, scene.platebridge.plate_strip = "STRIP", "Plate"
+    wall = next(thing for thing in scene.objects if thing.name.startswith("Plane"))
+    under_way = begun(plan_of())
+    assert [next(under_way), next(under_way)] == [(0, 3), (1, 3)]
+    scene.frame_set(1040)  # to look around is no change
+    assert next(under_way) == (2, 3)
+    part, name = (wall, "location") if moved == "proxy" else (strip.transform, "offset_x")
+    before = tuple(wall.location) if moved == "proxy" else strip.transform.offset_x
+    setattr(part, name, (0, 7, 0) if moved == "proxy" else 4)
+    with pytest.raises(InputError, match="The scene was changed while its passes were rendered") as told:
+        next(under_way)
+    assert told.value.frame == 1003
+    setattr(part, name, before)
+    record = Record(plan_of())
+    assert [bool(record.missing(frame)) for frame in (1001, 1002, 1003)] == [False, False, True]
+
+
+def test_what_a_handler_moves_with_the_frame_is_no_change_during_a_capture(scene, plan_of):
+    wall = next(thing for thing in scene.objects if thing.name.startswith("Plane"))
+
+    def move(scene, *told):
+        wall.location.y = scene.frame_current - 1000
+
+    bpy.app.handlers.frame_change_pre.append(move)
+    try:
+        assert capture(plan_of())[-1] == (3, 3)
+    finally:
+        bpy.app.handlers.frame_change_pre.remove(move)
+
+
+@pytest.mark.parametrize("source", ["CLIP", "STRIP"])
+def test_a_file_that_is_saved_into_another_folder_has_the_same_plate(addon, scene, plan_of, write_exr, tmp_path, source):
+    """Save As makes other relative paths to the same files."""
+    from blender_addon.capture import capture as begun
+
+    for place in ("plate", "other"):
+        (tmp_path / place).mkdir()
+    paths = [write_exr(tmp_path / "plate" / ("p.%d.exr" % frame), PLATE[::2, ::2], "RGB") for frame in FRAMES]
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "one.blend"))
+    shot = scene.platebridge
+    shot.plate_source, shot.vectors_source, shot.plate_strip = source, "NONE", "Plate"
+    if source == "CLIP":
+        shot.plate_clip = bpy.data.movieclips.load(str(paths[0]))
+        shot.plate_clip.filepath, shot.plate_clip.frame_start = "//plate/p.1001.exr", 1001
+    else:
+        strip = scene.sequence_editor_create().strips.new_image("Plate", str(paths[0]), 1, 1001)
+        for path in paths[1:]:
+            strip.elements.append(path.name)
+        strip.directory, strip.use_flip_x = "//plate/", True
+    plan = plan_of()
+    under_way = begun(plan)
+    assert [next(under_way), next(under_way)] == [(0, 3), (1, 3)]
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "other" / "two.blend"))
+    assert list(under_way)[-1] == (3, 3) and plan_of().fingerprints == plan.fingerprints
 
 
 def test_two_blenders_that_capture_parts_of_one_shot_at_once_leave_it_whole(scene, plan_of):

@@ -76,6 +76,20 @@ def test_the_file_can_be_saved_with_the_take_on_its_timeline(served, command, sc
     assert "shot take 0001 comp" in bpy.context.scene.sequence_editor.strips
 
 
+def test_so_can_one_whose_take_was_gone_on_with(served, command, scene, step_until, tmp_path):
+    from blender_addon import server as servers
+    from blender_addon import sources
+    from blender_addon.job import Job
+
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    job = Job.generate(sources.plan(scene, bpy.context.view_layer), servers.client_of(scene), "COMP")
+    step_until(job, lambda: job.take_path)
+    job.leave()
+    assert command("attach %s --save" % job.take_path) == 0
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    assert "shot take 0001 comp" in bpy.context.scene.sequence_editor.strips
+
+
 def test_a_file_that_cant_be_saved_is_said_with_its_whole_take(served, command, scene, tmp_path, capfd):
     (tmp_path / "desk").mkdir()
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "desk" / "shot.blend"))
