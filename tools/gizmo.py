@@ -67,7 +67,7 @@ def text() -> str:
     out += button("generate", "Generate", "Renders the inputs and asks the server for a take; Nuke is free while it works")
     out += button("cancel", "Cancel", "Ends the take; what came is kept")
     out += knob(26, "status", "", "", "T", quoted("Connect plate, depth and mask, and press Generate."), "+STARTLINE")
-    out += knob(1, "shot", "Shot", "Name of the shot; its takes lie in a folder of this name. Empty: the script's name")
+    out += knob(1, "shot", "Shot", "Name of the shot; its takes lie in a folder of this name. Empty: the script's name, without its version")
     out += knob(3, "first", "First", "First frame to generate", value="1001")
     out += knob(3, "last", "Last", "Last frame to generate, included", value="1048")
     out += knob(1, "views", "Views", "The views to generate, a take each; all, or their names. Empty: the script's first")

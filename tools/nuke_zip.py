@@ -18,7 +18,7 @@ from platebridge import __version__
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("39", "310", "311")  # Nuke 14, 15, 16 and 17
 SYSTEMS = {"linux": "manylinux2014_x86_64", "win32": "win_amd64", "darwin": "macosx_11_0_arm64"}
-NEEDED = ("pyzmq", "msgpack")
+NEEDED = ("pyzmq==26.4.0", "msgpack==1.1.2")  # the newest of which each of these has a wheel: constraints.txt's own are for newer systems
 
 
 def build(out: Path, pythons: tuple[str, ...] = PYTHONS, systems: dict[str, str] = SYSTEMS) -> Path:

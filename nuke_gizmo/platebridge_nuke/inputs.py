@@ -31,7 +31,9 @@ from . import colour
 NUMBER = {"plate": 0, "depth": 1, "mask": 2, "vectors": 3, "guide": 4}
 KINDS = {depth.label: depth.name for depth in DEPTHS.values()}
 HALF_BITS = 11  # significant ones
+PART = "part-"  # and eight letters: a folder in the shot's, for as long as its inputs are rendered
 WINDOWS_PATH = 250  # Nuke's Read stops at 260 characters there
+LAST_VERSION = re.compile(r"[_.]v\d+(?!.*[_.]v\d)", re.IGNORECASE)  # in a name: what Nuke's Version Up counts on
 TCL = '[]${}"#%'  # Nuke reads a path as Tcl, and # and % in it as frame and view
 PICTURE = {"rgb": ("rgba.red", "rgba.green", "rgba.blue"), "rgba": ("rgba.red", "rgba.green", "rgba.blue", "rgba.alpha")}
 
@@ -81,7 +83,7 @@ def _request(node: Any, folder: Path, frames: FrameRange) -> GenerateRequest:
         shot=folder.name,
         frames=frames,
         inputs=Inputs(),
-        model=ModelSettings(name=node["model"].value() or "dust"),
+        model=ModelSettings(name=model_name(node)),
         settings=ShotSettings(
             depth_kind=KINDS[node["depth_kind"].value()],
             depth_scale=as_typed(node["depth_scale"].value()),
@@ -89,18 +91,23 @@ def _request(node: Any, folder: Path, frames: FrameRange) -> GenerateRequest:
             working_space=colour.working_space(),
             fps=as_typed(nuke.root()["fps"].value()),
         ),
-    ).with_dials({name: dial_value(node, name, frames) for name in counting(node["model"].value() or "dust")})
+    ).with_dials({name: dial_value(node, name, frames) for name in counting(model_name(node))})
 
 
 def reference(node: Any) -> Dict[str, Input]:
     """The picture that the knob names, for a model that takes one. Raises InputError where there is no such file."""
     text = typed(node, "reference") if node.knob("reference") is not None else ""  # a node of an older version has none
-    if not text or (node["model"].value() or "dust") in BUILT_IN:
+    if not text or model_name(node) in BUILT_IN:
         return {}
     path = Path(text).absolute()
     if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
         raise InputError("There is no file %s." % path, "Choose another under Reference, or none.", input="reference")
     return {"reference": Input(path.name, {1: path})}
+
+
+def model_name(node: Any) -> str:
+    """The model that makes the dust."""
+    return str(node["model"].value()).strip() or "dust"
 
 
 def views(node: Any) -> List[str]:
@@ -119,6 +126,7 @@ def views(node: Any) -> List[str]:
 
 def shot_folders(node: Any) -> Dict[str, Path]:
     """The shot's folder by view: its rendered inputs and its takes lie there. In a script of several views each has its own, SHOT_VIEW.
+    A shot that isn't named is called as the script, without its version: the next one finds the takes of the last.
 
     Raises RequestError in a script that was never saved, for a folder that is not named from its drive or root on, or where Nuke could not
     read the path.
@@ -130,7 +138,7 @@ def shot_folders(node: Any) -> Dict[str, Path]:
         raise RequestError("The takes go beside the script, and it was never saved.", "Save it, or choose a folder under Takes.")
     if root and not Path(root).is_absolute():  # Nuke's own folder would be taken: a script of another system has its drive there
         raise RequestError("The takes' folder %s is no place on this machine." % root, "Choose it under Takes, from its drive or root on.")
-    name = typed(node, "shot") or (Path(script).stem if saved else "shot")
+    name = typed(node, "shot") or (LAST_VERSION.sub("", Path(script).stem) if saved else "") or "shot"
     place = Path(root or Path(script).parent / "takes").absolute()
     stereo = len(nuke.views()) > 1
     folders = {view: place / shot_name("%s_%s" % (name, view) if stereo else name) for view in views(node)}
@@ -145,12 +153,13 @@ def shot_folders(node: Any) -> Dict[str, Path]:
 
 
 def typed(node: Any, name: str) -> str:
-    """A knob's words: Tcl in brackets put in by Nuke, as it does in a Read's file, and ~ as the home folder. Words that are no Tcl stay."""
+    """A knob's words: Tcl in brackets put in by Nuke, as it does in a Read's file, and ~ as the home folder. Words that are no Tcl stay.
+    A blank before or behind them was pasted along."""
     text = str(node[name].value())
     if "[" in text:
         with contextlib.suppress(RuntimeError, AttributeError):
             text = str(node[name].evaluate() or text)
-    return os.path.expanduser(text)
+    return os.path.expanduser(text.strip())
 
 
 def parent_of(node: Any) -> Any:
@@ -278,7 +287,7 @@ def _format(node: Any) -> Tuple[int, int, float]:
 
 def check_folder(folder: Path, frames: FrameRange, windows: bool) -> None:
     """Raises RequestError or StorageError where takes can't be written into the folder, or Nuke could not read them from it."""
-    longest = len(str(folder / "take_0001" / ("effect.%d.exr" % frames.last)))
+    longest = len(str(folder / (PART + "12345678") / ("vectors.%d.exr" % frames.last)))
     if windows and longest > WINDOWS_PATH:
         raise RequestError(
             "The takes' paths have %d characters, and Nuke on Windows reads %d." % (longest, WINDOWS_PATH),

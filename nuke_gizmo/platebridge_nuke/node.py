@@ -21,7 +21,7 @@ from platebridge.client import Client
 from platebridge.courier import Courier
 from platebridge.errors import Cancelled, InputError, PlatebridgeError
 from platebridge.presets import PRESETS
-from platebridge.request import from_dict
+from platebridge.request import Camera, from_dict
 from platebridge.takes import next_number, read_take
 
 from . import asking, colour, inputs, rendering, showing, takes_tab, timeline
@@ -67,10 +67,13 @@ def generate(node: Any) -> Optional[Job]:
     errands: List[Errand] = []
     for view, request in plan.requests.items():
         try:
-            files = {**rendering.render(node, plan, view), **pictures}
+            files, refuse_others = rendering.render(node, plan, view)
         except RuntimeError as error:
             raise Cancelled("The inputs were not rendered: %s." % str(error).rstrip("."), "Press Generate again.") from error
-        make = partial(Courier.send, _client(node), request, files, partial(cameras.get, view), plan.folders[view], origin(view), least)
+        seen = partial(_seen_by, cameras[view], refuse_others)
+        make = partial(
+            Courier.send, _client(node), request, {**files, **pictures}, seen, plan.folders[view], origin(view), least
+        )
         errands.append((view, plan.folders[view], make))
     job = Job(node, errands)
     job.start()
@@ -202,6 +205,12 @@ def _go_to(node: Any, take: Path) -> None:
         node["result_file"].setValue("")
         takes_tab.read_marks(node, take)
     showing.show(node, [take])  # says why nothing is shown
+
+
+def _seen_by(camera: Camera, refuse_others: Callable[[], None]) -> Camera:
+    """The courier asks for the camera when every input is hashed: what was hashed must be ours."""
+    refuse_others()
+    return camera
 
 
 def _places(folders: Iterable[Path]) -> Set[str]:

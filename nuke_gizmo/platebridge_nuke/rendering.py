@@ -5,6 +5,9 @@ What changed: Nuke's own op hash of a frame says all that happens in the script'
 is it known to tell the OCIO config that a Read was turned by; so the sizes and times of every file above, and the config, stand beside it.
 How to read a frame's op hash is not promised by Nuke: before it is believed it is tried on a node of ours (`_hashes_hold`), and where it
 does not hold, or anything is unclear, the frame is rendered.
+
+Another Nuke may render the same shot's inputs meanwhile. So frames are rendered into a folder of our own and put in their place afterwards:
+the note speaks of our own files alone, and `refuse_others` tells whether they still lie there.
 """
 
 from __future__ import annotations
@@ -15,17 +18,20 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
+import uuid
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 import nuke
 from platebridge.courier import Input
-from platebridge.errors import StorageError
+from platebridge.errors import InputError, StorageError
 from platebridge.frames import FrameRange, name_at
-from platebridge.takes import rename_over, storage_error
+from platebridge.takes import rename_over, storage_error, write_whole
 
 from . import colour, peek
-from .inputs import NUMBER, Plan, above, layer_of, parent_of, typed
+from .inputs import NUMBER, PART, Plan, above, layer_of, parent_of, typed
 from .main_thread import unrecorded
 
 NOTE = "rendered.json"
@@ -35,9 +41,10 @@ WITH_FRAME = re.compile(r"\[[^][]*\bframe\b[^][]*\]")  # Tcl that goes with the 
 OTHER_FILES = ("vfield_file", "modelFile", "analysisFile", "fullGrain", "sidecarFilepath", "file_path")  # knobs of files beside `file`
 
 
-def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
-    """The plan's inputs for one view, as files. Raises RuntimeError as nuke.execute does, on cancel too; InputError where depth or mask
-    is evidently not what it should be; StorageError.
+def render(node: Any, plan: Plan, view: str) -> Tuple[Dict[str, Input], Callable[[], None]]:
+    """The plan's inputs for one view, as files, and what raises InputError once another Nuke has put its own in their place: any thread may
+    call it. Raises RuntimeError as nuke.execute does, on cancel too; InputError where depth or mask is evidently not what it should be;
+    StorageError.
 
     Non-commercial lets Python touch ten nodes: there one Write does the inputs one after the other, every frame of them.
     """
@@ -55,9 +62,10 @@ def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
                     notes[which].compare(keys)
             for note in notes.values():
                 note.begin()
-            _execute(node, plan, view, {which: note.missing() for which, note in notes.items()})
-            for note in notes.values():
-                note.keep()
+            with _folder_of_our_own(plan.folders[view]) as own:
+                _execute(node, plan, view, own, {which: note.missing() for which, note in notes.items()})
+                for note in notes.values():
+                    note.keep(own)
         except OSError as error:
             raise storage_error(error, plan.folders[view]) from error
         finally:
@@ -72,10 +80,25 @@ def render(node: Any, plan: Plan, view: str) -> Dict[str, Input]:
     said = plan.requests[view].settings
     peek.check_depth(made["depth"].files, said.depth_kind, made["depth"].name, said.depth_scale)
     peek.check_mask(made["mask"].files, made["mask"].name)
-    return made
+
+    def refuse_others() -> None:
+        for which, note in notes.items():
+            note.refuse_others(which)
+
+    return made, refuse_others
 
 
-def _execute(node: Any, plan: Plan, view: str, wanted: Dict[str, List[Tuple[int, int, int]]]) -> None:
+@contextlib.contextmanager
+def _folder_of_our_own(shot: Path) -> Iterator[Path]:
+    """On the shot's own disk, so that what is rendered there can be put in its place whole. Gone afterwards, whatever happens."""
+    own = Path(tempfile.mkdtemp(prefix=PART, dir=str(shot)))
+    try:
+        yield own
+    finally:
+        shutil.rmtree(str(own), ignore_errors=True)  # on Windows a scanner may still look at it: no reason to lose the render
+
+
+def _execute(node: Any, plan: Plan, view: str, own: Path, wanted: Dict[str, List[Tuple[int, int, int]]]) -> None:
     """One pass over all inputs that lack the same frames."""
     together: Dict[Tuple[Tuple[int, int, int], ...], List[str]] = {}
     for which, spans in wanted.items():
@@ -85,19 +108,19 @@ def _execute(node: Any, plan: Plan, view: str, wanted: Dict[str, List[Tuple[int,
         if nuke.env["nc"]:
             for which in inputs:
                 for first, last, step in runs:
-                    with _write(node, plan, which, view) as write:
+                    with _write(node, plan, which, view, own) as write:
                         nuke.execute(write, first, last, step, [view])
             continue
         with contextlib.ExitStack() as writes:
-            nuke.executeMultiple(tuple(writes.enter_context(_write(node, plan, which, view)) for which in inputs), runs, [view])
+            nuke.executeMultiple(tuple(writes.enter_context(_write(node, plan, which, view, own)) for which in inputs), runs, [view])
 
 
 @contextlib.contextmanager
-def _write(node: Any, plan: Plan, which: str, view: str) -> Iterator[Any]:
+def _write(node: Any, plan: Plan, which: str, view: str, own: Path) -> Iterator[Any]:
     """A Write that is gone afterwards, whatever happens. The bounding box goes into the file as its data window."""
     write: Any = nuke.nodes.Write(inputs=[node.input(NUMBER[which])])
     try:
-        write["file"].setValue(plan.pattern(which, view))
+        write["file"].setValue("%s/%s" % (own.as_posix(), Path(plan.pattern(which, view)).name))
         write["file_type"].setValue("exr")  # the knobs below exist only from here on
         for name in ("autocrop", "write_ACES_compliant_EXR", "interleave"):
             knob: Any = write.knob(name)
@@ -115,31 +138,24 @@ def _write(node: Any, plan: Plan, which: str, view: str) -> Iterator[Any]:
 
 
 class _Note:
-    """What lies in an input's folder and what it was rendered from: {frame: [key, size, time]} in rendered.json."""
+    """What lies in an input's folder and what it was rendered from: {frame: [key, size, time]} in rendered.json. Where a picture has no key
+    the name of this render stands for it, which no other has."""
 
     def __init__(self, pattern: Path, frames: FrameRange) -> None:
-        self.pattern, self.frames = pattern.as_posix(), frames
-        self._file = pattern.parent / NOTE
-        self._known: Dict[str, List[Any]] = {}
+        self._pattern, self._frames, self._file = pattern, frames, pattern.parent / NOTE
         self._keys: Dict[int, str] = {}
+        self._name = uuid.uuid4().hex
+        self._ours: Dict[int, List[Any]] = {}  # the note's entry of each frame that was kept or rendered
         self._lacking: Set[int] = set(frames)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a damaged note is none
-            told = json.loads(self._file.read_text(encoding="utf-8"))
-            self._known = {str(int(number)): entry for number, entry in told["frames"].items()} if told["version"] == VERSION else {}
 
     def compare(self, keys: Dict[int, str]) -> None:
         """Frames whose key and file are still those of the note are not rendered again."""
-        self._keys = keys
-        now = {frame: self._now(frame) for frame in self.frames}
-        self._lacking = {frame for frame, entry in now.items() if entry is None or entry != self._known.get(str(frame))}
-
-    def _now(self, frame: int) -> Optional[List[Any]]:
-        """The note's entry as it would be for the file that lies there; None where nothing can be said."""
-        with contextlib.suppress(OSError):
-            there = os.stat(name_at(self.pattern, frame))
-            if frame in self._keys and there.st_size > 0:
-                return [self._keys[frame], there.st_size, there.st_mtime_ns]
-        return None
+        self._keys, told = keys, self._told()
+        for frame in self._frames:
+            there = _size_and_time(self._place(frame))
+            if there is not None and told.get(str(frame)) == [keys[frame], *there]:
+                self._ours[frame] = [keys[frame], *there]
+        self._lacking -= set(self._ours)
 
     def missing(self) -> List[Tuple[int, int, int]]:
         """The frames to render, as runs (first, last, 1)."""
@@ -154,24 +170,57 @@ class _Note:
     def begin(self) -> None:
         """Forgets what is about to be rendered anew: a render that is cancelled must leave no frame that looks kept."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._known = {number: entry for number, entry in self._known.items() if int(number) not in self._lacking}
-        self._save()
+        self._save({})
 
-    def keep(self) -> None:
-        """Raises StorageError where Nuke wrote no file, and said nothing."""
+    def keep(self, own: Path) -> None:
+        """Puts what was rendered in its place. Raises StorageError where Nuke wrote no file, and said nothing."""
         for frame in sorted(self._lacking):
-            path = Path(name_at(self.pattern, frame))
-            if not path.is_file() or path.stat().st_size == 0:
-                raise StorageError("Nuke rendered no %s." % path, "See to the disk, and press Generate again.", frame=frame)
-            entry = self._now(frame)
-            if entry is not None:
-                self._known[str(frame)] = entry
-        self._save()
+            place = self._place(frame)
+            there = _size_and_time(own / place.name)
+            if there is None:
+                raise StorageError("Nuke rendered no %s." % place, "See to the disk, and press Generate again.", frame=frame)
+            rename_over(own / place.name, place)
+            self._ours[frame] = [self._keys.get(frame, self._name), *there]
+        self._save({str(frame): self._ours[frame] for frame in self._lacking})
 
-    def _save(self) -> None:
-        temporary = self._file.with_name(NOTE + ".part")
-        temporary.write_text(json.dumps({"version": VERSION, "frames": self._known}), encoding="utf-8")
-        rename_over(temporary, self._file)
+    def refuse_others(self, which: str) -> None:
+        """Raises InputError where a file is another one by now, and the note doesn't say that it is ours or of the same picture. Not by
+        size and time alone: there are disks that change a file's time afterwards."""
+        told = self._told()
+        for frame in self._frames:
+            place, ours = self._place(frame), self._ours[frame]
+            there = _size_and_time(place) or []
+            if there != ours[1:] and told.get(str(frame)) not in (ours, [ours[0], *there]):
+                raise InputError(
+                    "%s was written by another Nuke meanwhile." % place,
+                    "Name another shot, or wait for it; then press Generate again.",
+                    input=which,
+                    frame=frame,
+                )
+
+    def _place(self, frame: int) -> Path:
+        return Path(name_at(self._pattern.as_posix(), frame))
+
+    def _told(self) -> Dict[str, List[Any]]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a damaged note is none
+            told = json.loads(self._file.read_text(encoding="utf-8"))
+            if told["version"] == VERSION:
+                return {str(int(number)): entry for number, entry in told["frames"].items()}
+        return {}
+
+    def _save(self, rendered: Dict[str, List[Any]]) -> None:
+        """With what another Nuke has noted meanwhile of other frames."""
+        others = {number: entry for number, entry in self._told().items() if int(number) not in self._lacking}
+        write_whole(self._file, json.dumps({"version": VERSION, "frames": {**others, **rendered}}).encode())
+
+
+def _size_and_time(path: Path) -> Optional[List[int]]:
+    """None where nothing lies there, or an empty file."""
+    with contextlib.suppress(OSError):
+        there = os.stat(path)
+        if there.st_size > 0:
+            return [there.st_size, there.st_mtime_ns]
+    return None
 
 
 def _keys(node: Any, plan: Plan, view: str) -> Dict[str, Dict[int, str]]:

@@ -242,7 +242,7 @@ class _Bench:
         plan = inputs.plan(self.node)
         self.view = next(iter(plan.requests))
         before = _undo_size()
-        self.files = rendering.render(self.node, plan, self.view)
+        self.files, _ = rendering.render(self.node, plan, self.view)
         self.steps = before, _undo_size()
         return ", ".join("%s %d" % (which, len(item.files)) for which, item in self.files.items())
 
@@ -287,7 +287,7 @@ class _Bench:
     def again(self) -> str:
         self._rendered("plate")
         before = self._times()
-        self.files = rendering.render(self.node, inputs.plan(self.node), self.view)
+        self.files, _ = rendering.render(self.node, inputs.plan(self.node), self.view)
         after = self._times()
         return "%d of %d files are as they were" % (sum(1 for path in before if before[path] == after[path]), len(before))
 
@@ -297,11 +297,11 @@ class _Bench:
         grade["value"].setValue(2.0)
         self.node.setInput(0, grade)
         before = peek.Picture(self._rendered("plate")).row(20, "R")
-        self.files = rendering.render(self.node, inputs.plan(self.node), self.view)
+        self.files, _ = rendering.render(self.node, inputs.plan(self.node), self.view)
         after = peek.Picture(self._rendered("plate")).row(20, "R")
         self.node.setInput(0, self.reads["plate"])
         nuke.delete(grade)
-        self.files = rendering.render(self.node, inputs.plan(self.node), self.view)
+        self.files, _ = rendering.render(self.node, inputs.plan(self.node), self.view)
         if after != tuple(2 * value for value in before):
             raise AssertionError("an old frame was taken for a new one")
 

@@ -247,6 +247,36 @@ def test_a_file_that_a_node_writes_or_grades_by_says_nothing_of_its_range(nuke, 
     assert len(inputs.plan(node).frames) == 4
 
 
+def test_blanks_that_were_pasted_along_are_no_part_of_a_name(wired, tmp_path):
+    from platebridge_nuke import inputs
+
+    node, _ = wired
+    for name, said in (("shot", "tower "), ("take_root", " %s " % tmp_path), ("connection", " "), ("model", " guide ")):
+        node[name].setValue(said)
+    asked = inputs.plan(node)
+    assert asked.folders == {"main": tmp_path / "tower"} and asked.requests["main"].model.name == "guide"
+    assert inputs.typed(node, "connection") == ""
+
+
+@pytest.mark.parametrize(
+    "script, shot",
+    [
+        ("tower_v003.nk", "tower"),
+        ("tower.v3.nk", "tower"),
+        ("tower_comp_V12_jd.nk", "tower_comp_jd"),
+        ("set_v2_tower_v003.nk", "set_v2_tower"),
+        ("v003.nk", "v003"),
+        ("_v003.nk", "shot"),
+        ("tower_vest.nk", "tower_vest"),
+    ],
+)
+def test_a_shot_that_is_not_named_is_the_scripts_whatever_its_version(nuke, wired, tmp_path, script, shot):
+    from platebridge_nuke import inputs
+
+    nuke.root()["name"].setValue(str(tmp_path / script))
+    assert inputs.shot_folders(wired[0]) == {"main": tmp_path / "takes" / shot}
+
+
 def test_the_takes_folder_and_the_shots_name_may_be_said_in_tcl(nuke, wired, tmp_path, monkeypatch):
     """As compositors say a Read's file."""
     from platebridge_nuke import inputs

@@ -77,7 +77,7 @@ def test_a_studios_defaults_for_its_writes_change_no_input(nuke, wired, write_ex
         write_exr(path, np.ones((64, 96, 2), "f4"), ("backward.u", "backward.v"))
     node.setInput(3, nuke.nodes.Read(file=str(tmp_path / "v.####.exr"), first=shot.first, last=shot.last))
     nuke.knobDefault("Write.exr." + knob, own)
-    for which, made in rendering.render(node, inputs.plan(node), "main").items():
+    for which, made in rendering.render(node, inputs.plan(node), "main")[0].items():
         for frame, path in made.files.items():
             mine, theirs = pixels(path), pixels({**shot.paths, "vectors": moved}[which][frame])
             assert mine.dtype == theirs.dtype and mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes()

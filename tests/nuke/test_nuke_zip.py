@@ -11,6 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def test_what_pip_fetches_is_pinned():
+    """Two zips of one version are the same, and none brings what nobody has tried."""
+    from packaging.requirements import Requirement
+
+    needed = runpy.run_path(str(ROOT / "tools" / "nuke_zip.py"))["NEEDED"]
+    pinned = {Requirement(line).name: [part.operator for part in Requirement(line).specifier] for line in needed}
+    assert pinned == {"pyzmq": ["=="], "msgpack": ["=="]}
+
+
 def test_a_zip_that_lacks_its_wheels_is_not_left_as_one_to_hand_on(tmp_path):
     build = runpy.run_path(str(ROOT / "tools" / "nuke_zip.py"))["build"]
 

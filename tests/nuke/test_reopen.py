@@ -114,6 +114,18 @@ def test_a_script_saved_under_way_does_not_say_that_it_still_is_when_nobody_foll
     assert nuke.toNode("Platebridge")["status"].value().endswith("take_0001 is whole.")
 
 
+def test_a_list_of_takes_that_was_saved_along_is_not_shown_where_the_script_is_opened(nuke, wired, tmp_path):
+    from platebridge_nuke import node as buttons
+
+    buttons.list_takes(wired[0])
+    assert wired[0]["takes_text"].value() == "There is no take yet."
+    script = str(tmp_path / "shot_010.nk")
+    nuke.scriptSaveAs(script)
+    steps = nuke.Undo.undoSize()
+    nuke.scriptOpen(script)
+    assert nuke.toNode("Platebridge")["takes_text"].value() == "" and nuke.Undo.undoSize() == steps
+
+
 def test_a_node_of_the_same_name_in_the_next_script_is_another_node(nuke, wired, serve, tmp_path):
     """Fresh nodes are all called Platebridge: the next shot's must neither show this take nor be held up or cancelled by it."""
     from platebridge.takes import verify_take
@@ -181,8 +193,8 @@ def test_a_full_disk_is_said_and_with_room_made_the_take_goes_on(nuke, wired, se
     from platebridge_nuke import node as buttons
 
     node, _ = wired
-    server = serve()
-    full = {"after": 3}
+    server, job = under_way(nuke, node, serve)
+    full = {"after": 1}
     real = os.fsync
 
     def fsync(handle):
@@ -191,8 +203,9 @@ def test_a_full_disk_is_said_and_with_room_made_the_take_goes_on(nuke, wired, se
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
+    until(nuke, lambda: node["result_last"].value() == 1001)
     monkeypatch.setattr(takes.os, "fsync", fsync)
-    job = press(node, server.connection)
+    server.let_go(1002)
     finish(nuke, job)
     assert job.error.code == "storage" and "The disk is full" in node["status"].value() and "Make room" in node["status"].value()
     assert buttons.frames_there(job.take, "comp") == [1001, 1002]

@@ -23,7 +23,7 @@ def rendered(nuke, wired, serve):
         assert job.error is None, job.error
         out = {}
         for pattern, frame in nuke.executed[before:]:
-            out.setdefault(pattern.rsplit("/", 2)[1], []).append(frame)
+            out.setdefault(Path(pattern).name.partition(".")[0], []).append(frame)
         return {which: sorted(frames) for which, frames in out.items()}
 
     rendered_first = go()
@@ -164,6 +164,7 @@ def test_a_cancelled_render_leaves_no_frame_that_looks_kept(nuke, wired, rendere
     from platebridge_nuke import node as buttons
 
     assert buttons.generate(node) is None
+    assert not list(Path(node["take"].value()).parent.glob("part-*"))
     nuke.cancel_at = None
     assert rendered() == {"plate": [1001, 1002, 1003, 1004]}
 
