@@ -130,6 +130,7 @@ def _of_a_point(part: PartHeader) -> bool:
 
 def _absent(header: Header, input: str, what: str, where: Where) -> InputError:
     names = [name for _, name in header.channels]
-    mend = "Write its colour as R, G and B." if input == "reference" else "Say which to take with --%s-channels." % input
+    option = "Say which to take (--%s-channels), or write the usual ones: %s." % (input, _WANT[input])
+    mend = "Write its colour as R, G and B." if input == "reference" else option
     listed = ", ".join(names[:12]) + (" and %d more" % (len(names) - 12) if len(names) > 12 else "")
     return InputError("The file has %s; it has %s." % (what, listed), mend, input=input, frame=where.frame)

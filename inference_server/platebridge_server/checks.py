@@ -111,6 +111,7 @@ def check_room(folder: Path, wanted: int, what: str) -> None:
         raise StorageError(
             "There is not enough disk left for %s: about %s needed, %s free in %s." % (what, _size(wanted), _size(free), folder),
             "Free some space, or choose another folder.",
+            wanted=wanted,
         )
 
 

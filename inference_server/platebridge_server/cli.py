@@ -7,6 +7,7 @@ request or an input is at fault, 130 cancelled. What it does stands in the modul
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -153,7 +154,7 @@ def generate(
     no_preview: bool = typer.Option(False, "--no-preview", help="Leave preview.mp4 out of the take."),
     server: bool = typer.Option(False, "--server", help="Have the running server do it; --server FILE the one of that connection file."),
     connection: Optional[Path] = typer.Option(None, hidden=True, help="The same as --server FILE."),
-    device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …; the best there is, when left out."),
+    device: Optional[str] = typer.Option(None, help="cpu, cuda:0 …; the best there is, when left out. Not with --server: it has its own."),
     resume: Optional[Path] = typer.Option(None, help="Go on with an interrupted take's folder; no other option is needed."),
     as_json: bool = typer.Option(False, "--json", help="Events as JSON lines instead of bars."),
 ) -> None:
@@ -168,6 +169,8 @@ def generate(
                     raise Cancelled()
                 shown.show(event)
 
+            if use_server and device is not None:
+                raise RequestError("A server works on its own device.", "Leave --device out, or give it to `platebridge serve`.")
             if resume is not None:
                 request, by_hash, writer = command.resumed(resume, looking)
                 if not writer.finished:  # one that was killed just before its end has everything
@@ -268,6 +271,7 @@ def serve(
     with told(False):
         if data is not None:
             command.check_writable(data, "--data")
+        command.refuse_devices(device or "")
         run(_typed(data), bind, port, ipc, device, _typed(connection), client_keys=_typed(client_keys))
 
 
@@ -324,7 +328,7 @@ def takes_(
             return
         table = Table(*rows[0])
         for row in rows:
-            table.add_row(*("" if v is None else "%.4g" % v if isinstance(v, float) else escape(str(v)) for v in row.values()))
+            table.add_row(*(escape(_in_a_cell(value)) for value in row.values()))
         out.print(table)
 
 
@@ -395,10 +399,19 @@ def _readable(value: Any, as_json: bool) -> Any:
     return wedges.shown(value) if isinstance(value, (Curve, tuple)) else value
 
 
+def _in_a_cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "%.4g" % value if abs(value) < 1000 else "%.0f" % value  # seconds of a final
+    return "" if value is None else str(value)
+
+
 def _shot_of(plate: str) -> str:
     """A name for the shot from the plate's: 'sh010_plate.####.exr' is sh010_plate."""
     stem = PATTERN.split(Path(plate).name.split(".")[0])[0].strip("_- .")
-    return shot_name(stem or "shot")
+    try:
+        return shot_name(stem or "shot")
+    except RequestError as error:
+        raise RequestError(error.message, "Give the shot another name than the plate's: --shot sh010.") from None
 
 
 def _made(path: Path, done: List[Path], as_json: bool) -> None:
@@ -421,7 +434,18 @@ def _say_what_to_open(done: List[Path]) -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """The command itself. What it says may find a full disk, or nobody who reads it any more."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what the terminal's code, or any code, has no letter for
         sys.stdout.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        try:
+            app()
+        finally:
+            print(end="", flush=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            raise
+        if error.errno != errno.EPIPE:
+            err.print("The disk is full: not all could be written. Make room, then try again.", style="red", highlight=False)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in Python's hands would fail again at its end
+        sys.exit(1)

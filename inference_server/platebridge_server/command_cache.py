@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import typer
+from platebridge.errors import RequestError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -50,6 +51,10 @@ def clear(
 
     with told(as_json):
         at = typed(folder) if folder else cache.place()
+        there = [row["kind"] for row in rows(at)]
+        if kind and kind not in there:
+            mend = "There is: %s." % ", ".join(there) if there else "Nothing is."
+            raise RequestError("Nothing called %r is kept in %s." % (kind, at), mend)
         freed = cache.cleared(at, kind)
         if as_json:
             print(json.dumps({"folder": str(at), "freed": freed}))

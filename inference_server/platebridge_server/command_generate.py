@@ -14,6 +14,8 @@ import json
 import platform
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +30,7 @@ from platebridge.client import Client, JobHandle
 from platebridge.connection import read_connection
 from platebridge.dials import find, is_text
 from platebridge.errors import Cancelled, InputError, ModelError, RequestError, StorageError
+from platebridge.errors import from_dict as error_from_dict
 from platebridge.events import Event, FileReady, Progress
 from platebridge.frames import FrameRange
 from platebridge.request import (
@@ -148,6 +151,19 @@ def refuse_here(requests: Sequence[GenerateRequest], device: Optional[str] = Non
         if model.card().get("kind") == "picture":
             model.made_of(request.model, request.paint)  # a LoRA that is not there
     devices.check(device or "cpu")
+
+
+def refuse_devices(devices: str) -> None:
+    """Raises RequestError where one of a server's devices, with commas between, can't be used: its worker would end each take with that.
+
+    They are looked at in a process of its own: a server keeps neither torch nor a part of the GPU.
+    """
+    named = [name for name in map(str.strip, devices.split(",")) if name not in ("", "cpu")]
+    if named:
+        looking = [sys.executable, "-m", "platebridge_server.devices", *named]
+        looked = subprocess.run(looking, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if looked.returncode == 2:  # a driver may say something, too
+            raise error_from_dict(json.loads(looked.stdout.splitlines()[-1]))
 
 
 def refuse_there(connection: Optional[Path] = None) -> None:
@@ -424,6 +440,8 @@ def _nearest(folder: Path) -> Path:
 def check_writable(folder: Path, option: str = "--out") -> None:
     """Raises StorageError where no files can come into the folder, which need not be there yet. option: how it was named."""
     there = _nearest(typed(folder).absolute())
+    if not there.exists():  # a network drive of Windows' that has gone
+        raise StorageError("There is no drive %s." % there, "Bring it back, or choose another %s." % option)
     if not there.is_dir():
         raise StorageError("%s is a file, not a folder." % there, "Choose another %s." % option)
     try:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 
 import torch
 from platebridge.errors import RequestError
@@ -17,11 +19,19 @@ def best() -> str:
 def check(name: str) -> None:
     """Raises RequestError for a device that was named and can't be used."""
     try:
+        if name != "cpu" and torch.device(name).type == "cpu":  # torch takes cpu:3 for it, and all else for another device
+            raise RuntimeError("the processor is one device, without a number")
         torch.zeros(1, device=name).cpu()  # "meta" is a device, too, and holds no numbers
     except (AssertionError, RuntimeError, ImportError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(".")
         mend = "Give --device cpu or cuda:0, or leave it out: the best there is will be taken."
         raise RequestError("The device %s can't be used (%s)." % (name, said), mend) from None
+
+
+def lack_memory(error: Exception) -> bool:
+    """Whether it says that memory ran out: NumPy has a type for it, torch one for a GPU's, and else words alone."""
+    said = ("out of memory", "t allocate memory", "not enough memory")  # of a GPU; of a processor under Linux and under Windows
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def deterministic(device: str) -> None:
@@ -34,3 +44,12 @@ def deterministic(device: str) -> None:
     if device != "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+
+
+if __name__ == "__main__":  # for a server, which would keep torch and a part of the GPU: the first that can't be used, as an error's fields
+    try:
+        for named in sys.argv[1:]:
+            check(named)
+    except RequestError as refused:
+        print(json.dumps(refused.to_dict()))
+        sys.exit(2)

@@ -18,7 +18,7 @@ import platebridge
 import psutil
 from platebridge.client import Client
 from platebridge.connection import PORT, default_path, read_connection
-from platebridge.errors import ConnectionFailed, PlatebridgeError
+from platebridge.errors import ConnectionFailed, PlatebridgeError, StorageError
 
 #: Below these, a shot of ordinary size may fail: bytes.
 LEAST_MEMORY, LEAST_DISK = 2_000_000_000, 5_000_000_000
@@ -152,7 +152,7 @@ def _disk() -> List[Finding]:
 def _models() -> List[Finding]:
     from .models import registry
 
-    found = []
+    found = [_folder_of_models()]
     for name in registry.names():
         try:
             model = registry.find(name)
@@ -169,6 +169,18 @@ def _models() -> List[Finding]:
         except (OSError, ValueError, ImportError) as error:
             found.append(Finding(False, "model " + name, str(error), "Install Platebridge again."))
     return found
+
+
+def _folder_of_models() -> Finding:
+    """Where the large ones lie; on a share perhaps, which has gone."""
+    from .models import store
+
+    try:
+        store.check_root()
+    except StorageError as error:
+        return Finding(False, "models", error.message, error.mend)
+    at = store.root()
+    return Finding(True, "models", "in %s" % at if at.exists() else "beside those that ship none, for there is no folder %s" % at)
 
 
 def _large(name: str, card: Mapping[str, Any]) -> Finding:

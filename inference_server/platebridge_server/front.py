@@ -34,7 +34,7 @@ from platebridge.takes import storage_error
 
 from .door import Door, answer_for_key, open_door
 from .engines.base import Died, Happened, Ready
-from .jobs import ENDED, JobStore, StoredEvent
+from .jobs import ENDED, QUEUED, RUNNING, UPLOADING, JobStore, StoredEvent
 from .scheduler import Scheduler
 from .spool import Spool, SpoolWriter
 
@@ -251,12 +251,18 @@ class Front:
         facts = {
             "server": __version__,
             "device": self._device,
-            "waiting": self._store.open(),
+            "waiting": self._waiting(),
             "memory_free": memory.available,
             "memory": memory.total,
             "disk_free": shutil.disk_usage(self._spool.root).free,
         }
         self._say(client, Message("facts", {"facts": facts}, id=message.id))
+
+    def _waiting(self) -> int:
+        """Jobs under way or in line. An upload is neither once its client has gone, and yet kept for who goes on with it."""
+        self._forget_the_gone()
+        followed = {take for session in self._sessions.values() for take in session.subscriptions}
+        return sum(job.state != UPLOADING or job.take in followed for job in self._store.in_state(UPLOADING, QUEUED, RUNNING))
 
     def _on_models(self, client: bytes, session: Session, message: Message) -> None:
         if self._models is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Generator, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
-from platebridge.errors import Cancelled
+from platebridge.errors import Cancelled, ModelError
 from platebridge.events import Done, Event, FileReady, Preview, Progress, Started, Warned
 from platebridge.frames import name_at
 from platebridge.request import GenerateRequest
@@ -76,10 +76,17 @@ def generate(
         try:
             devices.check(device or "cpu")
             _Generation(request, open_file, take_id, Path(scratch), device or best_device(), origin, dict(have), cancelled, say).run()
+            return
         except OSError as error:  # inputs have their own sentences: it is the disk that the work is kept on
             if error.errno is None:  # a library's own
                 raise
             raise storage_error(error, error.filename or scratch) from error
+        except (MemoryError, RuntimeError) as error:
+            if not devices.lack_memory(error):
+                raise
+        # outside the handler: its traceback holds what the memory went to
+        mend = "Close what else needs memory (`platebridge doctor` shows what is free), ask for a draft, or take another --device."
+        raise ModelError("There was not enough memory on %s; the frames that came are kept." % (device or best_device()), mend)
 
     yield from streamed(work_on)
 

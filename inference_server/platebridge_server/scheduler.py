@@ -11,14 +11,14 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, List, Tuple
+from typing import Any, Callable, Collection, Dict, List, Set, Tuple
 
 from platebridge.errors import Cancelled, JobError, PlatebridgeError, RequestError, StorageError
 from platebridge.protocol import LAST, Buffer, event_from_plain
 from platebridge.request import from_dict
 
 from .engines.base import Died, Engine, Happened, Task
-from .jobs import ENDED, QUEUED, RUNNING, UPLOADING, JobStore, canonical
+from .jobs import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, UPLOADING, JobStore, canonical
 from .spool import Spool
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Scheduler:
         self._store, self._spool, self._engine, self._scratch = store, spool, engine, scratch
         self._changed, self._tidy, self._limits = changed, tidy, limits
         self._making_room = False
+        self._given_room: Set[str] = set()  # takes that were begun again once there was room
 
     def begin(self) -> None:
         """Takes up what a server before this one left: work that was running runs again, without what it had made."""
@@ -112,6 +113,11 @@ class Scheduler:
             event_from_plain(kind, fields)
         except PlatebridgeError as error:
             kind, fields, sha256, size = "failed", {"error": error.to_dict()}, None, 0
+        if kind == "failed" and self._gives_room(report.take, fields["error"].get("wanted", 0)):
+            self._store.set_state(report.take, QUEUED)
+            self._given_room.add(report.take)
+            self.dispatch()
+            return
         self._append(report.take, kind, fields, sha256, size)
         if sha256 is not None:
             self._keep_headroom()
@@ -158,7 +164,8 @@ class Scheduler:
             self._tidy(lambda folder=self._scratch / take: shutil.rmtree(folder, ignore_errors=True))
         kept = self._store.kept()
         self._tidy(lambda: self._spool.sweep(kept))
-        self._tidy(lambda: self._spool.make_room(kept, self._spool.limits.headroom))
+        given_up = self._given_up()
+        self._tidy(lambda: self._make_room(kept, given_up, self._spool.limits.headroom))
 
     def _keep_headroom(self) -> None:
         """Files that nobody needs go before the reserve is reached: a worker that writes can't tell which those are."""
@@ -167,15 +174,41 @@ class Scheduler:
         try:
             self._spool.check_room(self._spool.limits.headroom // 2)  # not at every file: the whole spool is looked through
         except StorageError:
-            kept = self._store.kept()
+            kept, given_up = self._store.kept(), self._given_up()
             self._making_room = True
-            self._tidy(lambda: self._make_headroom(kept))
+            self._tidy(lambda: self._make_headroom(kept, given_up))
 
-    def _make_headroom(self, kept: Collection[str]) -> None:
+    def _make_headroom(self, kept: Collection[str], given_up: List[Path]) -> None:
         try:
-            self._spool.make_room(kept, self._spool.limits.headroom)
+            self._make_room(kept, given_up, self._spool.limits.headroom)
         finally:
             self._making_room = False
+
+    def _gives_room(self, take: str, wanted: int) -> bool:
+        """Whether work that was refused for want of so many bytes may begin again: once, where files that nobody needs could go for it."""
+        if not wanted or take in self._given_room or self._store.cancelling(take):
+            return False
+        self._make_room(self._store.kept(), self._given_up(), wanted)
+        try:
+            self._spool.check_room(wanted)
+        except StorageError:
+            return False
+        return True
+
+    def _given_up(self) -> List[Path]:
+        """Where work lies that failed or was cancelled a while ago, the longest untouched first: whoever goes on with it has it sooner."""
+        ended = sorted((job.changed, job.take) for job in self._store.in_state(FAILED, CANCELLED))
+        return [self._scratch / take for changed, take in ended if changed < time.time() - self._spool.limits.young]
+
+    def _make_room(self, kept: Collection[str], given_up: List[Path], wanted: int) -> None:
+        """Work that was given up goes before files that another take may use."""
+        for folder in given_up:
+            try:
+                self._spool.check_room(wanted)
+                break
+            except StorageError:
+                shutil.rmtree(folder, ignore_errors=True)
+        self._spool.make_room(kept, wanted)
 
     def _admit(self, request: Any) -> None:
         if self._store.open() >= self._limits.open:
@@ -190,7 +223,7 @@ class Scheduler:
         try:
             self._spool.check_room(lacking)
         except StorageError:
-            self._spool.make_room(self._store.kept() | {f.sha256 for f in files}, lacking)
+            self._make_room(self._store.kept() | {f.sha256 for f in files}, self._given_up(), lacking)
             self._spool.check_room(lacking)
 
     def _refresh(self, take: str) -> None:
@@ -207,6 +240,7 @@ class Scheduler:
     def _append(self, take: str, kind: str, fields: Dict[str, Any], sha256: Any = None, size: int = 0) -> None:
         self._store.append(take, kind, fields, sha256, size)
         if kind in LAST:
+            self._given_room.discard(take)
             log.info("Take %s: %s", take, self._store.require(take).state)
         if kind == "done":
             self._tidy(lambda: shutil.rmtree(self._scratch / take, ignore_errors=True))

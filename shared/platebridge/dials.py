@@ -53,7 +53,7 @@ class Dial:
         number = self._number(value)
         if self.kind == "int":
             if number != int(number):
-                raise RequestError("%s = %r must be a whole number." % (self.name, value), "Give one from %g to %g." % (self.minimum, self.maximum))
+                raise RequestError("%s = %r must be a whole number." % (self.name, value), "Give one from %s." % self._range())
             return int(number)
         return number
 
@@ -63,12 +63,14 @@ class Dial:
         except OverflowError:  # a whole number of hundreds of digits
             number = math.inf
         except (TypeError, ValueError):
-            raise RequestError("%s = %r is not a number." % (self.name, value), "Give one from %g to %g." % (self.minimum, self.maximum)) from None
+            raise RequestError("%s = %r is not a number." % (self.name, value), "Give one from %s." % self._range()) from None
         if not self.minimum <= number <= self.maximum:  # also refuses NaN
-            raise RequestError(
-                "%s = %g is out of range." % (self.name, number), "It goes from %g to %g%s." % (self.minimum, self.maximum, " " + self.unit if self.unit else "")
-            )
+            said = "%s = %.12g is out of range." % (self.name, number)
+            raise RequestError(said, "It goes from %s%s." % (self._range(), " " + self.unit if self.unit else ""))
         return number
+
+    def _range(self) -> str:
+        return "%.12g to %.12g" % (self.minimum, self.maximum)  # %g alone makes 2.14748e+09 of a seed's last
 
 
 _PAINTED = "the model paints the frames of a window together"

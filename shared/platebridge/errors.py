@@ -46,9 +46,16 @@ class ModelError(PlatebridgeError):
 
 
 class StorageError(PlatebridgeError):
-    """No disk left, no write access, a take folder that can't be made."""
+    """No disk left, no write access, a take folder that can't be made. `wanted`: bytes there was no room for, where that is known."""
 
     code = "storage"
+
+    def __init__(self, message: str, mend: str = "", *, wanted: int = 0, **where) -> None:
+        super().__init__(message, mend, **where)
+        self.wanted = wanted
+
+    def to_dict(self) -> dict:
+        return {**super().to_dict(), **({"wanted": self.wanted} if self.wanted else {})}
 
 
 class VersionError(PlatebridgeError):

@@ -313,6 +313,13 @@ def test_the_command_shows_and_clears(folder, monkeypatch, tmp_path):
     assert "freed" in run("clear") and kept.entries() == []
 
 
+def test_a_kind_that_is_not_kept_is_told_and_not_cleared_in_vain(folder):
+    TensorCache(folder).put(name(1, "text"), tensors(1))
+    said = CliRunner().invoke(cli.app, ["cache", "clear", "txet", "--folder", str(folder)])
+    assert said.exit_code == 2 and "Nothing called 'txet' is kept in %s. There is: text." % folder in said.stderr and not said.stdout
+    assert len(TensorCache(folder).entries()) == 1
+
+
 def test_the_usual_folder_is_the_users_own(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if sys.platform == "linux":

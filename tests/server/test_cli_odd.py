@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomllib
+import torch
 from platebridge.dials import DIALS
-from platebridge.errors import InputError
+from platebridge.errors import InputError, StorageError
 from platebridge.frames import FrameRange, name_at, parse_range
 from platebridge.request import GenerateRequest, Inputs
 from platebridge.takes import TakeWriter, list_takes, verify_take
@@ -237,6 +240,15 @@ def test_a_file_where_the_servers_folder_should_be_is_said_so(run, tmp_path, wit
     assert code == 1 and "%s is a file, not a folder. Choose another --data." % (tmp_path / "data") in error
 
 
+def test_a_drive_that_has_gone_is_not_said_to_be_a_file(monkeypatch):
+    """Of Windows: Z:\\takes, and nothing under that letter."""
+    with monkeypatch.context() as lost:
+        for asked in ("exists", "is_dir"):
+            lost.setattr(Path, asked, lambda path: False)
+        with pytest.raises(StorageError, match=r"There is no drive /\. Bring it back, or choose another --out\."):
+            command_generate.check_writable(Path("/takes/of/ours"))
+
+
 def test_ctrl_c_while_files_are_read_ends_there(run, small, tmp_path, monkeypatch):
     hashed = []
 
@@ -321,6 +333,15 @@ def test_takes_shows_a_prompt_as_it_was_typed(run, small, tmp_path):
     assert code == 0 and "a [wide] shot" in said and "[/] grey dust" in said, error
 
 
+def test_takes_shows_the_seconds_of_a_long_final_as_people_read_them(run, small, tmp_path):
+    assert run(*asking(small, tmp_path / "out", "--frames", "1001-1002"))[0] == 0
+    path = tmp_path / "out/take_0001/take.json"
+    told = json.loads(path.read_text())
+    told["seconds"]["total"] = 41234.56
+    path.write_text(json.dumps(told))
+    assert " 41235 " in run("takes", tmp_path / "out")[1]
+
+
 def test_a_cache_in_a_folder_with_brackets_is_named_as_it_is(run, tmp_path):
     folder = tmp_path / "cache [old]"
     for what in ("show", "clear"):
@@ -339,6 +360,22 @@ def test_doctor_says_of_a_gpu_that_can_not_be_used_what_it_says(run, monkeypatch
     code, said, _ = run("doctor", "--json")
     gpu = next(f for f in json.loads(said) if f["what"] == "cuda:0")
     assert code == 1 and gpu["found"] == "CUDA error: out of memory" and "--device cpu" in gpu["mend"]
+
+
+def test_doctor_says_where_models_lie_and_when_that_is_no_folder(monkeypatch, tmp_path):
+    """A share that is not there makes all that lie on it 'not installed'."""
+
+    def found():
+        (finding,) = (f for f in doctor._models() if f.what == "models")
+        return finding
+
+    monkeypatch.setenv("PLATEBRIDGE_MODELS", str(tmp_path))
+    assert found().good and found().found == "in %s" % tmp_path
+    monkeypatch.setenv("PLATEBRIDGE_MODELS", str(tmp_path / "gone"))
+    assert found().good and "there is no folder %s" % (tmp_path / "gone") in found().found
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PLATEBRIDGE_MODELS", str(tmp_path / "file"))
+    assert not found().good and "%s is a file" % (tmp_path / "file") in found().found and "PLATEBRIDGE_MODELS" in found().mend
 
 
 @pytest.mark.parametrize("port", ["65536", "-1"])
@@ -430,3 +467,77 @@ def test_a_user_without_a_name_makes_takes_too(run, small, tmp_path, monkeypatch
 @pytest.mark.parametrize("frame", [".####", ".%04d", "_@@@@", "_$F4", "$F", "-####.left", ""])
 def test_a_shot_is_called_as_its_plate_without_the_frame(frame):
     assert cli._shot_of("/shots/sh010_plate%s.exr" % frame) == "sh010_plate"
+
+
+def test_a_plate_that_can_not_name_the_shot_is_told_with_the_option_that_does(run, small, tmp_path):
+    """On Linux and macOS a file may be called so."""
+    plate = tmp_path / "sh:010.####.exr"
+    for frame in range(small.first, small.last + 1):
+        shutil.copy(small.paths["plate"][frame], tmp_path / ("sh:010.%d.exr" % frame))
+    code, _, error = run(*asking(small, tmp_path / "out", "--plate", plate))
+    assert code == 2 and "'sh:010' can't name a shot" in error and "--shot" in error
+    assert run(*asking(small, tmp_path / "out", "--plate", plate, "--shot", "sh010"))[0] == 0
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu,cuda:99", "cpu:3"])
+def test_a_server_for_a_device_that_is_none_does_not_start(run, tmp_path, device):
+    """Its worker would, and would end each take with that."""
+    code, _, error = run("serve", "--data", tmp_path / "data", "--device", device, "--connection", tmp_path / "connection.json")
+    assert code == 2 and "The device %s can't be used" % device.split(",")[-1] in error
+    assert not (tmp_path / "connection.json").exists()
+
+
+def installed():
+    """The command as `pip install` makes it."""
+    with open(Path(__file__).parents[2] / "pyproject.toml", "rb") as file:
+        module, _, function = tomllib.load(file)["project"]["scripts"]["platebridge"].partition(":")
+    return ["-c", "from %s import %s as command; command()" % (module, function)]
+
+
+@pytest.mark.parametrize("command", [["-m", "platebridge_server"], installed()], ids=["module", "installed"])
+def test_ctrl_c_while_the_command_is_being_loaded_ends_it_in_silence(tmp_path, command):
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["--version"], ["--help"], ["cache", "show"], ["cache", "show", "--json"]], ids=" ".join)
+def test_a_full_disk_under_what_a_command_says_is_a_sentence(command, unbuffered):
+    with open("/dev/full", "wb") as full:
+        named = [sys.executable, "-m", "platebridge_server", *command]
+        done = subprocess.run(named, stdout=full, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+    assert done.returncode == 1 and done.stderr.decode().split("\n")[0].startswith("The disk is full"), done.stderr
+    assert b"Traceback" not in done.stderr and b"ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["--version"], ["cache", "show"]], ids=" ".join)
+def test_nobody_who_reads_what_a_command_says_is_no_error_of_its_own(command, unbuffered):
+    reads, writes = os.pipe()
+    os.close(reads)
+    named = [sys.executable, "-m", "platebridge_server", *command]
+    done = subprocess.run(named, stdout=writes, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def too_much_for_a_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB")
+
+
+def too_much_for_its_driver():
+    raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later.")
+
+
+@pytest.mark.parametrize(
+    "too_much",
+    [lambda: np.empty(1 << 55), lambda: torch.empty(1 << 50), too_much_for_a_gpu, too_much_for_its_driver],
+    ids=["NumPy", "torch", "GPU", "driver"],
+)
+def test_a_machine_without_memory_for_the_shot_is_told_in_a_sentence(run, small, tmp_path, monkeypatch, too_much):
+    monkeypatch.setattr(StandIn, "generate", lambda *given, **named: too_much())
+    code, _, error = run(*asking(small, tmp_path / "out", "--device", "cpu"))
+    assert code == 1 and "There was not enough memory on cpu" in error and "--device" in error and "Traceback" not in error

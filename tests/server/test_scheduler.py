@@ -11,7 +11,7 @@ import pytest
 from house import Shot, new_take
 from platebridge.errors import RequestError, StorageError
 from platebridge_server.engines.base import Happened
-from platebridge_server.jobs import CANCELLED, DONE, RUNNING, JobStore, canonical
+from platebridge_server.jobs import CANCELLED, DONE, FAILED, RUNNING, JobStore, canonical
 from platebridge_server.scheduler import JobLimits, Scheduler
 from platebridge_server.spool import Spool, SpoolLimits
 
@@ -88,6 +88,64 @@ def test_a_spool_that_was_tidied_has_room_for_what_comes_next(tmp_path):
     except StorageError:
         return
     raise AssertionError("more was freed than must be")
+
+
+@pytest.mark.parametrize("how", ["tidied", "asked for more"])
+def test_work_that_was_given_up_goes_before_files_that_may_be_used_again(tmp_path, monkeypatch, how):
+    """What a cancelled final keeps to be gone on with may be gigabytes. It stays as long as there is room, the youngest the longest."""
+    bench = Bench(tmp_path)
+
+    def free(path=None):
+        return sum(bench._free(tmp_path / folder) - DISK for folder in ("spool", "scratch", "others")) + DISK
+
+    monkeypatch.setattr(bench.spool, "_free", free)
+    plate = bench.spool.add(os.urandom(5000))
+    os.utime(bench.spool.path(plate), (time.time() - 86400,) * 2)
+    shot, takes = Shot(tmp_path / "shots" / "a", frames=1, size=10), []
+    for age in (9000, 6000, 3000, 0):
+        take, _ = submit(bench, shot)
+        bench.scheduler.cancel(take)
+        bench.store._execute("UPDATE jobs SET changed = ? WHERE take = ?", (time.time() - age, take))
+        (tmp_path / "scratch" / take).mkdir(parents=True)
+        (tmp_path / "scratch" / take / "crop.npy").write_bytes(bytes(10_000))
+        takes.append(take)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "file").write_bytes(bytes(free() - RESERVE - HEADROOM + 1000))
+
+    def left():
+        return [(tmp_path / "scratch" / take).exists() for take in takes]
+
+    if how == "tidied":
+        bench.scheduler.tidy()
+        assert left() == [False, True, True, True]
+        bench.scheduler.tidy()
+        assert left() == [False, True, True, True]
+    else:
+        submit(bench, Shot(tmp_path / "shots" / "b", frames=1, size=9000))
+        assert left() == [False, False, True, True]
+    assert bench.spool.size(plate) == 5000
+
+
+@pytest.mark.parametrize("there_are", ["files that may go", "files that are needed"])
+def test_work_that_lacks_room_begins_again_where_files_that_nobody_needs_could_go(tmp_path, there_are):
+    """A spool fills its disk but for the headroom, and a long final may need more than that beside it."""
+    bench, wanted = Bench(tmp_path), 3 * HEADROOM
+    shot = Shot(tmp_path / "shot", frames=2, size=500)
+    for path in shot.paths.values():
+        bench.spool.add(path.read_bytes())
+    bench.fill()
+    take, _ = submit(bench, shot)
+    refused = StorageError("There is not enough disk left for the work.", wanted=wanted)
+    if there_are == "files that are needed":
+        bench.store.kept = lambda: {path.parent.name + path.name for path in bench.spool._files()}
+    bench.task = None
+    bench.scheduler.happened(Happened(take, "failed", {"error": refused.to_dict()}))
+    if there_are == "files that may go":
+        assert bench._free(bench.spool.root) >= RESERVE + wanted and bench.task.take == take
+        assert bench.store.require(take).state == RUNNING and all(bench.spool.size(sha) == 500 for sha in shot.paths)
+        bench.task = None  # its disk is another, perhaps: it is not tried for ever
+        bench.scheduler.happened(Happened(take, "failed", {"error": refused.to_dict()}))
+    assert bench.store.require(take).state == FAILED and bench.task is None
 
 
 def submit(bench, shot, take=None):
