@@ -556,12 +556,6 @@ def test_eval_dust_hands_its_options_to_the_evaluation(run, monkeypatch):
     assert run("eval-dust", "--help")[1].startswith("usage: platebridge eval-dust ")
 
 
-def test_the_version_is_printed(run):
-    import platebridge
-
-    assert run("--version")[:2] == (0, platebridge.__version__ + "\n")
-
-
 def test_doctor_says_what_is_there(run):
     code, said, _ = run("doctor", "--json")
     found = {f["what"]: f for f in json.loads(said)}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import platebridge
 import pytest
 import tomllib
 import torch
@@ -541,3 +542,7 @@ def test_a_machine_without_memory_for_the_shot_is_told_in_a_sentence(run, small,
     monkeypatch.setattr(StandIn, "generate", lambda *given, **named: too_much())
     code, _, error = run(*asking(small, tmp_path / "out", "--device", "cpu"))
     assert code == 1 and "There was not enough memory on cpu" in error and "--device" in error and "Traceback" not in error
+
+
+def test_the_version_is_printed(run):
+    assert run("--version")[:2] == (0, platebridge.__version__ + "\n")

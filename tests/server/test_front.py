@@ -542,25 +542,6 @@ def test_jobs_are_listed_as_plain_data(house, shot):
     assert json.dumps(job)
 
 
-def test_an_upload_whose_client_has_gone_is_not_said_to_be_in_line(houses, shot):
-    """It stays for days, to be gone on with; Blender's line of the server would say so long that a take is under way."""
-    house, take = houses(), new_take()
-    (house.root / "data").mkdir()
-    store = JobStore(house.root / "data" / "jobs.sqlite")
-    store.add(take, "tower", b"{}", "", {}, shot.request().all_files(), {})
-    store.close()
-    house.start()
-    with Raw(house) as raw:
-
-        def waiting():
-            return raw.ask(Message("about", id=5)).body["facts"]["waiting"]
-
-        assert waiting() == 0
-        attached = raw.ask(Message("attach", {"take": take, "follow": 1, "after": 0, "credit": 2**20}, (b"",), 6))
-        assert attached.body["state"] == "uploading" and raw.hear().type == "lacks" and waiting() == 1
-        assert raw.ask(Message("cancel", {"take": take}, id=7)).type == "ok"
-
-
 def test_a_file_that_the_server_s_disk_can_t_read_ends_one_take_not_the_server(house, shot):
     """A folder in its place stands for a bad disk: opening it is an error of the system's."""
     take = new_take()

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import zmq
-from house import until
+from house import Raw, Shot, new_take, until
 from platebridge.connection import private_folder, read_connection, remote_connection, write_connection
 from platebridge.errors import ConnectionFailed, RequestError, StorageError
+from platebridge.protocol import Message
 from platebridge_server import cli, server
+from platebridge_server.jobs import JobStore
 from platebridge_server.server import stop
 from typer.testing import CliRunner
 
@@ -138,3 +140,22 @@ def test_a_disk_that_knows_no_locks_is_not_taken_for_another_server(tmp_path, mo
     monkeypatch.setattr(server.locks, "hold", refused)
     with pytest.raises(StorageError, match=r"No locks available.*--data"):
         server.serve(tmp_path / "data", connection_file=tmp_path / "run" / "c.json")
+
+
+def test_an_upload_whose_client_has_gone_is_not_said_to_be_in_line(houses, tmp_path):
+    """It stays for days, to be gone on with; Blender's line of the server would say so long that a take is under way."""
+    house, take = houses(), new_take()
+    (house.root / "data").mkdir()
+    store = JobStore(house.root / "data" / "jobs.sqlite")
+    store.add(take, "tower", b"{}", "", {}, Shot(tmp_path).request().all_files(), {})
+    store.close()
+    house.start()
+    with Raw(house) as raw:
+
+        def waiting():
+            return raw.ask(Message("about", id=5)).body["facts"]["waiting"]
+
+        assert waiting() == 0
+        attached = raw.ask(Message("attach", {"take": take, "follow": 1, "after": 0, "credit": 2**20}, (b"",), 6))
+        assert attached.body["state"] == "uploading" and raw.hear().type == "lacks" and waiting() == 1
+        assert raw.ask(Message("cancel", {"take": take}, id=7)).type == "ok"
