@@ -97,11 +97,12 @@ def serve(data: Optional[Path] = None, bind: Optional[str] = None, port: int = P
         front.scheduler.begin()
         endpoints = tuple(e.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:") for e in front.endpoints)
         connection = Connection(endpoints, server_public.decode(), client_public.decode(), client_secret.decode(), os.getpid())
+        told = _told_to_end()  # from here on: who reads the file may end the server at once
         write_connection(connection, path)
         log.info("Listening on %s; connection file %s", ", ".join(front.endpoints), path)
         if started is not None:
             started(connection)
-        _run_until_told(front, mailbox, lambda: _keep_known(connection, path))
+        _run_until(told, front, mailbox, lambda: _keep_known(connection, path))
     except sqlite3.OperationalError as error:  # its disk, not the list: who moved that away would lose all that waits
         raise StorageError("The server's job list %s can't be read: %s." % (folder / "jobs.sqlite", error),
                            "See to its disk and start the server again: the jobs go on.") from error
@@ -182,9 +183,17 @@ def _keep_known(connection: Connection, path: Path) -> None:
             write_connection(connection, path)
 
 
-def _run_until_told(front: Front, mailbox: Mailbox, meanwhile: Callable[[], None]) -> None:
-    """The front has a thread of its own: a signal's handler may then do nothing but set a flag, whatever was going on."""
+def _told_to_end() -> threading.Event:
+    """Set by SIGINT and SIGTERM, which do nothing else, whatever was going on."""
     told = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: told.set())
+    return told
+
+
+def _run_until(told: threading.Event, front: Front, mailbox: Mailbox, meanwhile: Callable[[], None]) -> None:
+    """The front has a thread of its own: this one waits to be told."""
     failed: List[BaseException] = []
 
     def run() -> None:
@@ -193,9 +202,6 @@ def _run_until_told(front: Front, mailbox: Mailbox, meanwhile: Callable[[], None
         except BaseException as error:  # raised again below, on the thread that can tell somebody
             failed.append(error)
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: told.set())
     thread = threading.Thread(target=run, name="front")
     thread.start()
     while thread.is_alive():

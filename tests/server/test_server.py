@@ -122,6 +122,16 @@ def test_a_job_list_that_is_damaged_within_is_a_sentence(houses):
         house.start()
 
 
+def test_a_server_that_is_ended_as_soon_as_it_is_there_ends_as_always(tmp_path):
+    code = "import os, signal, sys; sys.path.insert(0, %r)\n" % str(Path(__file__).parent)
+    code += "from pathlib import Path; from platebridge_server.server import serve\n"
+    code += "end = lambda connection: os.kill(os.getpid(), signal.SIGTERM)\n"
+    code += "serve(Path('data'), port=0, connection_file=Path('c.json'), generator='fake_generator:generate', started=end)\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "c.json").exists()
+
+
 def test_a_disk_that_is_gone_is_not_taken_for_a_damaged_job_list(tmp_path, monkeypatch):
     def gone(front):
         raise sqlite3.OperationalError("disk I/O error")
