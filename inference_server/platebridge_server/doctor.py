@@ -180,7 +180,7 @@ def _folder_of_models() -> Finding:
     except StorageError as error:
         return Finding(False, "models", error.message, error.mend)
     at = store.root()
-    return Finding(True, "models", "in %s" % at if at.exists() else "beside those that ship none, for there is no folder %s" % at)
+    return Finding(True, "models", "in %s" % at if at.exists() else "none but those that ship: there is no folder %s" % at)
 
 
 def _large(name: str, card: Mapping[str, Any]) -> Finding:
