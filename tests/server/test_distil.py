@@ -184,3 +184,46 @@ def test_where_the_truth_has_no_dust_no_patch_is_asked_for():
     made = torch.rand(1, 2, 3, 32, 32, requires_grad=True)
     distance = distil.patches_apart(made, torch.zeros(1, 2, 3, 32, 32), np.random.default_rng(0))
     assert float(distance) == 0 and torch.isfinite(distance)
+
+
+def _judged(critic, judge, account):
+    """One step of a critic and an entry in an account, of the same chance each time."""
+    random = torch.Generator().manual_seed(11)
+    truth, made = (torch.randn(1, 4, 3, 32, 32, generator=random) for _ in range(2))
+    wide = torch.zeros(1, 4, 4, 32, 32)
+    account.owed(made, truth)
+    judge.zero_grad()
+    (critic(made, wide).mean() - critic(truth, wide).mean()).backward()
+    judge.step()
+
+
+def test_a_lesson_goes_on_with_a_critic_as_sharp_eyed_as_it_was(tmp_path):
+    """To the bit: its weights, what its optimiser knows, the account of waves; one that nothing was entered in stays empty."""
+
+    def anew():
+        critic = distil.Critic(8)
+        judge = torch.optim.AdamW(critic.parameters(), 1e-3)
+        return critic, judge, {"waves": distil.Waves(), "weave": distil.Weave()}
+
+    critic, judge, accounts = anew()
+    for _ in range(3):
+        _judged(critic, judge, accounts["waves"])
+    distil._save_critic(tmp_path, critic, judge, accounts)
+    other, its_judge, its_accounts = anew()
+    distil._restore_critic(tmp_path, other, its_judge, its_accounts, "cpu")
+    for _ in range(2):
+        _judged(critic, judge, accounts["waves"])
+        _judged(other, its_judge, its_accounts["waves"])
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in critic.state_dict().items())
+    assert torch.equal(accounts["waves"].too_much, its_accounts["waves"].too_much) and its_accounts["waves"].count == 5
+    assert its_accounts["weave"].too_much is None and its_accounts["weave"].count == 0
+
+
+def test_a_run_of_before_that_kept_its_critic_alone_goes_on(tmp_path):
+    critic = distil.Critic(8)
+    data.save_whole(tmp_path / "critic.safetensors", critic.state_dict())
+    other = distil.Critic(8)
+    judge, account = torch.optim.AdamW(other.parameters(), 1e-3), distil.Waves()
+    distil._restore_critic(tmp_path, other, judge, {"waves": account}, "cpu")
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in critic.state_dict().items())
+    assert not judge.state and account.count == 0

@@ -470,7 +470,10 @@ def test_a_last_lesson_that_was_cut_off_while_it_saved_goes_on(folder, small, tm
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(data, "save_file", cut_off)
         distil.distil(folder, small, run, seconds / 60 + 0.01, resume=True, **options)
-    assert distil.distil(folder, small, run, seconds / 60 + 0.01, resume=True, **options) > first
+    last = distil.distil(folder, small, run, seconds / 60 + 0.01, resume=True, **options)
+    assert last > first
+    kept = load_file(run / "critic.safetensors")  # the critic went on, and did not begin anew
+    assert int(kept["optimiser.0.step"]) == int(kept["account.waves.count"]) == last
 
 
 def test_a_run_is_gone_on_with_as_the_lesson_that_it_was(folder, small, tmp_path):

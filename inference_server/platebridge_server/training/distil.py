@@ -102,8 +102,8 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     """Train from the weights in `start` (diffusers' layout) for so long; writes checkpoint.safetensors, state.json, log.jsonl and what
     `watch` draws into `out`.
 
-    steps, sigma_min: the sampler that will use the weights. A resumed run begins the critic's optimiser and the account anew. Returns how
-    many iterations. Raises what `train.train` does.
+    steps, sigma_min: the sampler that will use the weights. A resumed run goes on with the critic, its optimiser and the accounts as they
+    were. Returns how many iterations. Raises what `train.train` does.
     """
     torch.set_num_threads(threads)
     state = train.gone_on_with(out, resume, steps=steps, sigma_min=sigma_min)
@@ -117,9 +117,11 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     average = {key: value.detach().clone() for key, value in network.named_parameters()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.5, 0.99), weight_decay=1e-2)
     judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99), weight_decay=1e-2)
+    account, weave = Waves(), Weave()
+    accounts = {"waves": account, "weave": weave}
     if state["iterations"]:
         train._restore(out, network, average, optimiser)
-        critic.load_state_dict(load_file(out / "critic.safetensors"))
+        _restore_critic(out, critic, judge, accounts, device)
     torch.manual_seed(state["seed"] * 1000003 + state["iterations"])
     clips = train.Clips(folder, np.random.default_rng([state["seed"], state["iterations"]]))
     clips.begin()
@@ -132,13 +134,13 @@ def distil(folder: Path, start: Path, out: Path, minutes: float, *, steps: int, 
     begun = time.monotonic()
     before, iteration, saved, rows = state["seconds"], state["iterations"], state["seconds"], []
     more = len(train.NOISE_TAPS) - 1
-    account, weave = Waves(), Weave()
     theirs = Users(folder, clips.random, size)
     watch = Watch(out, folder, device)
 
     def keep_it(seconds: float) -> None:
         now = {**state, "iterations": iteration, "seconds": seconds}
-        _save(out, network, average, optimiser, critic, now)
+        _save_critic(out, critic, judge, accounts)
+        train._save(out, network, average, optimiser, now)
         watch.show(iteration, average, network.options, train.levels_of(now), steps)
 
     with train.asked_to_stop() as stop, (out / LOG).open("a") as log:
@@ -446,6 +448,20 @@ def _sigmas(batch: int) -> torch.Tensor:
     return LEAST_NOISE * (MOST_NOISE / LEAST_NOISE) ** torch.rand(batch)
 
 
-def _save(out: Path, network, average, optimiser, critic, state: dict) -> None:
-    data.save_whole(out / "critic.safetensors", critic.state_dict())
-    train._save(out, network, average, optimiser, state)
+def _save_critic(out: Path, critic: Critic, judge: torch.optim.Optimizer, accounts: dict[str, Account]) -> None:
+    """What a lesson goes on with beside the network: by itself it would take hundreds of iterations to be as sharp-eyed again."""
+    tensors = {**critic.state_dict(), **train.remembered(judge)}
+    for name, one in accounts.items():
+        if one.too_much is not None:
+            tensors.update({f"account.{name}.too_much": one.too_much, f"account.{name}.count": torch.tensor(one.count)})
+    data.save_whole(out / "critic.safetensors", tensors)
+
+
+def _restore_critic(out: Path, critic: Critic, judge: torch.optim.Optimizer, accounts: dict[str, Account], device: str) -> None:
+    """A run from before December 2026 has the critic alone: what it lacks begins anew."""
+    tensors = load_file(out / "critic.safetensors")
+    critic.load_state_dict({name: tensors[name] for name in critic.state_dict()})
+    train.remember(judge, tensors)
+    for name, one in accounts.items():
+        if f"account.{name}.too_much" in tensors:
+            one.too_much, one.count = tensors[f"account.{name}.too_much"].to(device, copy=True), int(tensors[f"account.{name}.count"])

@@ -161,8 +161,7 @@ def _save(folder: Path, network, average, optimiser, state: dict) -> None:
     """A checkpoint that is whole or not there: each file by itself, the state last. Raises StorageError."""
     tensors = {f"average.{k}": v for k, v in average.items()}
     tensors.update({f"network.{k}": v.detach() for k, v in network.state_dict().items()})
-    for number, slot in optimiser.state_dict()["state"].items():
-        tensors.update({f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in slot.items()})
+    tensors.update(remembered(optimiser))
     data.save_whole(folder / "checkpoint.safetensors", tensors)
     path, state = folder / "state.json", {**state, "config": network.options}
     try:
@@ -195,6 +194,17 @@ def _restore(folder: Path, network, average, optimiser) -> None:
     network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
     for k in average:
         average[k].copy_(tensors[f"average.{k}"])
+    remember(optimiser, tensors)
+
+
+def remembered(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What an optimiser knows of earlier steps, for a checkpoint: "optimiser.3.exp_avg"."""
+    slots = optimiser.state_dict()["state"]
+    return {f"optimiser.{number}.{name}": torch.as_tensor(value) for number, slot in slots.items() for name, value in slot.items()}
+
+
+def remember(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Gives an optimiser back what `remembered` told, among other tensors; where they hold none of it, it begins anew."""
     slots: dict = {}
     for key, value in tensors.items():
         if key.startswith("optimiser."):
