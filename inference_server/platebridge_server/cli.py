@@ -218,7 +218,7 @@ def generate(
                 command.check_writable(out_folder)
                 wanted, by_hash = command.with_files(wanted, sources, looking)
                 for one in wanted:
-                    writer = command.begin(one, sources, out_folder)
+                    writer = command.begin(one, sources, out_folder, by_hash)
                     _make(one, by_hash, writer, shown, stop, use_server, connection, device)
                     _made(writer.path, done, as_json)
     finally:  # of a wedge that ends early, those that are whole

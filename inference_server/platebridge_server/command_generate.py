@@ -22,7 +22,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import platebridge
 import platformdirs
@@ -219,14 +219,17 @@ def read_camera(path: Path) -> Camera:
     return camera_from_dict(tree)
 
 
-def begin(request: GenerateRequest, sources: Sources, out: Path, take_id: Optional[str] = None) -> TakeWriter:
-    """A new take folder for the request in `out`. Raises StorageError before anything is written: no access, no room."""
+def begin(request: GenerateRequest, sources: Sources, out: Path, by_hash: Optional[Mapping[str, Path]] = None) -> TakeWriter:
+    """A new take folder for the request in `out`. Raises StorageError before anything is written: no access, no room.
+
+    by_hash: where each content lies, for Blender and Nuke, which can then attach to the take whatever form its patterns have.
+    """
     out = typed(out).absolute()
     checks.check_request(request)
     check_writable(out)
     checks.check_room(_nearest(out), checks.take_bytes(request), "the take")
-    note = {"request": request.to_dict(), "sources": sources.plain()}
-    return TakeWriter.create(out, take_id or uuid.uuid4().hex, note)
+    files = {sha: str(path) for sha, path in (by_hash or {}).items()}
+    return TakeWriter.create(out, uuid.uuid4().hex, {"request": request.to_dict(), "sources": sources.plain(), "files": files})
 
 
 def resumed(take: Path, show: Show = lambda event: None) -> Tuple[GenerateRequest, sequences.Found, TakeWriter]:

@@ -210,6 +210,8 @@ class Front:
                 self._on_hello(client, message)
                 return
             if session is None:
+                if message.type == "cancel":  # the last word of a client that went: what was said to it meanwhile had it forgotten
+                    self.scheduler.cancel(message.body["take"])
                 raise ConnectionFailed("The server does not know this client: say hello first.", "Restart the client.")
             session.seen = time.monotonic()
             answer = self._answers.get(message.type)

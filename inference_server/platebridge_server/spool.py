@@ -149,7 +149,8 @@ class Spool:
         if digest.hexdigest() != sha256:
             path.unlink()
             self._count -= 1
-            raise InputError("A file changed while it was being sent.", "Let the render finish writing it, then generate again.")
+            mend = "Put it back and go on with the take, or let its render finish and generate a new one."
+            raise InputError("The file has changed since the take was begun.", mend)
         self._place(path, sha256)
         return size
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import queue
 import threading
 import time
@@ -19,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
-from .errors import Cancelled, ConnectionFailed, InputError, ModelError, PlatebridgeError, RequestError, from_dict
+from .errors import Cancelled, ConnectionFailed, InputError, ModelError, PlatebridgeError, RequestError, StorageError, from_dict
 from .events import Done, Failed, FileReady, Preview, Progress, Started, Warned
+from .frames import name_at
 from .request import Camera, FrameFile, GenerateRequest, Inputs, Pass
 from .request import from_dict as request_from_dict
 from .takes import MARKER, TAKE, TakeWriter, hash_file, read_take
@@ -180,7 +182,7 @@ class Courier(threading.Thread):
         writer = TakeWriter.resume(path)
         request = request_from_dict(writer.note.get("request"))
         origin = {**self._origin, "take": path.name}  # a server that lost the take begins it anew
-        paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
+        paths = _inputs_of(writer, request)
         plate = {file.frame: paths[file.sha256] for file in request.inputs.plate.files if file.sha256 in paths}
         self._tell(Began(writer.take_id, writer.path, request, request.hash(), plate))
         for name in sorted(writer.have):
@@ -268,6 +270,31 @@ class Courier(threading.Thread):
             else:
                 self._tell(event)
         raise Cancelled("Left; the server goes on with the take.", "Attach to it to see what came.")
+
+
+def _inputs_of(writer: TakeWriter, request: GenerateRequest) -> Dict[str, Path]:
+    """Where the inputs of an interrupted take should lie, by content: as its note lists them, else where its patterns have the frame.
+
+    {} where the note says neither. Only its sending tells whether a file is still what it was. Raises StorageError.
+    """
+    places: List[Tuple[FrameFile, List[Path]]] = []
+    try:
+        paths = {sha: Path(file) for sha, file in writer.note.get("files", {}).items()}
+        sources = writer.note.get("sources", {})
+        for which, pattern in sources.get("patterns", {}).items():
+            named = Path(pattern)  # itself last: one picture may be called like a pattern, matte #2.exr
+            for file in getattr(request.inputs, which).files:
+                places.append((file, [named.with_name(name_at(named.name, file.frame)), named]))
+        if request.inputs.reference is not None:
+            pictures = map(Path, sources.get("references", ()))
+            places += [(file, [picture]) for file, picture in zip(request.inputs.reference.files, pictures)]
+    except (AttributeError, TypeError, ValueError):
+        raise StorageError("%s is damaged." % (writer.path / MARKER), "Generate a new take; this one is left as it is.") from None
+    for file, candidates in places:
+        if file.sha256 not in paths or not os.path.isfile(paths[file.sha256]):
+            there = [path for path in candidates if os.path.isfile(path)]
+            paths[file.sha256] = there[0] if there else paths.get(file.sha256, candidates[0])
+    return paths
 
 
 def _forget_if_empty(writer: TakeWriter) -> None:

@@ -67,8 +67,8 @@ class Uploads:
             raise InputError("The file can't be read: %s." % error, "Is it still where it was?", **place(job, file.sha256)) from error
         if len(data) < length:
             self._spoil(file)
-            mend = "Let the render finish writing it, then generate again."
-            raise InputError("The file became shorter.", mend, **place(job, file.sha256))
+            mend = "Put it back and go on with the take, or let its render finish and generate a new one."
+            raise InputError("The file is shorter than when the take was begun.", mend, **place(job, file.sha256))
         return Message("put", {"sha256": file.sha256, "size": file.size, "offset": file.offset}, (data,))
 
     def was_sent(self, message: Message) -> None:

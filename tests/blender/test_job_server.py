@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,24 @@ def test_blender_killed_in_the_midst_then_attach(scene, shot, server, tmp_path):
     assert strip_frames(scene) == list(FRAMES) and server.made() == list(FRAMES)
     with pytest.raises(RuntimeError, match="has no unfinished take"):
         bpy.ops.platebridge.attach()
+
+
+def test_a_take_of_the_commands_is_attached_to_when_command_and_server_are_dead_and_its_files_are_sent_again(scene, shot, server, tmp_path):
+    server.hold(1003)
+    take = tmp_path / "takes" / "shot" / "take_0001"
+    command = [sys.executable, "-m", "platebridge_server", "generate", "--server", server.connection, "--frames", "1001-1004"]
+    for which, name in (("plate", "plate.@@@@.exr"), ("depth", "depth.%04d.exr"), ("mask", "mask.####.exr")):
+        command += ["--" + which, tmp_path / which / name]
+    with open(tmp_path / "other.log", "wb") as log:
+        other = subprocess.Popen([*map(str, command), "--shot", "shot", "--out", str(take.parent)], stdout=log, stderr=log)
+    until(lambda: (take / "comp.1002.exr").is_file() or other.poll() is not None, 60)
+    assert other.poll() is None, (tmp_path / "other.log").read_text()
+    other.kill()
+    other.wait()
+    server.kill()
+    shutil.rmtree(server.root / "data")
+    server.let_go(1003)
+    server.start()
+    assert bpy.ops.platebridge.attach() == {"FINISHED"}
+    assert_take_is_whole(take, tmp_path)
+    assert strip_frames(scene) == list(FRAMES) and server.made() == list(FRAMES)

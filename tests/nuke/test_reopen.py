@@ -68,6 +68,27 @@ def test_after_nuke_is_gone_the_take_is_attached_to_from_the_saved_script(nuke, 
     assert node["result_last"].value() == 1004
 
 
+def test_a_take_that_the_command_began_is_attached_to_and_sent_by_nuke(nuke, wired, serve, tmp_path):
+    """The command was ended before a frame came; no server has heard of the take."""
+    from platebridge.frames import FrameRange
+    from platebridge.request import ShotSettings
+    from platebridge.takes import verify_take
+    from platebridge_nuke import node as buttons
+    from platebridge_server import command_generate as command
+
+    node, shot = wired
+    sources = command.Sources({which: shot.patterns[which].replace("####", "@@@@") for which in ("plate", "depth", "mask")})
+    (request,), files = command.with_files([command.asked("tiny", FrameRange(1001, 1004), ShotSettings())], sources)
+    begun = command.begin(request, sources, tmp_path / "takes", files)
+    node["connection"].setValue(str(serve().connection))
+    node["take"].setValue(begun.path.as_posix())
+    job = buttons.attach(node)
+    assert job is not None, node["status"].value()
+    finish(nuke, job)
+    assert job.error is None and verify_take(begun.path) == []
+    assert node["result_last"].value() == 1004
+
+
 def under_way(nuke, node, serve):
     """The server and the job of a take that is held at its second frame."""
     server = serve()

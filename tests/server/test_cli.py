@@ -14,6 +14,7 @@ import pytest
 import torch
 from house import until
 from platebridge.client import Client
+from platebridge.courier import Courier, Ended
 from platebridge.errors import Cancelled, ModelError
 from platebridge.events import Started
 from platebridge.takes import list_takes, verify_take
@@ -449,6 +450,20 @@ def test_a_cancelled_take_keeps_its_frames_and_says_how_to_go_on(run, small, tmp
         assert (ours == theirs).all()
     code, _, error = run("generate", "--resume", take)
     assert code == 1 and "no unfinished take" in error
+
+
+def test_a_take_begun_here_can_be_attached_to_as_blender_and_nuke_do_it(run, small, house, tmp_path, monkeypatch):
+    """Its server never heard of it, and is sent its files; the frames that were made here stay."""
+    fail_after(monkeypatch, 1)
+    assert run(*asking(small, tmp_path / "out"))[0] == 130
+    take = tmp_path / "out/take_0001"
+    before = {p.name: p.read_bytes() for p in take.glob("*.exr")}
+    courier = Courier.resume(lambda: Client(house.connection), take, house.origin())
+    courier.run()
+    assert [news.error for news in iter(courier.take_news, None) if isinstance(news, Ended)] == [None]
+    made = [frame for _, frame in house.made()]
+    assert verify_take(take) == [] and made and len(made) + sum(name.startswith("comp") for name in before) == 6
+    assert all((take / name).read_bytes() == data for name, data in before.items())
 
 
 def test_what_to_type_to_go_on_can_be_typed(run, small, tmp_path, monkeypatch):
