@@ -131,17 +131,34 @@ def test_what_training_never_sees(folder):
     assert {simulate.collapse(n).kind for n in range(simulate.WIDER_SEED, 60)} == {"tower", "wall", "blast", "floors", "surge"}
     assert {simulate.collapse(n).kind for n in range(simulate.HELD_OUT_SEED, simulate.HELD_OUT_SEED + 20)} <= {"tower", "wall", "blast"}
     random = np.random.default_rng(3)
-    lights = [simulate._view(random, True, grazing).sun[2] for grazing in (False, True) for _ in range(20)]
+    lights = [simulate._view(random, 20, True, grazing).sun[2] for grazing in (False, True) for _ in range(20)]
     assert min(lights[:20]) > 0.19 and max(lights[20:]) < 0.13
 
 
 def test_later_simulations_are_framed_as_takes_are():
     """A take's field has few pixels a cell, and its guide's cells are mostly thicker than the early simulations'."""
     for number in range(20):
-        framed, close = (simulate._view(np.random.default_rng(number), True, framed=to) for to in (np.random.default_rng(number), None))
+        framed, close = (simulate._view(np.random.default_rng(number), 20, True, framed=to) for to in (np.random.default_rng(number), None))
         pixels = framed.focal / (simulate.COARSE[2] * float(framed.camera_to_world[0, :3, 3].norm()))
         assert 2.6 < pixels < 6.0 and 0.8 <= framed.extinction / simulate.COARSE[2] <= 4.0
         assert torch.equal(framed.camera_to_world, close.camera_to_world) and torch.equal(framed.sun, close.sun)
+
+
+def test_late_simulations_have_clips_as_long_as_shots(tiny, folder, tmp_path, monkeypatch):
+    """Of as many frames as a seed says, from 24 to 96 by default; their camera goes no farther in them than in a short one."""
+    assert simulate.LONG == (24, 96)
+    short, long = (simulate._view(np.random.default_rng(7), frames, True).camera_to_world[:, :3, 3] for frames in (20, 80))
+    assert len(long) == 80 and 0 < float((long[76] - long[0]).norm()) == pytest.approx(float((short[19] - short[0]).norm()), rel=1e-3)
+    monkeypatch.setattr(simulate, "LONG", (8, 11))
+    clips = simulate.simulate(simulate.LONG_SEED, FINE, COARSE)
+    assert len({len(part) for clip in clips for part in vars(clip).values()}) == 1 and 8 <= len(clips[0].truth) <= 11
+    assert clips[1].truth[-1, 2].mean() > 0.004  # there is dust to its end
+    shard = data.shards(folder)[0]
+    (tmp_path / shard.name).write_bytes(shard.read_bytes())
+    data.write_shard(data.shard_path(tmp_path, simulate.LONG_SEED), clips)
+    taught = train.Clips(tmp_path, np.random.default_rng(1))
+    taught.begin()  # beside those of another length
+    assert {len(truth) for truth, *_ in taught.clips} == {6, len(clips[0].truth)}
 
 
 def test_floors_burst_from_the_top_down_and_outward():

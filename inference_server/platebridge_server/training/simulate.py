@@ -35,6 +35,9 @@ RECIPE = 2
 WIDER_SEED = 20
 #: From here on they are framed as a take's guide is: cells of 3 to 5.25 pixels, where earlier ones have 6 to 12, and up to twice as thick.
 FRAMED_SEED = 40
+#: From here on clips have as many frames as shots have, `LONG`, from the first to the last: late dust is large, slow and thin.
+LONG_SEED = 70
+LONG = (24, 96)
 #: Simulations from here on are never trained on.
 HELD_OUT_SEED = 9000
 #: From here to the next they are framed so, too.
@@ -261,23 +264,24 @@ def look_at(eye, target) -> torch.Tensor:
 
 
 def _view(
-    random: np.random.Generator, early: bool, grazing: bool = False, wider: Optional[np.random.Generator] = None,
+    random: np.random.Generator, frames: int, early: bool, grazing: bool = False, wider: Optional[np.random.Generator] = None,
     framed: Optional[np.random.Generator] = None,
 ) -> View:
-    """early: it looks a little higher. grazing: its sun does. wider: draws what has been wider since `WIDER_SEED`. framed: draws how large
-    and how thick a cell of the coarse twin is, as takes have it."""
+    """frames: how many. early: it looks a little higher. grazing: its sun does. wider: draws what has been wider since `WIDER_SEED`.
+    framed: draws how large and how thick a cell of the coarse twin is, as takes have it."""
     u = random.uniform
     turn, lift = u(0, 2 * math.pi), u(0.03, 0.45)
     distance = u(2.0, 3.4)
     target = np.array([u(-0.12, 0.12), u(-0.12, 0.12), u(0.22, 0.36) if early else u(0.18, 0.34)])
     moving = random.random() < 0.4
     pan, push = (u(-0.012, 0.012), u(-0.012, 0.012)) if moving else (0.0, 0.0)
+    pan, push = (CLIP_FRAMES / frames * way for way in (pan, push))  # a long clip's camera goes no farther in all
     cameras = []
     # Held by hand: two waves a second or so, of a few pixels.
     shake = wider is not None and wider.random() < 0.3
     sway = wider.normal(0, 0.006, (2, 2, 3)) if shake else np.zeros((2, 2, 3))
     beats = wider.uniform(0.2, 0.9, (2, 1)) if shake else np.zeros((2, 1))
-    for frame in range(CLIP_FRAMES):
+    for frame in range(frames):
         angle, away = turn + pan * frame, distance * (1 + push * frame)
         eye = target + away * np.array([math.cos(angle) * math.cos(lift), math.sin(angle) * math.cos(lift), math.sin(lift)])
         swayed = (sway[0] * np.sin(beats * frame) + sway[1] * np.cos(beats * frame)).sum(0)
@@ -334,17 +338,19 @@ def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]
     wider = np.random.default_rng([seed, 5]) if WIDER_SEED <= seed < HELD_OUT_SEED else None
     as_takes = FRAMED_SEED <= seed < HELD_OUT_SEED or HELD_OUT_FRAMED_SEED <= seed < UNSEEN_EMITTER_SEED
     framed = np.random.default_rng([seed, 6]) if as_takes else None
-    views = [_view(dials, early, seed >= UNSEEN_LIGHT_SEED, wider, framed) for early in (True, False)]
+    long = LONG_SEED <= seed < HELD_OUT_SEED
+    frames = int(np.random.default_rng([seed, 7]).integers(LONG[0], LONG[1] + 1)) if long else CLIP_FRAMES
+    views = [_view(dials, frames, early, seed >= UNSEEN_LIGHT_SEED, wider, framed) for early in (True, False)]
     wind = (u(-0.25, 0.25), u(-0.25, 0.25), 0.0) if dials.random() < 0.5 else (0.0, 0.0, 0.0)
     pace = np.random.default_rng([seed, 3])
     slow = pace.random() < 0.4
     draw = pace if slow else dials
     first = int(draw.integers(6, 24) if slow else draw.integers(2, 9))
-    starts = (first, first + CLIP_FRAMES + int(draw.integers(4, 32) if slow else draw.integers(0, 11)))
+    starts = (first, first + frames + int(draw.integers(4, 32) if slow else draw.integers(0, 11)))
     smokes = [boxed(fine, settings, seed + 100003 * chance), boxed(coarse, settings, seed)]
     taken: list[list] = [[], []]
     steps = 1 if slow else 2
-    for frame in range(starts[-1] + CLIP_FRAMES):
+    for frame in range(starts[-1] + frames):
         for part in range(steps):
             emitted = event.points((frame * steps + part) * STEP)
             target = None
@@ -353,7 +359,7 @@ def simulate(seed: int, fine=FINE, coarse=COARSE, chance: int = 0) -> list[Clip]
                 smoke.step(STEP, sources, wind, target, NUDGE if target is not None else 0.0)
                 target = smoke.velocity
         for number, start in enumerate(starts):
-            if start <= frame < start + CLIP_FRAMES:
+            if start <= frame < start + frames:
                 view = views[number]
                 truth = _render(smokes[0], view, frame - start, 1, steps=112)
                 guide = _render(smokes[1], view, frame - start, GUIDE_SCALE, smooth=True)
