@@ -75,7 +75,8 @@ class Job:
         self._left = True
         if self._courier is not None:
             self._courier.leave()
-            self._courier.join(wait)
+            if self._courier.is_alive():  # one that is to be started this very moment leaves as its first step
+                self._courier.join(wait)
 
     # --- on the thread that follows --------------------------------------------------------------------------------------------
 

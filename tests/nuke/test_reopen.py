@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,19 @@ def under_way(nuke, node, serve):
     job = press(node, server.connection)
     until(nuke, lambda: job.take is not None)
     return server, job
+
+
+def test_quitting_in_the_moment_before_a_take_is_sent_sends_none(nuke, wired, serve, monkeypatch):
+    from platebridge.courier import Courier
+    from platebridge_nuke import job as jobs
+    from platebridge_nuke import node as buttons
+
+    node, _ = wired
+    node["connection"].setValue(str(serve().connection))
+    monkeypatch.setattr(Courier, "start", lambda courier: (jobs.jobs[0].leave(0.0), threading.Thread.start(courier)))
+    job = buttons.generate(node)
+    finish(nuke, job)
+    assert "Cancelled before anything was sent" in str(job.error) and job.take is None
 
 
 def test_closing_the_script_leaves_the_job_and_its_thread_to_end_by_themselves(nuke, wired, serve):
