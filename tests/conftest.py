@@ -7,6 +7,7 @@ The files are written by OpenImageIO alone, never by our own writer, so what rea
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,17 @@ from typing import Dict, Tuple
 import pytest
 
 POST_M, BLOCK_M, WALL_M, SKY = 6.0, 22.0, 30.0, 1e10
+ROOM = 4  # GiB: servers and caches never touch the last 2 of a disk, and tests run many of them as an artist does
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _room(tmp_path_factory):
+    """On a full disk dozens of tests would fail, each in its own words."""
+    folder = tmp_path_factory.getbasetemp()
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < ROOM:
+        said = "Tests write to %s, whose disk has %.1f GiB free: they need %d. Make room there, or set TMPDIR to a folder on another disk."
+        pytest.exit(said % (folder, free, ROOM), returncode=4)
 
 
 @dataclass

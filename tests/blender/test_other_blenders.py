@@ -53,19 +53,18 @@ def pixels(path):
 
 def command(script, version, archives, server, folder, *more):
     """The command line and options of a process that runs the script in that Blender."""
-    python = python_of(version)
-    if not python.exists():
-        pytest.skip(f"Blender {version} can't be had here: see tools/blenders.sh")
     options = {
         "env": dict({k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, BLENDER_USER_RESOURCES=str(folder / "home")),
         "text": True,
         "cwd": folder,
     }
-    return [str(python), str(HERE / script), str(archives(version)), str(server.connection), str(folder), *more], options
+    return [str(python_of(version)), str(HERE / script), str(archives(version)), str(server.connection), str(folder), *more], options
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(version, tmp_path):
+    if not python_of(version).exists():
+        pytest.skip(f"Blender {version} can't be had here: see tools/blenders.sh")
     server = Server(tmp_path / "server").start()
     yield server
     server.stop()

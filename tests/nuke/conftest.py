@@ -74,6 +74,15 @@ def serve(tmp_path):
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def standing(tmp_path_factory):
+    """The connection file of a server that many tests press Generate against. Who holds its frames, ends it or looks into it has one of
+    its own: `serve`."""
+    server = Server(tmp_path_factory.mktemp("standing"), "small_generator:generate").start()
+    yield server.connection
+    server.stop()
+
+
 @pytest.fixture
 def nuke(tmp_path):
     import nuke

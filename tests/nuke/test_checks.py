@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from node_at_work import finish
 
 
 def press(node, connection):
@@ -137,11 +138,11 @@ def test_inputs_of_another_format_or_pixel_aspect_are_refused(nuke, wired, make_
         ("Normalised, near = 0", lambda p: np.minimum(p, 100), "is said to be normalised, and goes from"),
     ],
 )
-def test_a_depth_that_is_evidently_another_is_said_before_anything_is_sent(nuke, wired, serve, rewrite, kind, change, sentence):
+def test_a_depth_that_is_evidently_another_is_said_before_anything_is_sent(nuke, wired, standing, rewrite, kind, change, sentence):
     node, _ = wired
     rewrite("depth", change)
     node["depth_kind"].setValue(kind)
-    assert press(node, serve().connection) is None
+    assert press(node, standing) is None
     assert sentence in told(nuke, node)
     assert not list(Path(nuke.root().name()).parent.glob("takes/*/take_*"))
 
@@ -166,24 +167,24 @@ def test_a_depth_of_the_kind_it_is_said_to_be_is_let_through(wired, rewrite, kin
     peek.check_depth(wired[1].paths["depth"], KINDS[kind], "Read2")
 
 
-def test_a_depth_that_shrinks_is_let_through_once_its_unit_is_given(nuke, wired, serve, rewrite):
+def test_a_depth_that_shrinks_is_let_through_once_its_unit_is_given(nuke, wired, standing, rewrite):
     node, _ = wired
     rewrite("depth", lambda p: np.where(p > 1e9, 0, 1 / p))
-    connection = serve().connection
-    assert press(node, connection) is None
+    assert press(node, standing) is None
     assert "give its unit in Metres per unit" in told(nuke, node)
     node["depth_scale"].setValue(1000.0)
-    job = press(node, connection)
+    job = press(node, standing)
     assert job is not None, node["status"].value()
     job.cancel()
+    finish(nuke, job)
 
 
-def test_a_mask_that_is_empty_over_the_range_is_refused_and_one_pixel_is_not_empty(nuke, wired, serve, rewrite):
+def test_a_mask_that_is_empty_over_the_range_is_refused_and_one_pixel_is_not_empty(nuke, wired, standing, rewrite):
     from platebridge_nuke import peek
 
     node, shot = wired
     rewrite("mask", lambda p: p * 0)
-    assert press(node, serve().connection) is None
+    assert press(node, standing) is None
     assert "Read3 is empty over the whole range. Paint what collapses" in told(nuke, node)
     pixels = np.zeros((64, 96, 1), "f4")
     pixels[63, 95] = 1e-7
@@ -389,11 +390,10 @@ def test_a_folder_that_may_not_be_written_is_refused(nuke, wired, tmp_path):
         (lambda nuke: setattr(nuke, "disk_full", True), "No space left on device"),
     ],
 )
-def test_a_render_that_fails_is_said_and_leaves_no_node_and_no_undo_step(nuke, wired, serve, break_it, sentence):
+def test_a_render_that_fails_is_said_and_leaves_no_node_and_no_undo_step(nuke, wired, standing, break_it, sentence):
     node, _ = wired
     nuke.root().setProxy(True)
-    connection = serve().connection
-    node["connection"].setValue(str(connection))
+    node["connection"].setValue(str(standing))
     steps = nuke.Undo.undoSize()
     break_it(nuke)
     from platebridge_nuke import node as buttons
@@ -405,3 +405,4 @@ def test_a_render_that_fails_is_said_and_leaves_no_node_and_no_undo_step(nuke, w
     job = buttons.generate(node)
     assert job is not None, node["status"].value()
     job.cancel()
+    finish(nuke, job)

@@ -54,10 +54,10 @@ def test_frames_equal_those_of_the_command_bit_for_bit(nuke, wired, serve, tmp_p
             assert pixels(job.take / name).tobytes() == pixels(writer.path / name).tobytes(), name
 
 
-def test_inputs_are_the_plate_bit_for_bit_and_depth_in_single_floats(nuke, wired, serve):
+def test_inputs_are_the_plate_bit_for_bit_and_depth_in_single_floats(nuke, wired, standing):
     node, shot = wired
     nuke.root().setProxy(True)
-    finish(nuke, press(node, serve().connection))
+    finish(nuke, press(node, standing))
     assert nuke.root()["proxy"].value() is True
     rendered = Path(node["take"].value()).parent
     for which in ("plate", "depth", "mask"):
@@ -190,7 +190,7 @@ def test_take_made_elsewhere_is_listed_and_read(nuke, wired, serve):
     assert [(r["first"].value(), r["last"].value(), r["raw"].value()) for r in reads] == [(1001, 1004, True)]
 
 
-def test_non_commercial_reaches_the_whole_way_with_every_input(nuke, wired, serve, write_exr, tmp_path):
+def test_non_commercial_reaches_the_whole_way_with_every_input(nuke, wired, standing, write_exr, tmp_path):
     node, shot = wired
     for frame in shot.paths["plate"]:
         write_exr(tmp_path / ("v.%d.exr" % frame), np.zeros((64, 96, 2), "f4"), ("backward.u", "backward.v"))
@@ -199,7 +199,7 @@ def test_non_commercial_reaches_the_whole_way_with_every_input(nuke, wired, serv
         node.setInput(number, nuke.nodes.Read(file=str(tmp_path / (name + ".####.exr")), first=1001, last=1004))
     still = [float(row == column) for row in range(4) for column in range(4)]
     node.setInput(5, nuke.nodes.Camera2(world_matrix=still))
-    node["connection"].setValue(str(serve().connection))
+    node["connection"].setValue(str(standing))
     nuke._touched.clear()  # what the artist has made, Python did not touch
     nuke.env["nc"] = True
     job = press(node)
@@ -214,19 +214,19 @@ def test_non_commercial_reaches_the_whole_way_with_every_input(nuke, wired, serv
 
 
 @pytest.mark.parametrize("broken", ["__init__", "setMessage", "setProgress", "isCancelled"])
-def test_a_progress_bar_that_nuke_refuses_a_thread_costs_the_bar_alone(nuke, wired, serve, monkeypatch, broken):
+def test_a_progress_bar_that_nuke_refuses_a_thread_costs_the_bar_alone(nuke, wired, standing, monkeypatch, broken):
     def refuse(self, *told):
         raise RuntimeError("ProgressTask: not on this thread")
 
     monkeypatch.setattr(nuke.ProgressTask, broken, refuse)
     node, _ = wired
-    job = press(node, serve().connection)
+    job = press(node, standing)
     finish(nuke, job)
     assert job.error is None and node["status"].value().endswith("take_0001 is whole.")
 
 
 @pytest.mark.parametrize("window", [True, False])
-def test_a_job_that_breaks_down_says_so_and_lets_the_node_go(nuke, wired, serve, monkeypatch, window):
+def test_a_job_that_breaks_down_says_so_and_lets_the_node_go(nuke, wired, standing, monkeypatch, window):
     from platebridge.courier import Courier
     from platebridge_nuke import node as buttons
 
@@ -237,7 +237,7 @@ def test_a_job_that_breaks_down_says_so_and_lets_the_node_go(nuke, wired, serve,
     nuke.GUI = window
     with monkeypatch.context() as once:
         once.setattr(Courier, "take_news", broken)
-        job = press(node, serve().connection)
+        job = press(node, standing)
         finish(nuke, job)
     assert "Platebridge broke down (RuntimeError: out of threads). Attach to the take" in node["status"].value()
     assert job.error is not None and buttons.jobs == []
@@ -252,9 +252,9 @@ def test_what_looks_like_a_tag_is_not_taken_for_one(wired):
     assert wired[0]["status"].value() == "'\u2039' not supported between 'str' and 'int'"
 
 
-def test_terminal_mode_waits_for_the_end(nuke, wired, serve):
+def test_terminal_mode_waits_for_the_end(nuke, wired, standing):
     node, _ = wired
     nuke.GUI = False
-    job = press(node, serve().connection)
+    job = press(node, standing)
     assert job.ended.is_set() and job.error is None
     assert node["result_last"].value() == 1004

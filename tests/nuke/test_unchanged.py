@@ -10,14 +10,13 @@ from node_at_work import finish, press
 
 
 @pytest.fixture
-def rendered(nuke, wired, serve):
+def rendered(nuke, wired, standing):
     """`rendered()`: presses Generate, waits for the take, gives {input: frames rendered}."""
     node, _ = wired
-    server = serve()
 
     def go():
         before = len(nuke.executed)
-        job = press(node, server.connection)
+        job = press(node, standing)
         assert job is not None, node["status"].value()
         finish(nuke, job)
         assert job.error is None, job.error

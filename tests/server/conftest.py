@@ -33,12 +33,13 @@ def house(houses):
     return houses().start()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """What is as small as tests have it is slower on more threads, many times slower on a busy machine: threads wait by spinning."""
+    """What is as small as tests have it is slower on more threads, many times slower on a busy machine: threads wait by spinning.
+    Servers and commands in processes of their own have as many as an artist's."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.cpu_count", lambda: 1)  # a generation sets as many threads as there are cores
+        torch.set_num_threads(1)
+        yield

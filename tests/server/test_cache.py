@@ -32,6 +32,11 @@ def same(a, b):
     return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
 
 
+def cached(folder, **limits):
+    """A cache that does not ask how full this machine's disk is."""
+    return TensorCache(folder, CacheLimits(reserve=0, **limits))
+
+
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "tensors"
@@ -45,15 +50,15 @@ def folder(tmp_path):
 def test_any_tensor_comes_back_bit_for_bit_from_memory_and_from_disk(tmp_path_factory, shape, kind, seed):
     folder = tmp_path_factory.mktemp("any")
     made = torch.randint(-100, 100, shape, generator=torch.Generator().manual_seed(seed)).to(kind)
-    kept = TensorCache(folder)
+    kept = cached(folder)
     kept.put(name(seed), {"made": made, "other": made[None].expand(2, *shape)})
-    for reader in (kept, TensorCache(folder)):
+    for reader in (kept, cached(folder)):
         found = reader.get(name(seed))
         assert same(found, {"made": made, "other": torch.stack([made, made])})
 
 
 def test_what_is_not_there_is_none(folder):
-    kept = TensorCache(folder)
+    kept = cached(folder)
     assert kept.get(name(1)) is None
     kept.put(name(1), tensors(1))
     assert kept.get(name(2)) is None and kept.get(name(1, "plate")) is None
@@ -61,7 +66,7 @@ def test_what_is_not_there_is_none(folder):
 
 
 def test_what_a_caller_does_to_its_tensors_stays_with_the_caller(folder):
-    kept, mine = TensorCache(folder), tensors(1)
+    kept, mine = cached(folder), tensors(1)
     kept.put(name(1), mine)
     mine["a"].zero_()
     kept.get(name(1))["a"].fill_(7)
@@ -70,7 +75,7 @@ def test_what_a_caller_does_to_its_tensors_stays_with_the_caller(folder):
 
 def test_kept_makes_once(folder):
     made = []
-    for reader in (TensorCache(folder), TensorCache(folder)):
+    for reader in (cached(folder), cached(folder)):
         for _ in range(2):
             assert same(reader.kept(name(3), lambda: made.append(1) or tensors(3)), tensors(3))
     assert made == [1]
@@ -127,7 +132,7 @@ def test_what_can_not_be_compared_makes_no_key(bad, why):
 @pytest.mark.parametrize("bad", ["text", "../x/" + "a" * 64, "text/" + "A" * 64, "text/../" + "a" * 61, "partial/x"])
 def test_only_keys_are_names(folder, bad):
     with pytest.raises(ValueError):
-        TensorCache(folder).put(bad, tensors(1))
+        cached(folder).put(bad, tensors(1))
 
 
 # --- bounds ------------------------------------------------------------------------------------------------------------------
@@ -143,10 +148,10 @@ def bytes_on_disk(folder):
 @given(st.lists(st.tuples(st.sampled_from(["get", "put"]), st.integers(0, 5)), max_size=25))
 def test_the_last_used_stay_on_disk_and_the_bound_holds_after_every_step(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("bound")
-    one = TensorCache(folder / "size")
+    one = cached(folder / "size")
     one.put(name(0), tensors(0))
     room = bytes_on_disk(folder / "size")
-    kept, expected = TensorCache(folder / "cache", CacheLimits(disk=3 * room, memory=0, reserve=0)), OrderedDict()
+    kept, expected = cached(folder / "cache", disk=3 * room, memory=0), OrderedDict()
     for what, number in steps:
         if what == "put":
             kept.put(name(number), tensors(number))
@@ -165,7 +170,7 @@ def test_the_last_used_stay_on_disk_and_the_bound_holds_after_every_step(tmp_pat
 
 
 def test_memory_is_bounded_and_holds_what_was_used_last(folder):
-    kept = TensorCache(folder, CacheLimits(memory=2 * ENTRY))
+    kept = cached(folder, memory=2 * ENTRY)
     for number in (1, 2):
         kept.put(name(number), tensors(number))
     kept.get(name(1))
@@ -176,7 +181,7 @@ def test_memory_is_bounded_and_holds_what_was_used_last(folder):
 
 
 def test_an_entry_larger_than_the_whole_cache_is_not_written_and_drives_nothing_out(folder):
-    kept = TensorCache(folder, CacheLimits(disk=4000, memory=0, reserve=0))
+    kept = cached(folder, disk=4000, memory=0)
     kept.put(name(1), tensors(1))
     kept.put(name(2), tensors(2, 5000))
     assert [entry.name for entry in kept.entries()] == [name(1)]
@@ -186,12 +191,12 @@ def test_a_full_disk_costs_the_cache_and_no_take(folder):
     kept = TensorCache(folder, CacheLimits(reserve=1000), free=lambda path: 1000)
     kept.put(name(1), tensors(1))
     assert same(kept.get(name(1)), tensors(1))  # from memory
-    assert kept.entries() == [] and TensorCache(folder).get(name(1)) is None
+    assert kept.entries() == [] and cached(folder).get(name(1)) is None
 
 
 def test_a_folder_that_can_not_be_written_costs_the_cache_and_no_take(tmp_path, caplog):
     (tmp_path / "file").write_text("no folder")
-    kept = TensorCache(tmp_path / "file" / "tensors")
+    kept = cached(tmp_path / "file" / "tensors")
     kept.put(name(1), tensors(1))
     assert same(kept.get(name(1)), tensors(1)) and "can't write" in caplog.text
 
@@ -217,21 +222,21 @@ def boasting(data):  # a header longer than the file
 
 @pytest.mark.parametrize("damage", [cut, flipped, empty, boasting])
 def test_a_damaged_entry_is_dropped_and_made_anew(folder, damage, caplog):
-    TensorCache(folder).put(name(1), tensors(1))
+    cached(folder).put(name(1), tensors(1))
     (path,) = folder.rglob("*.safetensors")
     path.write_bytes(damage(path.read_bytes()))
-    kept = TensorCache(folder)
+    kept = cached(folder)
     assert kept.get(name(1)) is None and not path.exists() and "damaged" in caplog.text
-    assert same(kept.kept(name(1), lambda: tensors(1)), tensors(1)) and same(TensorCache(folder).get(name(1)), tensors(1))
+    assert same(kept.kept(name(1), lambda: tensors(1)), tensors(1)) and same(cached(folder).get(name(1)), tensors(1))
 
 
 def test_an_entry_under_another_ones_name_is_not_believed(folder):
-    kept = TensorCache(folder)
+    kept = cached(folder)
     kept.put(name(1), tensors(1))
     kept.put(name(2), tensors(2))
     first, second = kept._path(name(1)), kept._path(name(2))
     second.write_bytes(first.read_bytes())
-    assert TensorCache(folder).get(name(2)) is None
+    assert cached(folder).get(name(2)) is None
 
 
 # --- others at work ----------------------------------------------------------------------------------------------------------
@@ -239,7 +244,7 @@ def test_an_entry_under_another_ones_name_is_not_believed(folder):
 
 def _work(folder, seed, wrong):
     order = np.random.default_rng(seed).integers(0, 12, 60)
-    kept = TensorCache(folder, CacheLimits(disk=6000, memory=1000, reserve=0))
+    kept = cached(folder, disk=6000, memory=1000)
     for number in map(int, order):
         if not same(kept.kept(name(number), lambda number=number: tensors(number)), tensors(number)):
             wrong.put(number)
@@ -259,7 +264,7 @@ def test_processes_share_a_folder_and_none_ever_reads_what_is_half_written(folde
 
 
 def test_clearing_reaches_what_another_process_holds_in_memory(folder):
-    kept = TensorCache(folder)
+    kept = cached(folder)
     kept.put(name(1), tensors(1))
     kept.put(name(2, "plate"), tensors(2))
     command = "import pathlib, sys; from platebridge_server.cache import cleared; print(cleared(pathlib.Path(sys.argv[1]), 'text'))"
@@ -273,14 +278,14 @@ def test_what_is_no_entry_is_neither_counted_nor_taken_away(folder):
     theirs = folder / "wan" / "v1" / "diffusion_pytorch_model.safetensors"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b"19 GB")
-    kept = cache.TensorCache(folder)
+    kept = cached(folder)
     kept.put(cache.key("latents", n=1), {"x": torch.ones(2)})
     assert [entry.kind for entry in kept.entries()] == ["latents"]
     assert cache.cleared(folder) > 0 and theirs.read_bytes() == b"19 GB"
 
 
 def test_what_a_killed_process_left_half_written_goes_in_time(folder):
-    kept = TensorCache(folder)
+    kept = cached(folder)
     kept.put(name(1), tensors(1))
     old, young = folder / "partial" / "old", folder / "partial" / "young"
     for path in (old, young):
@@ -302,7 +307,7 @@ def test_the_command_shows_and_clears(folder, monkeypatch, tmp_path):
         return result.stdout
 
     assert "Nothing is kept" in run("show")
-    kept = TensorCache(folder)
+    kept = cached(folder)
     for number, kind in enumerate(["text", "plate", "plate"]):
         kept.put(name(number, kind), tensors(number))
     said = run("show")
@@ -314,10 +319,10 @@ def test_the_command_shows_and_clears(folder, monkeypatch, tmp_path):
 
 
 def test_a_kind_that_is_not_kept_is_told_and_not_cleared_in_vain(folder):
-    TensorCache(folder).put(name(1, "text"), tensors(1))
+    cached(folder).put(name(1, "text"), tensors(1))
     said = CliRunner().invoke(cli.app, ["cache", "clear", "txet", "--folder", str(folder)])
     assert said.exit_code == 2 and "Nothing called 'txet' is kept in %s. There is: text." % folder in said.stderr and not said.stdout
-    assert len(TensorCache(folder).entries()) == 1
+    assert len(cached(folder).entries()) == 1
 
 
 def test_the_usual_folder_is_the_users_own(monkeypatch, tmp_path):

@@ -12,8 +12,6 @@ from platebridge_server.models.dust import condition  # noqa: E402
 from platebridge_server.training import data, evaluate, simulate  # noqa: E402
 from test_training import clips, tiny  # noqa: E402, F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_haze_just_beyond_the_guide_counts_as_background():
     truth, wide = torch.zeros(2, 3, 32, 32), torch.zeros(2, 4, 32, 32)

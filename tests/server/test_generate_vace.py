@@ -30,8 +30,6 @@ from platebridge_server.models import registry, store
 from platebridge_server.models.vace import parts, run
 from vace_takes import NAME, TAKE, alone, frames, guides, installed, make, pixels, plain, shot, wanted  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_a_take_has_an_effect_over_an_untouched_plate_and_says_what_was_asked(make, shot, tmp_path):
     events, files = make(prompt="Late evening sun from the left.")

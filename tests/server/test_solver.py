@@ -8,8 +8,6 @@ torch = pytest.importorskip("torch")
 from platebridge_server.guide import solver  # noqa: E402
 
 SHAPE = (20, 16, 18)
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 CELL = 1 / 18
 
 

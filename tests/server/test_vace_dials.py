@@ -20,8 +20,6 @@ from platebridge.frames import FrameRange
 from platebridge.request import Camera, CameraFrame, GenerateRequest, Inputs, OutputSettings, ShotSettings
 from vace_takes import NAME, alone, frames, guides, installed, make, plain, shot, wanted  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 #: Each dial, turned; where another dial must be turned for it to count, from what it is turned (the second).
 TURNED = {
     "amount": ({"amount": 1.0}, {}), "density": ({"density": 0.3}, {}), "speed": ({"speed": 2.0}, {}), "rise": ({"rise": -1.0}, {}),

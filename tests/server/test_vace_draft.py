@@ -19,7 +19,6 @@ from platebridge_server import colour, dusted, painted
 from platebridge_server.models import dust_model
 from vace_takes import alone, frames, guides, installed, make, pixels, plain, shot, wanted  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SEED = 11
 
 

@@ -16,8 +16,6 @@ pytest.importorskip("transformers", reason="Wan's text encoder is transformers' 
 from platebridge_server.training import eval_model
 from vace_takes import NAME, alone, guides, installed, make, shot  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_a_painters_own_picture_is_judged_before_the_comp(make, shot, tmp_path):
     folder = tmp_path / "set" / "tiny"

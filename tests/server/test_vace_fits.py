@@ -27,7 +27,6 @@ from platebridge_server.models.vace import denoise, latents, parts, run
 from platebridge_server.models.vace_model import VaceModel
 from platebridge_server.planner import Memory, Plan
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAME = "tiny-vace"
 WHOLE = Plan("float32", "none", False, False, "native", False, False, 1000, 0)
 
@@ -41,7 +40,6 @@ def folder(tmp_path_factory):
 def here(folder, tmp_path, monkeypatch):
     monkeypatch.setenv(store.VARIABLE, str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
     card = tiny_vace.card(NAME)
     card["layout"]["transformer_2"] = card["layout"]["transformer"]
     small = {"transformer_parameters": 10**5, "text_encoder_parameters": 10**5, "block_parameters": 100, "vace_block_parameters": 100}

@@ -23,7 +23,6 @@ from platebridge_server.models.vace import conditioning, latents, parts, watch, 
 from platebridge_server.models.vace.denoise import Recipe, denoise  # noqa: E402
 from vace_fixtures import FRAMES, SIZE, scene  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS, AVOID = "A cloud of grey concrete dust bursts from the falling wall.", "blurred, static, subtitles"
 RECIPE = Recipe(seed=42, steps=3)
 

@@ -27,7 +27,6 @@ from platebridge_server.shot import Shot  # noqa: E402
 from vace_fixtures import FRAMES, SIZE, scene  # noqa: E402
 from vace_takes import NAME, alone, frames, guides, installed, make, plain, shot, wanted  # noqa: E402, F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 DISPLAY = colour.find("display")
 
 
@@ -57,7 +56,7 @@ def test_frames_are_a_plain_diffusers_scripts_bit_for_bit(two, tmp_path):
     ears, told = [lambda *_: None] * 2, {}
     hashes = {"%s/x.safetensors" % part: part for part in ("transformer", "vae", "text_encoder")}
     model = run.Loaded(parts.load(folder, torch.float32), run.Laid(folder, hashes, "tiny", "cpu"))
-    kept = cache.TensorCache(tmp_path / "kept")
+    kept = cache.TensorCache(tmp_path / "kept", cache.CacheLimits(reserve=0))
     dials, recipe = PaintSettings(follow=0.5), Recipe(seed=42, steps=2)
     listening = Ears(*ears, told.update, lambda said: None, lambda: False)
     ours = np.stack([codes for _, codes in run.Run(model, kept, shown, dials, recipe, listening).pictures()])

@@ -19,7 +19,6 @@ from platebridge.errors import Cancelled  # noqa: E402
 from platebridge_server.models.vace import parts, skipping  # noqa: E402
 from platebridge_server.models.vace.denoise import Recipe, denoise  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 6
 
 

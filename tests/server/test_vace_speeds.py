@@ -20,7 +20,6 @@ from platebridge_server.models.vace import denoise  # noqa: E402
 from platebridge_server.models.vace_model import VaceModel  # noqa: E402
 from vace_takes import NAME, alone, frames, guides, installed, make, shot  # noqa: E402, F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = (64, 96)
 
 

@@ -20,8 +20,6 @@ from platebridge_server.models.vace import parts, windows  # noqa: E402
 from platebridge_server.models.vace.denoise import Recipe, denoise  # noqa: E402
 from vace_takes import alone, frames, guides, installed, make, pixels, wanted  # noqa: E402, F401
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory):

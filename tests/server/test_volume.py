@@ -11,7 +11,6 @@ from platebridge_server.guide import volume  # noqa: E402
 
 CELL = 0.25
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 LOOK_ALONG_Y = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1.0, -10.0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # at y = -10, up is z
 
 

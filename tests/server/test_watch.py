@@ -15,7 +15,6 @@ pytest.importorskip("diffusers")
 from platebridge_server.models import dust  # noqa: E402
 from platebridge_server.training import data, simulate, train, watch  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"widths": (8, 12), "blocks": (1, 1), "embedding": 16}
 SVG = "{http://www.w3.org/2000/svg}"
 

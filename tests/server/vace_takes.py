@@ -36,7 +36,6 @@ def alone(installed, monkeypatch, tmp_path):
     """Each test has a cache of its own, and the model as a fresh process has it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(registry, "_made", {})
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads that share so little work wait for each other
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +94,5 @@ def plain(installed, shot, tmp_path_factory):
     """The effects of a request as it stands."""
     scratch = tmp_path_factory.mktemp("plain") / "scratch"
     scratch.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: 1)
-        events = list(generate(wanted(shot), shot.open_file, TAKE, scratch=scratch, device="cpu"))
+    events = list(generate(wanted(shot), shot.open_file, TAKE, scratch=scratch, device="cpu"))
     return frames({e.name: e.data for e in events if isinstance(e, FileReady)})
