@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 from platebridge.frames import name_at
-from platebridge.request import GenerateRequest, ModelSettings, PaintSettings
+from platebridge.request import GenerateRequest, PaintSettings
 from platebridge.takes import storage_error, write_whole
 
 from . import composite, effect, images, layers, work
@@ -72,7 +72,7 @@ class Dusting:
 
 def draft_of(request: GenerateRequest) -> GenerateRequest:
     """The request of the draft: the same of everything, asked of the built-in model."""
-    model = ModelSettings(DRAWN_BY, request.model.seed, request.model.quality)
+    model = dataclasses.replace(request.model, name=DRAWN_BY)
     inputs = dataclasses.replace(request.inputs, reference=None)
     return dataclasses.replace(request, model=model, paint=PaintSettings(), inputs=inputs)
 

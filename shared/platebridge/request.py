@@ -139,11 +139,12 @@ class GuideSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model, its seed, and draft or final."""
+    """Which model, its seed, draft or final, and how much of the built-in model's detail is drawn."""
 
     name: str = "dust"
     seed: int = 0
     quality: str = "final"
+    texture: float = 1.0
 
 
 @dataclass(frozen=True)

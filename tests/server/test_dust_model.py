@@ -21,7 +21,6 @@ from platebridge_server.training import data as training_data  # noqa: E402
 
 SIZE = (48, 64)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +181,23 @@ def test_passes_keep_their_ranges_and_nothing_is_outside_the_support(small):
         assert passes.dtype == np.float32 and passes.shape == (3, *SIZE)
         assert alpha.min() >= 0 and alpha.max() <= 1 and sun.min() >= 0 and ambient.min() >= 0
         assert np.abs(passes[:, :4, -8:]).max() == 0.0
+
+
+def test_texture_draws_more_or_less_of_the_detail_over_the_same_guide(small):
+    """Half as much is half way between the guide, as the network sees it, and the result; ranges and support stay."""
+    whole, half, none, harsh = (made(small, texture=texture) for texture in (1.0, 0.5, 0.0, 1.5))
+    assert same(whole, made(small))
+    for frame in whole:
+        seen = guide(frame)
+        low = torch.from_numpy(np.stack([seen[name] for name in ("sun", "ambient", "alpha")])).float()
+        wide = condition.condition(low[None], torch.from_numpy(seen["depth"])[None].float(), SIZE)
+        there = condition.support(wide)[0].numpy()
+        np.testing.assert_allclose(none[frame], condition.decode(wide[:, :3])[0].numpy() * there, atol=1e-6)
+        a, b, c = (condition.encode(torch.from_numpy(part[frame])).numpy() for part in (none, half, whole))
+        inside = (a > 0.01) & (b > 0.01) & (c > 0.01) & (c < 0.99) & (a < 0.99)  # nothing was cut off there
+        assert inside.any() and np.abs(c - a)[inside].max() > 0.01
+        np.testing.assert_allclose(b[inside], (a + c)[inside] / 2, atol=1e-5)
+        assert harsh[frame].min() >= 0 and harsh[frame][2].max() <= 1 and not (harsh[frame] * (1 - there)).any()
 
 
 def test_the_network_sees_only_what_lies_about_a_windows_dust(shipped, monkeypatch):

@@ -64,6 +64,15 @@ def test_another_seed_changes_detail_and_the_same_seed_nothing(take, tiny_shot):
     assert changed.max() > 0 and changed.mean() < 0.05
 
 
+def test_texture_softens_the_detail_and_leaves_the_guide_and_the_amount_of_dust(take, tiny_shot):
+    folders = [take(tiny_shot, seed=7, quality="draft", texture=texture) for texture in (1.0, 0.5, 0.0)]
+    told = [json.loads((folder / "take.json").read_text()) for folder in folders]
+    assert told[0]["simulation"] == told[1]["simulation"]
+    full, half, none = (pixels(folder / "effect.1008.exr")["A"].astype(np.float32) for folder in folders)
+    assert 0 < np.abs(half - none).mean() < np.abs(full - none).mean()
+    assert half.mean() == pytest.approx(full.mean(), rel=0.1)
+
+
 @pytest.mark.parametrize("with_depth", [False, True])
 def test_an_artists_own_guide_leads_the_model(take, tiny_shot, tmp_path, write_exr, with_depth):
     h, w = 40, 60

@@ -68,6 +68,7 @@ class DustModel:
             on_progress=progress,
             cancelled=cancelled,
             first_needed_frame=first_frame,
+            texture=settings.texture,
         )
         for frame, passes in made:
             yield frame, Passes(passes["sun"], passes["ambient"], passes["alpha"])

@@ -73,6 +73,7 @@ class Dust:
         first_needed_frame: int | None = None,
         window: int = 16,
         overlap: int = 4,
+        texture: float = 1.0,
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (frame, {"sun", "ambient", "alpha"}) in order, each (H, W) float32, linear, premultiplied.
 
@@ -82,7 +83,8 @@ class Dust:
         steps: network evaluations per frame, 2 for final, 1 for draft, 4 for crisp. light_view(frame): unit vector to the sun in the
         camera's axes (x right, y up, z backwards). on_progress(done, total) counts network calls; `cancelled` is asked
         before each and makes `platebridge.errors.Cancelled` come. first_needed_frame: frames before it exist already;
-        what only they need is left out, and the others come out bit for bit as in one run over all of `frames`.
+        what only they need is left out, and the others come out bit for bit as in one run over all of `frames`. texture: so much of the
+        detail over the guide is drawn; 0 leaves the guide itself, widened.
 
         alpha is in [0, 1]; sun and ambient are >= 0; all are exactly 0 outside the guide's dilated alpha.
         """
@@ -145,7 +147,7 @@ class Dust:
         total = len(windows.order(plan, steps, first_needed_frame))
         for frame, residual in windows.run(plan, steps, denoise, scheduler.advance, begin, first_needed_frame):
             wide = conditions([frame])[0][(..., *inside)]
-            encoded = wide[:, :3] + residual[None][(..., *inside)] * scale
+            encoded = wide[:, :3] + texture * residual[None][(..., *inside)] * scale
             passes = (told.decode(encoded) * told.support(wide))[0].float().cpu().numpy()
             for old in [k for k in kept if k <= frame]:
                 del kept[old]
