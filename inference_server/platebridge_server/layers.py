@@ -27,7 +27,7 @@ from .images import Part, Window
 from .light import DustLight
 
 #: Raised when the same inputs would give other passes: what older versions kept is not taken.
-VERSION = 2
+VERSION = 3
 #: Dials that are applied after generation: another take with other values of them needs neither guide nor model.
 RELIT = ("light", "ambient", "tint")
 _NOTE = "passes.json"

@@ -200,6 +200,17 @@ def test_texture_draws_more_or_less_of_the_detail_over_the_same_guide(small):
         assert harsh[frame].min() >= 0 and harsh[frame][2].max() <= 1 and not (harsh[frame] * (1 - there)).any()
 
 
+def test_a_veil_has_less_of_the_detail_and_a_rim_of_thick_dust_all_of_it():
+    alpha = torch.zeros(1, 1, 60, 120)
+    alpha[..., 10:50, 8:50] = 0.3  # a veil
+    alpha[..., 10:50, 70:112] = 1.0
+    part = condition.drawn(torch.cat([alpha, alpha, alpha], 1))[0, 0]
+    assert part.shape == (60, 120) and part.min() == condition.VEIL_DETAIL and part.max() == 1
+    assert bool((part[:, :50] == condition.VEIL_DETAIL).all())  # its rim is one of the veil
+    assert bool((part[15:45, 68:114] == 1).all()) and bool((part[10:50, 69:113] > 0.9).all())  # of its rim outside, too
+    assert bool((part[30, 50:70].diff() >= 0).all())  # with no step between them
+
+
 def test_the_network_sees_only_what_lies_about_a_windows_dust(shipped, monkeypatch):
     """A cloud in a corner of a field six times as wide costs little more than by itself, and comes out as if all of it had been seen."""
     wide, size, seen = (30, 72), (120, 288), []

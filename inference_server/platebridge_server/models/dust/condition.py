@@ -14,6 +14,10 @@ import torch.nn.functional as F
 #: The dust may grow this many pixels beyond the guide, where the guide's alpha exceeds the threshold.
 SUPPORT_PIXELS = 6
 SUPPORT_ALPHA = 0.01
+#: Dust is a veil where the guide's alpha, in the mean of 7x7 pixels, is under these within so many pixels all around: nowhere, and everywhere.
+VEIL_PIXELS, NO_VEIL, ALL_VEIL = 8, 0.9, 0.4
+#: The part of its detail that is drawn into a veil: by eye. All of it is lace, for a user's guide is more even there than those of lessons.
+VEIL_DETAIL = 0.4
 #: Alpha of a guide, from which on its detail is looked at.
 DUSTY = 0.02
 #: The cells of the guide's simulation that training has: pixels of the result across, and optical depth at density 1. Others are told as
@@ -152,8 +156,22 @@ def condition(guide: torch.Tensor, depth: torch.Tensor, size) -> torch.Tensor:
 
 def support(base: torch.Tensor) -> torch.Tensor:
     """(frames, 1, H, W) of 0 or 1 where dust may be: the guide's alpha (channel 2 of the condition), dilated."""
-    there = (base[:, 2:3] > SUPPORT_ALPHA).float()
-    size = 2 * SUPPORT_PIXELS + 1
-    for window, margin in (((1, size), (0, SUPPORT_PIXELS)), ((size, 1), (SUPPORT_PIXELS, 0))):  # a square of it is a row's of columns
-        there = F.max_pool2d(there, window, stride=1, padding=margin)
-    return there
+    return _most((base[:, 2:3] > SUPPORT_ALPHA).float(), SUPPORT_PIXELS)
+
+
+def drawn(base: torch.Tensor) -> torch.Tensor:
+    """(frames, 1, H, W) from VEIL_DETAIL to 1: how much of the network's residual is taken, less in veils, all of it at rims of thick dust.
+
+    In use alone, and not in lessons: a network would learn to draw the more.
+    """
+    near = _most(_near(base[:, 2:3], 3), VEIL_PIXELS)
+    thick = ((near - ALL_VEIL) / (NO_VEIL - ALL_VEIL)).clamp(0, 1)
+    return VEIL_DETAIL + (1 - VEIL_DETAIL) * thick.square() * (3 - 2 * thick)
+
+
+def _most(pictures: torch.Tensor, reach: int) -> torch.Tensor:
+    """The most of so many pixels all around each, and of itself."""
+    size = 2 * reach + 1
+    for window, margin in (((1, size), (0, reach)), ((size, 1), (reach, 0))):  # a square of it is a row's of columns
+        pictures = F.max_pool2d(pictures, window, stride=1, padding=margin)
+    return pictures

@@ -147,7 +147,7 @@ class Dust:
         total = len(windows.order(plan, steps, first_needed_frame))
         for frame, residual in windows.run(plan, steps, denoise, scheduler.advance, begin, first_needed_frame):
             wide = conditions([frame])[0][(..., *inside)]
-            encoded = wide[:, :3] + texture * residual[None][(..., *inside)] * scale
+            encoded = wide[:, :3] + texture * told.drawn(wide) * residual[None][(..., *inside)] * scale
             passes = (told.decode(encoded) * told.support(wide))[0].float().cpu().numpy()
             for old in [k for k in kept if k <= frame]:
                 del kept[old]
