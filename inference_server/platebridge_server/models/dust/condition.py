@@ -14,7 +14,7 @@ import torch.nn.functional as F
 #: The dust may grow this many pixels beyond the guide, where the guide's alpha exceeds the threshold.
 SUPPORT_PIXELS = 6
 SUPPORT_ALPHA = 0.01
-#: Dust is a veil where the guide, in the mean of 7x7 pixels, has less alpha than these within so many pixels all around: no veil, all of one.
+#: Dust is a veil where the guide, in the mean of 7x7 pixels, has less alpha than these within so many pixels around: no veil, all of one.
 VEIL_PIXELS, NO_VEIL, ALL_VEIL = 8, 0.9, 0.4
 #: The part of its detail that is drawn into a veil: by eye. All of it is lace, for a user's guide is more even there than those of lessons.
 VEIL_DETAIL = 0.4
