@@ -458,7 +458,7 @@ def _save_critic(out: Path, critic: Critic, judge: torch.optim.Optimizer, accoun
 
 
 def _restore_critic(out: Path, critic: Critic, judge: torch.optim.Optimizer, accounts: dict[str, Account], device: str) -> None:
-    """A run from before December 2026 has the critic alone: what it lacks begins anew."""
+    """A run from before the end of November 2026 has the critic alone: what it lacks begins anew."""
     tensors = load_file(out / "critic.safetensors")
     critic.load_state_dict({name: tensors[name] for name in critic.state_dict()})
     train.remember(judge, tensors)
