@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from house import Shot, until
+from house import Raw, Shot, new_take, until
 from platebridge.client import Client
 from platebridge.courier import Courier, Ended
 from platebridge.events import FileReady
+from platebridge.protocol import Message
 from platebridge.takes import verify_take
 from platebridge_server import cli, command_generate
 from typer.testing import CliRunner
@@ -96,3 +97,19 @@ def test_a_file_that_is_not_what_it_was_is_named_and_once_it_is_back_the_take_go
     (folder / file).write_bytes(was)
     assert attach(house, take) is None
     assert verify_take(take) == [] and [frame for _, frame in house.made()] == FRAMES
+
+
+def test_a_cancel_counts_though_its_client_was_found_gone_before_it_was_read(house, tmp_path):
+    """Who goes at once with a cancel as its last word: an answer to what it had said before finds nobody, and it is forgotten."""
+    house.hold(1001)
+    shot = Shot(tmp_path / "shot")
+    with Client(house.connection) as client:
+        job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
+        until(lambda: job.state == "running", "the work to begin")
+        raw = Raw(house)
+        assert raw.ask(Message("cancel", {"take": job.take_id}, id=1)).body["error"]["code"] == "connection"
+        raw.__exit__()
+        events = [job.next(20)]
+        while events[-1] is not None and not job.finished:
+            events.append(job.next(20))
+        assert events[-1].error["code"] == "cancelled"

@@ -397,18 +397,6 @@ def test_who_has_not_said_hello_is_not_served(house):
     raw.__exit__()
 
 
-def test_a_cancel_counts_though_its_client_was_found_gone_before_it_was_read(house, shot):
-    """Who goes at once with a cancel as its last word: an answer to what it had said before finds nobody, and it is forgotten."""
-    house.hold(1001)
-    with Client(house.connection) as client:
-        job = client.upload_and_submit(shot.request(), shot.open_file, new_take(), house.origin())
-        until(lambda: job.state == "running", "the work to begin")
-        raw = Raw(house)
-        assert raw.ask(Message("cancel", {"take": job.take_id}, id=1)).body["error"]["code"] == "connection"
-        raw.__exit__()
-        assert drain(job)[-1].error["code"] == "cancelled"
-
-
 def test_a_server_says_which_files_it_lacks_and_how_much_it_has_of_them(house):
     data = os.urandom(300)
     digest = hashlib.sha256(data).hexdigest()
