@@ -35,7 +35,7 @@ TURNED = {
     "steps": ({"steps": 3}, {}), "rim": ({"rim": 12}, {}), "curve": ({"curve": "acescct"}, {}),
     "space": ({"space": "sRGB - Texture"}, {"curve": "ocio", "space": "ACEScct"}),
     "lora": ({"lora": "collapse"}, {}), "large": ({"large": "tiles"}, {}),
-    "skip": ({"skip": 1.0}, {"steps": 4}),
+    "skip": ({"skip": 1.0}, {"steps": 4}), "texture": ({"texture": 0.2}, {"led_by": "draft"}),
 }  # fmt: skip
 
 
