@@ -17,8 +17,3 @@ if "huggingface_hub.constants" in sys.modules:  # it reads the variable once, as
 # loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-# What a convolution was compiled to for one shape is kept for the next of that shape, a thousand of them by default. Each window of a shot
-# has a shape of its own: in 240 frames they came to two gigabytes. Sixty-four are those of a window at work. Read once, too.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-os.environ.setdefault("LRU_CACHE_CAPACITY", "64")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -32,6 +33,19 @@ def lack_memory(error: Exception) -> bool:
     """Whether it says that memory ran out: NumPy has a type for it, torch one for a GPU's, and else words alone."""
     said = ("out of memory", "t allocate memory", "not enough memory")  # of a GPU; of a processor under Linux and under Windows
     return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+
+
+#: glibc's; other systems' allocators give back by themselves.
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+def give_back() -> None:
+    """Gives memory that was freed back to the system: a few hundredths of a second.
+
+    glibc keeps it for what fits into its holes, and every window of a shot has sizes of its own: a long take held gigabytes of holes.
+    """
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def deterministic(device: str) -> None:

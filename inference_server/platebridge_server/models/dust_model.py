@@ -10,6 +10,7 @@ from platebridge.errors import ModelError
 from platebridge.request import ModelSettings
 from platebridge.takes import hash_file
 
+from .. import devices
 from . import dust
 from .base import GuideReader, Passes
 
@@ -58,6 +59,11 @@ class DustModel:
     ) -> Iterator[Tuple[int, Passes]]:
         if self._dust is None:
             raise ModelError("The dust model is not loaded.", "Load it before generating.")
+
+        def called(done: int, total: int) -> None:
+            devices.give_back()
+            progress(done, total)
+
         made = self._dust.sample(
             guide.passes,
             frames,
@@ -65,7 +71,7 @@ class DustModel:
             seed=settings.seed,
             steps=STEPS[settings.quality],
             light_view=lambda frame: dust.of_frame(guide.sun_in_view(frame), guide.cell(frame)),
-            on_progress=progress,
+            on_progress=called,
             cancelled=cancelled,
             first_needed_frame=first_frame,
             texture=settings.texture,
